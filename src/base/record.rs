@@ -1,0 +1,88 @@
+//! Records as brokers carry them: bytes, a timestamp, headers. Nothing here knows what the bytes mean.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::base::ids::{Offset, Partition, Topic};
+use crate::base::time::Timestamp;
+use crate::base::value::Text;
+
+/// Headers in their order; a name may repeat and a value may be null. Cheap to clone, free when empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Option<Arc<[Header]>>);
+
+/// One header of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub name: Text,
+    pub value: Option<Bytes>,
+}
+
+impl Headers {
+    /// Takes headers in their order.
+    pub fn new(headers: Vec<Header>) -> Self {
+        if headers.is_empty() { Self(None) } else { Self(Some(headers.into())) }
+    }
+
+    /// Returns all headers in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Header> {
+        self.0.iter().flat_map(|headers| headers.iter())
+    }
+
+    /// Returns the last header of this name, as Kafka's `Headers.lastHeader` does.
+    pub fn last(&self, name: &str) -> Option<&Header> {
+        self.0.as_ref()?.iter().rev().find(|header| header.name == name)
+    }
+
+    /// Returns the bytes the headers occupy on the heap, roughly.
+    pub fn size_bytes(&self) -> usize {
+        self.iter()
+            .map(|header| size_of::<Header>() + header.name.len() + header.value.as_ref().map_or(0, Bytes::len))
+            .sum()
+    }
+
+    /// Tells whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+/// A record as read from a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub offset: Offset,
+    pub timestamp: Timestamp,
+    pub key: Option<Bytes>,
+    /// Null is a tombstone.
+    pub value: Option<Bytes>,
+    pub headers: Headers,
+}
+
+impl Record {
+    /// Returns the bytes the record occupies, roughly: what a bounded queue counts.
+    pub fn size_bytes(&self) -> usize {
+        let payload = self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len);
+        size_of::<Self>() + payload + self.headers.size_bytes()
+    }
+}
+
+/// A record to be written. Its partition is always said: the caller knows the rule that decides it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    pub topic: Topic,
+    pub partition: Partition,
+    pub timestamp: Timestamp,
+    pub key: Option<Bytes>,
+    /// Null is a tombstone.
+    pub value: Option<Bytes>,
+    pub headers: Headers,
+}
+
+impl Outgoing {
+    /// Returns the bytes the record occupies, roughly: what a bounded buffer counts.
+    pub fn size_bytes(&self) -> usize {
+        let payload = self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len);
+        size_of::<Self>() + payload + self.headers.size_bytes()
+    }
+}

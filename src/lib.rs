@@ -1,0 +1,17 @@
+//! tidemill: event-sourced state over event topics, from TOML.
+//!
+//! A module may import from lower layers only; `tests/it/tidy.rs` reads the `use` lines and fails on a breach.
+//!
+//! ```text
+//! L6  cli → dev → http
+//! L5  runtime → metrics
+//! L4  broker, registry, config        seams: traits + adapters
+//! L3  entity → operator;  task → operator, entity, store;  operator → store
+//! L2  plan → topology
+//! L1  expr, avro
+//! L0  base (ids, time, record, value, diagnostics), limits, error
+//! ```
+
+pub mod base;
+pub mod error;
+pub mod limits;

@@ -1,0 +1,10 @@
+//! Every bound in one place, unit last. Each says what happens when it is met.
+
+/// Nesting of an expression; deeper is refused at `check`.
+pub const EXPRESSION_DEPTH_MAX: usize = 64;
+
+/// Bytes of one expression's text; longer is refused at `check`.
+pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
+
+/// Nesting of a decoded datum (records, lists, maps); a record nested deeper is a decode error.
+pub const DATUM_DEPTH_MAX: usize = 64;
