@@ -13,5 +13,7 @@
 //! ```
 
 pub mod base;
+pub mod broker;
 pub mod error;
 pub mod limits;
+pub mod registry;
