@@ -213,7 +213,13 @@ pub enum CommitProgress {
     Idle,
     Pending,
     /// Said once per commit.
-    Finished(Result<(), Error>),
+    Finished(Result<Acknowledged, Error>),
+}
+
+/// For each partition that was written to since the last commit, the offset of the last record: where a changelog stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Acknowledged {
+    pub last_offsets: Vec<(TopicPartition, Offset)>,
 }
 
 /// Writes records, in transactions where it has a transactional id.
