@@ -1,0 +1,5 @@
+//! L2: topology → executable plan.
+
+pub mod model;
+
+pub use model::*;

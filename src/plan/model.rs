@@ -1,0 +1,461 @@
+//! The executable plan: what the task engine runs, with every name resolved and every expression compiled.
+//!
+//! Rows travel as slots of values. A *layout* says which field stands in which slot; each record type of a source and each
+//! derived row has one, numbered within its sub-topology, so that filters, branches and merges pass rows on unchanged and a
+//! node finds its program by the row's layout number. Nothing here is looked up by name while records flow.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::avro::Schema;
+use crate::base::ids::Topic;
+use crate::base::time::SpanMs;
+use crate::base::types::{Field, Type};
+use crate::base::value::{Text, Value};
+use crate::expr::Program;
+
+/// Places of an expression's inputs: the same for every node, whatever the names (`value`, `event`, `left` are all `ROW`).
+pub mod roots {
+    /// `value`, `event`, `left`, `command`: the input row's slots.
+    pub const ROW: usize = 0;
+    /// `state`, `right`: the second row's slots; empty where there is none.
+    pub const OTHER: usize = 1;
+    /// `key`: one slot.
+    pub const KEY: usize = 2;
+    /// `meta`: topic, partition, offset, timestamp, type; see [`META_FIELDS`].
+    pub const META: usize = 3;
+    /// `headers`: one slot, a map from text to text (bytes that are not UTF-8 are left out).
+    pub const HEADERS: usize = 4;
+    /// `window`: start, end.
+    pub const WINDOW: usize = 5;
+    /// How many there are.
+    pub const COUNT: usize = 6;
+    /// The fields of `meta` in slot order.
+    pub const META_FIELDS: [&str; 5] = ["topic", "partition", "offset", "timestamp", "type"];
+}
+
+/// Everything needed to run a topology.
+#[derive(Debug)]
+pub struct Plan {
+    pub application_id: String,
+    pub sub_topologies: Vec<SubTopology>,
+    /// Every topic that is read, written or needed inside, by name.
+    pub topics: BTreeMap<Topic, TopicPlan>,
+    /// Of the topology's meaning: equal for topologies that differ in order, comments and formatting only.
+    pub fingerprint: u64,
+}
+
+/// A part of the topology whose tasks run on one partition of each of its sources.
+#[derive(Debug)]
+pub struct SubTopology {
+    /// Named by its first store, else by its first source: adding nodes renames nothing.
+    pub name: Text,
+    pub meta_topic: Topic,
+    pub layouts: Vec<Layout>,
+    pub sources: Vec<Source>,
+    /// In an order in which every node stands after all that feed it.
+    pub nodes: Vec<Node>,
+    pub stores: Vec<Store>,
+}
+
+/// Which field stands in which slot.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Layout {
+    /// The record's full name: what `meta.type` says and `on` names.
+    pub type_name: Text,
+    pub slots: Vec<Field>,
+}
+
+/// A layout's number within its sub-topology.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LayoutId(pub u16);
+
+/// Something for each layout a node may meet; none where the node passes that layout by.
+#[derive(Clone, Debug)]
+pub struct PerLayout<T>(Vec<Option<T>>);
+
+impl<T> Default for PerLayout<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> PerLayout<T> {
+    /// Sets the entry of a layout.
+    pub fn set(&mut self, layout: LayoutId, entry: T) {
+        let index = usize::from(layout.0);
+        if self.0.len() <= index {
+            self.0.resize_with(index + 1, || None);
+        }
+        self.0[index] = Some(entry);
+    }
+
+    /// Returns the entry of a layout.
+    pub fn get(&self, layout: LayoutId) -> Option<&T> {
+        self.0.get(usize::from(layout.0))?.as_ref()
+    }
+
+    /// Returns all entries in layout order.
+    pub fn iter(&self) -> impl Iterator<Item = (LayoutId, &T)> {
+        self.0.iter().enumerate().filter_map(|(index, entry)| Some((LayoutId(index as u16), entry.as_ref()?)))
+    }
+}
+
+/// Index into [`SubTopology::sources`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SourceIndex(pub u16);
+
+/// Index into [`SubTopology::nodes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeIndex(pub u16);
+
+/// Index into [`SubTopology::stores`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StoreRef(pub u16);
+
+/// Where a row goes next, and as which of the node's inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Child {
+    pub node: NodeIndex,
+    pub input: Input,
+}
+
+/// Which of a node's inputs a row comes in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// The only one, or the left one.
+    Left,
+    Right,
+}
+
+/// A topic that a sub-topology reads.
+#[derive(Debug)]
+pub struct Source {
+    /// The stream's or table's name in the topology; a repartition source has its topic's.
+    pub name: Text,
+    pub topic: Topic,
+    pub key: KeyFormat,
+    pub payload: Payload,
+    /// The record's own time, where the topology takes it from the value (an `int` of milliseconds or a `timestamp`).
+    pub timestamp: PerLayout<Expression>,
+    /// A partition that is silent for this long by the wall clock no longer holds back the task's time (D5).
+    pub idle: Option<SpanMs>,
+    pub on_decode_error: ErrorAction,
+    pub children: Vec<Child>,
+}
+
+/// How a topic's keys are written. Inside, keys are always the bare bytes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeyFormat {
+    /// UTF-8.
+    String,
+    /// 8 bytes, big-endian, as Kafka's `LongSerializer`.
+    Long,
+    Bytes,
+}
+
+impl KeyFormat {
+    /// Returns the type of `key` in expressions.
+    pub fn key_type(&self) -> Type {
+        match self {
+            Self::String => Type::String,
+            Self::Long => Type::Int,
+            Self::Bytes => Type::Bytes,
+        }
+    }
+}
+
+/// How a topic's values are written.
+#[derive(Debug)]
+pub enum Payload {
+    /// Avro in registry frames: the writer's record name picks the reader. Names that are not here are passed by, counted.
+    Registry { readers: Vec<Reader> },
+    /// Avro single-object encoding (Avro specification, section "Single-object encoding"): our own repartition topics. The
+    /// fingerprint picks the reader.
+    Internal { readers: Vec<Reader>, upstream: Vec<Upstream> },
+    /// JSON objects of one declared schema.
+    Json { reader: Reader },
+}
+
+/// How one record type is read.
+#[derive(Debug)]
+pub struct Reader {
+    pub schema: Schema,
+    /// Indices of the schema's fields that somebody uses; the i-th lands in slot i.
+    pub wanted: Vec<usize>,
+    pub layout: LayoutId,
+}
+
+/// Who writes into a repartition topic: its tasks' stream times bound the reader's operator time (D12).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    pub sub_topology: Text,
+    /// A source topic of that sub-topology: it has as many tasks as this topic has partitions.
+    pub partitions_of: Topic,
+}
+
+/// A node of the graph.
+#[derive(Debug)]
+pub struct Node {
+    pub name: Text,
+    pub kind: NodeKind,
+    pub on_process_error: ErrorAction,
+    pub children: Vec<Child>,
+}
+
+/// What to do with a record that fails.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ErrorAction {
+    /// Stop this task, keep the record unconsumed, leave the others running.
+    StopTask,
+    /// Drop the record, counted with its reason.
+    Skip,
+    /// Write the original bytes with the reason in headers to this topic, then go on.
+    DeadLetter { topic: Topic },
+}
+
+/// A compiled expression and what must be materialised for it.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    pub program: Arc<Program>,
+    pub needs: Needs,
+    /// As written, for `graph` and messages.
+    pub text: Arc<str>,
+}
+
+/// Which inputs besides the rows an expression reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    pub key: bool,
+    pub meta: bool,
+    pub headers: bool,
+    pub window: bool,
+}
+
+/// What a node does.
+#[derive(Debug)]
+pub enum NodeKind {
+    /// Passes rows of the listed layouts, and of these those for which the predicate holds (`on`, `where`).
+    Filter { predicate: PerLayout<Option<Expression>> },
+    /// Gives every row a new shape.
+    Select { fields: PerLayout<Vec<Expression>>, layout: LayoutId },
+    /// Gives every row a new key (`select_key`); a repartition follows where something stateful needs it.
+    Rekey { key: PerLayout<Expression>, format: KeyFormat },
+    /// Sends rows to a repartition topic, by their key.
+    Repartition { topic: Topic, writers: PerLayout<Writer> },
+    /// Sends rows to a topic.
+    Sink { topic: Topic, writers: PerLayout<Writer> },
+    /// Keeps the newest row per key.
+    Table { store: StoreRef, layout: LayoutId },
+    /// Keeps every version of a row per key, by timestamp.
+    VersionedTable { store: StoreRef, layout: LayoutId, retention: SpanMs },
+    Aggregate(Box<Aggregate>),
+    StreamTableJoin(Box<StreamTableJoin>),
+    Entity(Box<Entity>),
+    /// Passes rows on: the meeting point of several streams.
+    Merge,
+}
+
+/// How rows of one layout are written to a topic.
+#[derive(Debug)]
+pub struct Writer {
+    pub schema: Schema,
+    /// Registry subject; none for internal topics, which carry the fingerprint.
+    pub subject: Option<String>,
+    /// Slot of each of the schema's fields, in the schema's order.
+    pub slots: Vec<usize>,
+}
+
+/// State per key, folded from rows.
+#[derive(Debug)]
+pub struct Aggregate {
+    pub store: StoreRef,
+    pub window: Option<TumblingWindow>,
+    pub emit: Emit,
+    /// Which functions a row of a layout feeds, each with its argument (none for `count`).
+    pub updates: PerLayout<Vec<Update>>,
+    /// The state row before the first record.
+    pub initial: Vec<Value>,
+    /// How the state row becomes the result row.
+    pub results: Vec<ResultField>,
+    /// Of the result row.
+    pub layout: LayoutId,
+}
+
+/// One function fed by one row.
+#[derive(Debug)]
+pub struct Update {
+    pub function: AggregateFunction,
+    pub argument: Option<Expression>,
+    /// First slot of the function's state in the state row; `Avg` takes two: sum and count.
+    pub slot: usize,
+}
+
+/// The aggregate functions. Null arguments are passed by, except by `count()`, which has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggregateFunction {
+    Count,
+    /// Of `int` (overflow is an error of the record) or `double`.
+    Sum,
+    /// Keeps sum (double) and count (int).
+    Avg,
+    Min,
+    Max,
+    /// The first value in processing order.
+    First,
+    /// The last value in processing order.
+    Last,
+}
+
+/// How a result field follows from the state row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResultField {
+    Slot(usize),
+    /// Quotient of the double in `sum` and the int in `count`; null when the count is 0.
+    Mean { sum: usize, count: usize },
+}
+
+/// Windows `[start, start + size)`, aligned to the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TumblingWindow {
+    pub size: SpanMs,
+    /// A window is closed when `end + grace <= operator time` (D3).
+    pub grace: SpanMs,
+    /// Rows of closed windows stay readable until `end + retention <= operator time`; at least `grace`.
+    pub retention: SpanMs,
+}
+
+/// When an aggregate's results go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// Each.
+    OnUpdate,
+    /// The last value per key and commit, in order of first change.
+    OnCommit,
+    /// Once, when the window closes, in order of window and key.
+    OnClose,
+}
+
+/// Looks up a table's row for each row of a stream.
+#[derive(Debug)]
+pub struct StreamTableJoin {
+    pub kind: JoinKind,
+    pub table: StoreRef,
+    /// As of the left row's timestamp.
+    pub versioned: bool,
+    /// By the left row's layout; `ROW` is the left row, `OTHER` the right one (all null when there is none).
+    pub fields: PerLayout<Vec<Expression>>,
+    /// How many slots the right row has.
+    pub right_slots: usize,
+    pub layout: LayoutId,
+}
+
+/// What becomes of a left row without a right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// It is dropped.
+    Inner,
+    /// It goes on with nulls.
+    Left,
+}
+
+/// Event-sourced state: one per key, with every version kept where `history` is.
+#[derive(Debug)]
+pub struct Entity {
+    /// Row: [`ENTITY_SYSTEM_FIELDS`] first, then the state's fields.
+    pub store: StoreRef,
+    /// Row: [`HISTORY_SYSTEM_FIELDS`] first, then the state's fields. Key: entity key and version.
+    pub history: Option<History>,
+    /// By the event's layout: which state fields are set to what. `ROW` is the event, `OTHER` the state's fields.
+    pub apply: PerLayout<Vec<(usize, Expression)>>,
+    /// The state's fields before the first event.
+    pub initial: Vec<Value>,
+    /// Of the state's fields, as children see them.
+    pub layout: LayoutId,
+}
+
+/// Fields in front of the state's own in an entity's store: `_version`.
+pub const ENTITY_SYSTEM_FIELDS: [&str; 1] = ["_version"];
+
+/// Fields in front of the state's own in a history store.
+pub const HISTORY_SYSTEM_FIELDS: [&str; 9] = [
+    "_topic",
+    "_partition",
+    "_offset",
+    "_type",
+    "_schema_id",
+    "_occurred",
+    "_recorded",
+    "_processed",
+    "_headers",
+];
+
+/// Where an entity's past is kept.
+#[derive(Debug)]
+pub struct History {
+    pub store: StoreRef,
+    pub keep: Keep,
+    /// Names of the headers that are kept with each version.
+    pub headers: Vec<Text>,
+}
+
+/// How much of the past is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    Forever,
+    /// Versions recorded longer ago than this (by stream time) go, all but the newest.
+    For(SpanMs),
+}
+
+/// A store of a sub-topology.
+#[derive(Debug)]
+pub struct Store {
+    pub name: Text,
+    pub changelog: Topic,
+    pub key: KeyFormat,
+    /// The row's record.
+    pub row: Schema,
+    pub kind: StoreKind,
+}
+
+/// What a store is for, which decides its keys and how it is queried.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoreKind {
+    KeyValue,
+    Window(TumblingWindow),
+    Versioned { retention: SpanMs },
+    /// Current state of an entity.
+    Entity,
+    /// Every version of an entity.
+    History,
+}
+
+/// A topic and what the topology expects of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPlan {
+    pub role: TopicRole,
+    pub partitions: Partitions,
+    /// Configs that an internal topic is created with and verified against.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Whose a topic is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TopicRole {
+    Source,
+    Sink,
+    DeadLetter,
+    Repartition,
+    Changelog,
+    Meta,
+}
+
+/// How many partitions a topic has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Partitions {
+    /// As many as the broker says it has; it must exist, or is created with the broker's or the setting's default.
+    Existing,
+    /// As many as the largest of these topics.
+    MaxOf(Vec<Topic>),
+    Fixed(u32),
+}
