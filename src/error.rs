@@ -52,6 +52,16 @@ pub mod codes {
     codes! {
         /// An expression is not CEL.
         EXPRESSION_SYNTAX = "E0201";
+        /// A topic that is read is not there, or one of our own may not be created.
+        TOPIC_MISSING = "E0601";
+        /// The next offset of an input is not in its topic.
+        OFFSET_OUT_OF_RANGE = "E0602";
+        /// There is no committed offset, and the settings say that this is an error.
+        OFFSET_MISSING = "E0603";
+        /// A history kept for ever stands on a topic that forgets.
+        HISTORY_ON_FORGETTING_TOPIC = "E0604";
+        /// A topic has other partitions or another policy than the topology needs.
+        TOPIC_MISMATCH = "E0605";
     }
 }
 

@@ -8,3 +8,36 @@ pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 
 /// Nesting of a decoded datum (records, lists, maps); a record nested deeper is a decode error.
 pub const DATUM_DEPTH_MAX: usize = 64;
+
+/// Rows of closed or expired windows handled in one step; more are handled in the steps that follow at once.
+pub const WINDOW_CLOSE_ROWS_MAX: usize = 1000;
+
+/// Records a task processes before its thread looks at its other duties again.
+pub const TASK_RUN_RECORDS_MAX: usize = 1000;
+
+/// Bytes that wait in one source partition's queue; above, the partition is paused, and resumed at half of it.
+pub const SOURCE_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of sends and state that a task holds uncommitted; above, it stops processing until a commit has finished.
+pub const GENERATION_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A single wait for the broker; a stop and the heartbeat are seen between two.
+pub const BROKER_WAIT_SLICE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// How long a broker call is tried before the thread joins anew.
+pub const BROKER_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A single wait for the registry.
+pub const REGISTRY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How often an id that the registry does not know is asked for; then the records that carry it are decode errors.
+pub const SCHEMA_UNKNOWN_TRIES_MAX: u32 = 8;
+
+/// Reads a stream thread answers between two batches.
+pub const READS_PER_TURN_MAX: usize = 64;
+
+/// Versions or rows of one answer; more come by cursor.
+pub const READ_ROWS_MAX: usize = 10_000;
+
+/// Versions that `blame` looks at.
+pub const BLAME_VERSIONS_MAX: usize = 10_000;
