@@ -92,10 +92,12 @@ impl Cases {
 
     fn non_union(&mut self, depth: usize, defined: &mut Vec<String>) -> Json {
         loop {
+            let known = defined.len();
             let candidate = self.any_type(depth, defined);
             if !candidate.is_array() && candidate != json!("null") {
                 return candidate;
             }
+            defined.truncate(known);
         }
     }
 
@@ -149,7 +151,9 @@ impl Cases {
             }
             Shape::Float => Value::Double(f64::from(self.integer() as f32)),
             Shape::Double => Value::Double(self.integer() as f64 / 1024.0),
-            Shape::String if node.logical == Some(Logical::Uuid) => Value::String(uuid_text(self.bytes(16).try_into().unwrap())),
+            Shape::String if node.logical == Some(Logical::Uuid) => {
+                Value::String(uuid_text(self.bytes(16).try_into().unwrap()))
+            }
             Shape::String => self.text(),
             Shape::Bytes | Shape::Fixed(_) => {
                 let size = if let Shape::Fixed(fixed) = &node.shape { fixed.size } else { self.rng.below(40) as usize };
@@ -173,9 +177,8 @@ impl Cases {
             }
             Shape::Map(value) => {
                 let count = if depth > 4 { 0 } else { self.rng.below(4) };
-                let entries = (0..count).map(|index| {
-                    (Value::text(format!("k{index}")), self.value_of(of, *value, depth + 1))
-                });
+                let entries =
+                    (0..count).map(|index| (Value::text(format!("k{index}")), self.value_of(of, *value, depth + 1)));
                 Value::Map(entries.collect())
             }
             Shape::Union(branches) => {
@@ -213,6 +216,13 @@ impl Cases {
     pub(crate) fn evolve(&mut self, writer: &Json, steps: Steps) -> Json {
         let mut reader = writer.clone();
         self.evolve_type(&mut reader, steps);
+        let old = writer["name"].as_str().unwrap();
+        // A record that refers to itself keeps its name.
+        let refers_to_itself = writer["fields"].to_string().contains(&format!("\"{old}\""));
+        if steps == Steps::All && self.rng.chance(1, 4) && !refers_to_itself {
+            reader["aliases"] = json!([old]);
+            reader["name"] = json!(format!("{old}Renamed"));
+        }
         reader
     }
 
@@ -258,14 +268,6 @@ impl Cases {
     }
 
     fn evolve_record(&mut self, object: &mut Map<String, Json>, steps: Steps) {
-        if steps == Steps::All && self.rng.chance(1, 4) {
-            let old = object["name"].as_str().unwrap().to_owned();
-            // A record that is referred to by its name keeps it.
-            if !Json::Object(object.clone())["fields"].to_string().contains(&format!("\"{old}\"")) && self.names == 0 {
-                object.insert("aliases".to_owned(), json!([old]));
-                object.insert("name".to_owned(), json!(format!("{old}Renamed")));
-            }
-        }
         let fields = object["fields"].as_array_mut().unwrap();
         for field in fields.iter_mut() {
             if self.rng.chance(1, 3) && field.get("default").is_none() {
