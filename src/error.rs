@@ -62,6 +62,14 @@ pub mod codes {
         HISTORY_ON_FORGETTING_TOPIC = "E0604";
         /// A topic has other partitions or another policy than the topology needs.
         TOPIC_MISMATCH = "E0605";
+        /// A schema does not parse, or says something that cannot be.
+        SCHEMA_SYNTAX = "E0301";
+        /// A reader's schema cannot take a writer's data.
+        SCHEMA_INCOMPATIBLE = "E0302";
+        /// A value or its JSON does not fit its schema.
+        VALUE_NOT_IN_SCHEMA = "E0303";
+        /// Bytes are not a datum of their schema.
+        DATUM_UNREADABLE = "E0304";
     }
 }
 

@@ -41,3 +41,9 @@ pub const READ_ROWS_MAX: usize = 10_000;
 
 /// Versions that `blame` looks at.
 pub const BLAME_VERSIONS_MAX: usize = 10_000;
+/// Nesting of a schema's types, references followed; a schema nested deeper does not parse.
+pub const SCHEMA_DEPTH_MAX: usize = 200;
+
+/// Items without bytes (nulls, empty records) in one datum's lists; with more, a decode error. A few bytes could ask for
+/// 2^63 of them.
+pub const EMPTY_ITEMS_MAX: usize = 1024;
