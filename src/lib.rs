@@ -14,4 +14,5 @@
 
 pub mod base;
 pub mod error;
+pub mod expr;
 pub mod limits;

@@ -8,3 +8,9 @@ pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 
 /// Nesting of a decoded datum (records, lists, maps); a record nested deeper is a decode error.
 pub const DATUM_DEPTH_MAX: usize = 64;
+
+/// Text or bytes that one operation of an expression builds; longer is an evaluation error.
+pub const EXPRESSION_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A compiled pattern of `matches`; larger is refused at `check`, or an evaluation error when the pattern is not literal.
+pub const EXPRESSION_REGEX_BYTES_MAX: usize = 1024 * 1024;
