@@ -47,3 +47,8 @@ pub const SCHEMA_DEPTH_MAX: usize = 200;
 /// Items without bytes (nulls, empty records) in one datum's lists; with more, a decode error. A few bytes could ask for
 /// 2^63 of them.
 pub const EMPTY_ITEMS_MAX: usize = 1024;
+/// Text or bytes that one operation of an expression builds; longer is an evaluation error.
+pub const EXPRESSION_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A compiled pattern of `matches`; larger is refused at `check`, or an evaluation error when the pattern is not literal.
+pub const EXPRESSION_REGEX_BYTES_MAX: usize = 1024 * 1024;
