@@ -17,3 +17,4 @@ pub mod broker;
 pub mod error;
 pub mod limits;
 pub mod registry;
+pub mod store;
