@@ -46,3 +46,10 @@ pub const ROCKS_MEMTABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Versions of one key that a write looks at for trimming; the rest waits for the next write.
 pub const VERSIONS_TRIMMED_MAX: usize = 64;
+
+/// Nesting of a schema's types, references followed; a schema nested deeper does not parse.
+pub const SCHEMA_DEPTH_MAX: usize = 200;
+
+/// Items without bytes (nulls, empty records) in one datum's lists; with more, a decode error. A few bytes could ask for
+/// 2^63 of them.
+pub const EMPTY_ITEMS_MAX: usize = 1024;
