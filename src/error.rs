@@ -88,6 +88,22 @@ pub mod codes {
         LITERAL_INVALID = "E0209";
         /// An expression that is too long or too deep.
         EXPRESSION_TOO_LARGE = "E0210";
+        /// State was written by a newer version.
+        STATE_NEWER_FORMAT = "E0801";
+        /// A state folder belongs to another application.
+        STATE_OTHER_APPLICATION = "E0802";
+        /// Another process has the state folder open.
+        STATE_LOCKED = "E0803";
+        /// State at rest is damaged.
+        STATE_CORRUPT = "E0804";
+        /// The state folder cannot be read or written.
+        STATE_IO = "E0805";
+        /// Stored rows cannot be read with the row schema of today.
+        ROW_UNREADABLE = "E0806";
+        /// A row does not fit its store's schema.
+        ROW_INVALID = "E0807";
+        /// A row is larger than its changelog takes.
+        ROW_TOO_LARGE = "E0808";
     }
 }
 

@@ -20,3 +20,4 @@ pub mod expr;
 pub mod limits;
 pub mod registry;
 pub mod runtime;
+pub mod store;

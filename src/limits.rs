@@ -41,6 +41,44 @@ pub const READ_ROWS_MAX: usize = 10_000;
 
 /// Versions that `blame` looks at.
 pub const BLAME_VERSIONS_MAX: usize = 10_000;
+/// Steps of the cache's hand per insertion; a cache full of uncommitted rows grows past its budget instead of searching longer.
+pub const CACHE_EVICTION_STEPS_MAX: usize = 64;
+
+/// Bytes of a row with its key, unless the changelog's `max.message.bytes` says otherwise; larger is refused at the write.
+/// Kafka's default is 1,048,588 for a batch with its head.
+pub const ROW_BYTES_MAX: usize = 1_000_000;
+
+/// Bytes of committed rows of one task that wait for the backend; at this they are written.
+pub const WRITE_BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Milliseconds that committed rows wait for the backend; longer batches sort better.
+pub const WRITE_BEHIND_MS_MAX: i64 = 5_000;
+
+/// Bytes written to the backend since its last flush; at this a flush starts. A crash replays them from the changelog.
+pub const FLUSH_DISTANCE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Milliseconds since the last flush while something is unflushed; at this a flush starts.
+pub const FLUSH_DISTANCE_MS_MAX: i64 = 60_000;
+
+/// Milliseconds between two marks of an idle task that its stores are complete; the mark decides whether they are believed
+/// after a pause.
+pub const DURABLE_MARK_MS_MAX: i64 = 3_600_000;
+
+/// Kafka's default of `delete.retention.ms`, where the broker does not tell.
+pub const DELETE_RETENTION_DEFAULT_MS: i64 = 86_400_000;
+
+/// Most of `delete.retention.ms` that is given away for clocks that disagree.
+pub const RESTORE_MARGIN_MAX_MS: i64 = 3_600_000;
+
+/// Files that one task's RocksDB keeps open; further ones are opened when read.
+pub const ROCKS_OPEN_FILES_MAX: i32 = 256;
+
+/// Bytes of one RocksDB memtable; at this it is flushed in the background.
+pub const ROCKS_MEMTABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Versions of one key that a write looks at for trimming; the rest waits for the next write.
+pub const VERSIONS_TRIMMED_MAX: usize = 64;
+
 /// Nesting of a schema's types, references followed; a schema nested deeper does not parse.
 pub const SCHEMA_DEPTH_MAX: usize = 200;
 
