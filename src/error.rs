@@ -52,6 +52,14 @@ pub mod codes {
     codes! {
         /// An expression is not CEL.
         EXPRESSION_SYNTAX = "E0201";
+        /// A schema does not parse, or says something that cannot be.
+        SCHEMA_SYNTAX = "E0301";
+        /// A reader's schema cannot take a writer's data.
+        SCHEMA_INCOMPATIBLE = "E0302";
+        /// A value or its JSON does not fit its schema.
+        VALUE_NOT_IN_SCHEMA = "E0303";
+        /// Bytes are not a datum of their schema.
+        DATUM_UNREADABLE = "E0304";
     }
 }
 

@@ -12,6 +12,7 @@
 //! L0  base (ids, time, record, value, diagnostics), limits, error
 //! ```
 
+pub mod avro;
 pub mod base;
 pub mod broker;
 pub mod error;

@@ -8,3 +8,10 @@ pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 
 /// Nesting of a decoded datum (records, lists, maps); a record nested deeper is a decode error.
 pub const DATUM_DEPTH_MAX: usize = 64;
+
+/// Nesting of a schema's types, references followed; a schema nested deeper does not parse.
+pub const SCHEMA_DEPTH_MAX: usize = 200;
+
+/// Items without bytes (nulls, empty records) in one datum's lists; with more, a decode error. A few bytes could ask for
+/// 2^63 of them.
+pub const EMPTY_ITEMS_MAX: usize = 1024;
