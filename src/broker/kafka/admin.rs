@@ -48,7 +48,11 @@ impl KafkaAdmin {
         self.client.inner().fetch_metadata(None, deadline.left()).map_err(|e| error::map(&e, None))
     }
 
-    fn configs(&self, topics: &[&Topic], deadline: Deadline) -> Result<HashMap<Topic, BTreeMap<String, String>>, Error> {
+    fn configs(
+        &self,
+        topics: &[&Topic],
+        deadline: Deadline,
+    ) -> Result<HashMap<Topic, BTreeMap<String, String>>, Error> {
         let mut configs = HashMap::new();
         if topics.is_empty() {
             return Ok(configs);

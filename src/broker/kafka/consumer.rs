@@ -3,8 +3,7 @@
 //!
 //! Decides how an answer is given (whole assignments to the eager protocol, increments otherwise) and which errors the caller
 //! must hear of: those of a connection pass by themselves and are only logged. Invariants: after `unassign`, `pause` or `seek`
-//! no record from before is handed out; positions are this file's own, since librdkafka's count an end of partition as a record
-//! when read in batches. Not here: reading (`native`), settings (`config`).
+//! no record from before is handed out. Not here: reading (`native`), settings (`config`).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
@@ -356,9 +355,10 @@ impl KafkaConsumer {
             },
         };
         match found {
-            Error::Fenced { .. } | Error::UnknownTopic { .. } | Error::Unauthorized { .. } | Error::Unsupported { .. } => {
-                Err(found)
-            }
+            Error::Fenced { .. }
+            | Error::UnknownTopic { .. }
+            | Error::Unauthorized { .. }
+            | Error::Unsupported { .. } => Err(found),
             // librdkafka goes on by itself, and has logged it.
             Error::Unavailable { .. }
             | Error::Aborted { .. }
@@ -528,14 +528,6 @@ impl Consumer for KafkaConsumer {
 
     fn resume(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
         self.require_assigned(partitions)?;
-        // By itself librdkafka would go on behind what it believes was handed out, which after an end of partition that was read in
-        // a batch is one record too far.
-        for partition in partitions {
-            let taken = self.reposition(partition)?;
-            if let Some(assigned) = self.assigned.get_mut(partition) {
-                assigned.reading = if taken { Reading::Fresh } else { Reading::Seeking };
-            }
-        }
         let list = list_without_offsets(partitions);
         self.consumer().resume(&list).map_err(|error| error::map(&error, None))
     }
@@ -590,7 +582,9 @@ impl Consumer for KafkaConsumer {
             served?;
             let answers = mem::take(&mut self.inbox().commits);
             if let Some(answer) = answers.into_iter().find(|answer| same_offsets(&answer.offsets, offsets)) {
-                return answer.outcome.map_err(|code| error::from_code(code, None, format!("committing offsets: {code}")));
+                return answer
+                    .outcome
+                    .map_err(|code| error::from_code(code, None, format!("committing offsets: {code}")));
             }
             if deadline.passed() {
                 return Err(Error::Unavailable { message: "no answer to an offset commit".into() });
@@ -696,10 +690,7 @@ fn same_offsets(left: &[(TopicPartition, Offset)], right: &[(TopicPartition, Off
 fn fetched(message: &BorrowedMessage<'_>) -> Fetched {
     let copy = |bytes: &[u8]| bytes::Bytes::copy_from_slice(bytes);
     let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers
-            .iter()
-            .map(|header| Header { name: Text::from(header.key), value: header.value.map(copy) })
-            .collect()
+        headers.iter().map(|header| Header { name: Text::from(header.key), value: header.value.map(copy) }).collect()
     });
     let record = Record {
         offset: Offset(message.offset()),
@@ -708,7 +699,6 @@ fn fetched(message: &BorrowedMessage<'_>) -> Fetched {
         value: message.payload().map(copy),
         headers: Headers::new(headers),
     };
-    let partition =
-        TopicPartition { topic: Topic::new(message.topic()), partition: Partition(message.partition()) };
+    let partition = TopicPartition { topic: Topic::new(message.topic()), partition: Partition(message.partition()) };
     Fetched { partition, records: vec![record] }
 }

@@ -2,16 +2,18 @@
 //! unsafe code; what it exports is safe.
 //!
 //! Batches come from a queue of our own that every assigned partition's queue is forwarded to; the consumer's own queue keeps
-//! rebalances and errors and is polled through rdkafka. (Batch calls on the consumer's queue would swallow rebalances.) Invariants:
-//! the queue is destroyed before its client; a librdkafka message lives only inside [`BatchConsumer::read`], its bytes are copied
-//! out, one allocation for a batch.
+//! rebalances and errors and is polled through rdkafka. (Reading the consumer's queue in batches would swallow rebalances.) They are
+//! read with `rd_kafka_consume_callback_queue`: its sibling `rd_kafka_consume_batch_queue` takes an end of partition for a record
+//! and believes the consumer to be one offset further than it is, so that the next internal pause (every rebalance of the
+//! cooperative protocol has one) skips a record. Invariants: the queue is destroyed before its client; a librdkafka message lives
+//! only inside the callback, its bytes are copied out into one allocation for a batch.
 //!
 //! Not here: which partitions are assigned and what an error means (`consumer`).
 
 #![expect(unsafe_code, reason = "rdkafka binds neither batch reads nor DescribeTopics")]
 
 use std::collections::HashMap;
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
@@ -33,8 +35,11 @@ use crate::base::time::Timestamp;
 use crate::base::value::Text;
 use crate::broker::Fetched;
 
-/// Records taken from librdkafka at once.
+/// Records taken from librdkafka at once; more stay in its queue.
 const BATCH_RECORDS_MAX: usize = 2048;
+
+/// Bytes of keys, values and header values taken from librdkafka at once, except that a larger record comes alone.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
 
 /// What came out of the queue.
 #[derive(Debug)]
@@ -83,6 +88,7 @@ pub(super) struct BatchConsumer<C: ConsumerContext + 'static> {
     consumer: BaseConsumer<C>,
     /// Names that came by, so that a batch allocates none.
     names: HashMap<Box<str>, Topic>,
+    bytes_hint: usize,
 }
 
 impl<C: ConsumerContext + 'static> BatchConsumer<C> {
@@ -93,7 +99,7 @@ impl<C: ConsumerContext + 'static> BatchConsumer<C> {
         let queue = Arc::new(unsafe { Queue::new(consumer.client().native_ptr()) });
         let waker = Arc::clone(&queue);
         consumer.set_nonempty_callback(move || waker.wake());
-        Self { queue: Some(queue), consumer, names: HashMap::new() }
+        Self { queue: Some(queue), consumer, names: HashMap::new(), bytes_hint: 0 }
     }
 
     /// The consumer, for everything but reading.
@@ -122,14 +128,23 @@ impl<C: ConsumerContext + 'static> BatchConsumer<C> {
 
     /// Takes what has come in, waiting up to `wait` for the first thing; whatever wakes the consumer ends the wait, too.
     pub(super) fn read(&mut self, wait: Duration) -> Vec<Read> {
-        // librdkafka waits until the batch is full: so one first, then what is there beside it. (Looking for what is there first
-        // would swallow a wake-up.)
-        let mut messages = Messages::take(self.queue(), wait, 1);
-        if !messages.0.is_empty() {
-            let mut rest = Messages::take(self.queue(), Duration::ZERO, BATCH_RECORDS_MAX - 1);
-            messages.0.append(&mut rest.0);
+        let mut batch = Batch {
+            client: self.consumer.client().native_ptr(),
+            names: &mut self.names,
+            arena: Vec::with_capacity(self.bytes_hint),
+            reads: Vec::new(),
+            drafts: Vec::new(),
+            open: Vec::new(),
+        };
+        let queue = self.queue.as_ref().expect("taken in `drop` only").0.as_ptr();
+        // SAFETY: the queue is live; the callback runs inside this call only and gets the batch that is borrowed meanwhile.
+        unsafe {
+            let opaque = (&raw mut batch).cast::<c_void>();
+            c::rd_kafka_consume_callback_queue(queue, millis(wait), Some(on_message), opaque);
         }
-        messages.decode(&mut self.names)
+        // The next batch is likely to be as large as this one.
+        self.bytes_hint = batch.arena.len();
+        batch.finish()
     }
 }
 
@@ -147,58 +162,59 @@ impl<C: ConsumerContext + 'static> fmt::Debug for BatchConsumer<C> {
     }
 }
 
-/// Messages that are ours to destroy.
-struct Messages(Vec<*mut c::rd_kafka_message_t>);
-
-impl Drop for Messages {
-    fn drop(&mut self) {
-        for message in &self.0 {
-            // SAFETY: each came from a batch call and is destroyed once, here.
-            unsafe { c::rd_kafka_message_destroy(*message) }
-        }
+/// Takes one message of a batch.
+///
+/// # Safety
+/// `message` is live during the call, `batch` points to a [`Batch`] that nobody else uses meanwhile.
+unsafe extern "C" fn on_message(message: *mut c::rd_kafka_message_t, batch: *mut c_void) {
+    // SAFETY: the caller vouches for both.
+    let (message, batch) = unsafe { (&*message, &mut *batch.cast::<Batch<'_>>()) };
+    batch.push(message);
+    if batch.drafts.len() >= BATCH_RECORDS_MAX || batch.arena.len() >= BATCH_BYTES_MAX {
+        // SAFETY: the client is live; this leaves the rest in the queue.
+        unsafe { c::rd_kafka_yield(batch.client) }
     }
 }
 
-impl Messages {
-    fn take(queue: *mut c::rd_kafka_queue_t, wait: Duration, max: usize) -> Self {
-        let mut messages: Vec<*mut c::rd_kafka_message_t> = Vec::with_capacity(max);
-        // SAFETY: the queue is live (its owner is borrowed by the callers); librdkafka writes at most `max` pointers, says how many,
-        // and hands the messages over.
-        unsafe {
-            let count = c::rd_kafka_consume_batch_queue(queue, millis(wait), messages.as_mut_ptr(), max);
-            messages.set_len(usize::try_from(count).unwrap_or(0));
+/// What is being read, in order per partition; records of one partition stand together up to an end or a failure.
+struct Batch<'a> {
+    client: *mut c::rd_kafka_t,
+    names: &'a mut HashMap<Box<str>, Topic>,
+    /// The bytes of all records, side by side.
+    arena: Vec<u8>,
+    reads: Vec<Read>,
+    /// Records, each with the place in `reads` that it belongs to.
+    drafts: Vec<(usize, Draft)>,
+    /// Places in `reads` that records of a partition still go to.
+    open: Vec<(*mut c::rd_kafka_topic_t, i32, usize)>,
+}
+
+impl Batch<'_> {
+    fn push(&mut self, message: &c::rd_kafka_message_t) {
+        let same =
+            |entry: &(*mut c::rd_kafka_topic_t, i32, usize)| (entry.0, entry.1) == (message.rkt, message.partition);
+        if message.err != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            self.open.retain(|entry| !same(entry));
+            let partition = partition_of(message, self.names);
+            self.reads.push(incident(message, partition));
+            return;
         }
-        Self(messages)
+        let Some(draft) = Draft::of(message, &mut self.arena) else { return };
+        let at = match self.open.iter().find(|entry| same(entry)) {
+            Some(entry) => entry.2,
+            None => {
+                let partition = partition_of(message, self.names);
+                self.reads.push(Read::Records(Fetched { partition, records: Vec::new() }));
+                self.open.push((message.rkt, message.partition, self.reads.len() - 1));
+                self.reads.len() - 1
+            }
+        };
+        self.drafts.push((at, draft));
     }
 
-    /// Copies everything out, in order per partition; records of one partition stand together up to an end or a failure.
-    fn decode(self, names: &mut HashMap<Box<str>, Topic>) -> Vec<Read> {
-        // SAFETY: the messages are live until `self` is dropped at the end of this function.
-        let messages: Vec<&c::rd_kafka_message_t> = self.0.iter().map(|message| unsafe { &**message }).collect();
-        let mut arena = Arena::with_capacity(messages.iter().map(|message| message.len + message.key_len).sum());
-        let mut reads: Vec<Read> = Vec::new();
-        let mut drafts: Vec<(usize, Draft)> = Vec::with_capacity(messages.len());
-        let mut open: Vec<(*mut c::rd_kafka_topic_t, i32, usize)> = Vec::new();
-        for message in messages {
-            let same = |entry: &&(*mut c::rd_kafka_topic_t, i32, usize)| (entry.0, entry.1) == (message.rkt, message.partition);
-            if message.err == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-                let at = match open.iter().find(same) {
-                    Some(entry) => entry.2,
-                    None => {
-                        let partition = partition_of(message, names);
-                        reads.push(Read::Records(Fetched { partition, records: Vec::new() }));
-                        open.push((message.rkt, message.partition, reads.len() - 1));
-                        reads.len() - 1
-                    }
-                };
-                drafts.push((at, Draft::of(message, &mut arena)));
-            } else {
-                open.retain(|entry| !same(&entry));
-                let partition = partition_of(message, names);
-                reads.push(incident(message, partition));
-            }
-        }
-        let arena = Bytes::from(arena.0);
+    fn finish(self) -> Vec<Read> {
+        let Self { arena, mut reads, drafts, .. } = self;
+        let arena = Bytes::from(arena);
         for (at, draft) in drafts {
             if let Read::Records(fetched) = &mut reads[at] {
                 fetched.records.push(draft.finish(&arena));
@@ -239,19 +255,11 @@ fn partition_of(message: &c::rd_kafka_message_t, names: &mut HashMap<Box<str>, T
     TopicPartition { topic, partition: Partition(message.partition) }
 }
 
-/// The bytes of a batch, side by side.
-struct Arena(Vec<u8>);
-
-impl Arena {
-    fn with_capacity(bytes: usize) -> Self {
-        Self(Vec::with_capacity(bytes))
-    }
-
-    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
-        let start = self.0.len();
-        self.0.extend_from_slice(bytes);
-        start..self.0.len()
-    }
+/// Copies bytes into the arena.
+fn keep(arena: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
+    let start = arena.len();
+    arena.extend_from_slice(bytes);
+    start..arena.len()
 }
 
 /// A record whose bytes stand in the arena.
@@ -264,7 +272,8 @@ struct Draft {
 }
 
 impl Draft {
-    fn of(message: &c::rd_kafka_message_t, arena: &mut Arena) -> Self {
+    /// None for a transaction's marker, which this way of reading does not leave out: it alone has no type of timestamp.
+    fn of(message: &c::rd_kafka_message_t, arena: &mut Vec<u8>) -> Option<Self> {
         let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
         // SAFETY: the message is live, its key and payload have the lengths it says.
         let (timestamp, key, value) = unsafe {
@@ -273,13 +282,16 @@ impl Draft {
             (timestamp, key, bytes_of(message.payload.cast(), message.len))
         };
         let known = kind != c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
-        Self {
+        if !known && key.is_none() && value.is_none() {
+            return None;
+        }
+        Some(Self {
             offset: Offset(message.offset),
             timestamp: if known { Timestamp(timestamp) } else { Timestamp::UNKNOWN },
-            key: key.map(|bytes| arena.copy(bytes)),
-            value: value.map(|bytes| arena.copy(bytes)),
+            key: key.map(|bytes| keep(arena, bytes)),
+            value: value.map(|bytes| keep(arena, bytes)),
             headers: headers_of(message, arena),
-        }
+        })
     }
 
     fn finish(self, arena: &Bytes) -> Record {
@@ -295,7 +307,7 @@ impl Draft {
     }
 }
 
-fn headers_of(message: &c::rd_kafka_message_t, arena: &mut Arena) -> Vec<(Text, Option<Range<usize>>)> {
+fn headers_of(message: &c::rd_kafka_message_t, arena: &mut Vec<u8>) -> Vec<(Text, Option<Range<usize>>)> {
     let mut headers = Vec::new();
     let mut list = ptr::null_mut();
     // SAFETY: the message is live; the list, its names (C strings) and values belong to it.
@@ -309,7 +321,7 @@ fn headers_of(message: &c::rd_kafka_message_t, arena: &mut Arena) -> Vec<(Text, 
             == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
         {
             let text = Text::from(CStr::from_ptr(name).to_string_lossy());
-            headers.push((text, bytes_of(value.cast(), size).map(|bytes| arena.copy(bytes))));
+            headers.push((text, bytes_of(value.cast(), size).map(|bytes| keep(arena, bytes))));
         }
     }
     headers

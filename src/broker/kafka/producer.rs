@@ -480,12 +480,7 @@ fn fatal_or(client: &Client, error: Error) -> Error {
     }
 }
 
-fn send_offsets(
-    client: &Client,
-    desk: &Desk,
-    commit: &Commit,
-    group: &ConsumerGroupMetadata,
-) -> Result<(), Error> {
+fn send_offsets(client: &Client, desk: &Desk, commit: &Commit, group: &ConsumerGroupMetadata) -> Result<(), Error> {
     let offsets = list_at(commit.offsets.iter().map(|(partition, offset)| (partition, *offset)))?;
     let deadline = Deadline::after(OFFSETS_WAIT);
     loop {

@@ -1,0 +1,3 @@
+//! Tests of the whole crate, one binary: each link pulls in two C libraries.
+
+mod kafka_adapter;
