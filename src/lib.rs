@@ -13,5 +13,6 @@
 //! ```
 
 pub mod base;
+pub mod dev;
 pub mod error;
 pub mod limits;
