@@ -14,7 +14,11 @@
 
 pub mod base;
 pub mod broker;
+pub mod cli;
+pub mod config;
 pub mod error;
+pub mod http;
 pub mod limits;
+pub mod metrics;
 pub mod registry;
 pub mod runtime;
