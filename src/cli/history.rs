@@ -35,21 +35,22 @@ pub(crate) struct History {
     cursor: Option<String>,
 }
 
+type Print = fn(&Value, &mut Output) -> Result<(), Failure>;
+
 pub(crate) fn run(command: &History, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
     let client = Client::reads(&global.url)?;
     let path = ["entities", command.entity.as_str(), "keys", command.key.as_str()];
-    let (answer, print): (Value, fn(&Value, &mut Output) -> Result<(), Failure>) =
-        match (&command.as_of, command.version, command.blame) {
-            (Some(moment), _, _) => (client.get(&path, &[("as_of", moment.clone())])?, print_version),
-            (None, Some(version), _) => (client.get(&path, &[("version", version.to_string())])?, print_version),
-            (None, None, true) => (client.get(&[&path[..], &["blame"]].concat(), &[])?, print_blame),
-            (None, None, false) => {
-                let limit = command.limit.map(|limit| ("limit", limit.to_string()));
-                let cursor = command.cursor.clone().map(|cursor| ("cursor", cursor));
-                let parameters: Vec<_> = limit.into_iter().chain(cursor).collect();
-                (client.get(&[&path[..], &["history"]].concat(), &parameters)?, print_history)
-            }
-        };
+    let (answer, print): (Value, Print) = match (&command.as_of, command.version, command.blame) {
+        (Some(moment), _, _) => (client.get(&path, &[("as_of", moment.clone())])?, print_version),
+        (None, Some(version), _) => (client.get(&path, &[("version", version.to_string())])?, print_version),
+        (None, None, true) => (client.get(&[&path[..], &["blame"]].concat(), &[])?, print_blame),
+        (None, None, false) => {
+            let limit = command.limit.map(|limit| ("limit", limit.to_string()));
+            let cursor = command.cursor.clone().map(|cursor| ("cursor", cursor));
+            let parameters: Vec<_> = limit.into_iter().chain(cursor).collect();
+            (client.get(&[&path[..], &["history"]].concat(), &parameters)?, print_history)
+        }
+    };
     match output.form() {
         Form::Json => output.json(&answer)?,
         Form::Text => print(&answer, output)?,

@@ -7,6 +7,7 @@
 mod args;
 pub(crate) mod client;
 mod consume;
+pub(crate) mod daemon;
 mod exit;
 mod explain;
 mod history;

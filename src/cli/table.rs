@@ -31,15 +31,12 @@ pub(crate) fn of_rows(rows: &[Value], spread: &[&str]) -> Table {
 /// Makes a table of one object: a row for each field.
 pub(crate) fn of_fields(object: &Value) -> Table {
     let mut table = new(["field", "value"]);
-    match object {
-        Value::Object(fields) => {
-            for (name, value) in fields {
-                table.add_row(vec![name.clone(), cell(value)]);
-            }
+    if let Value::Object(fields) = object {
+        for (name, value) in fields {
+            table.add_row(vec![name.clone(), cell(value)]);
         }
-        other => {
-            table.add_row(vec![String::new(), cell(other)]);
-        }
+    } else {
+        table.add_row(vec![String::new(), cell(object)]);
     }
     table
 }
@@ -57,16 +54,15 @@ fn flattened(row: &Value, spread: &[&str]) -> Map<String, Value> {
     let Value::Object(fields) = row else { return Map::from_iter([("value".to_owned(), row.clone())]) };
     let mut flat = Map::new();
     for (name, value) in fields {
-        match value {
-            Value::Object(inner) if spread.contains(&name.as_str()) => {
-                for (inner_name, value) in inner {
-                    // A field of the value may have the name of a column of ours.
-                    let taken = fields.contains_key(inner_name) || flat.contains_key(inner_name);
-                    let column = if taken { format!("{name}.{inner_name}") } else { inner_name.clone() };
-                    flat.insert(column, value.clone());
-                }
-            }
-            other => drop(flat.insert(name.clone(), other.clone())),
+        let Some(inner) = value.as_object().filter(|_| spread.contains(&name.as_str())) else {
+            flat.insert(name.clone(), value.clone());
+            continue;
+        };
+        for (inner_name, value) in inner {
+            // A field of the value may have the name of a column of ours.
+            let taken = fields.contains_key(inner_name) || flat.contains_key(inner_name);
+            let column = if taken { format!("{name}.{inner_name}") } else { inner_name.clone() };
+            flat.insert(column, value.clone());
         }
     }
     flat

@@ -163,18 +163,12 @@ impl Layers {
             } else if path == "bind.topics" {
                 self.add_bindings(span, value);
             } else if is_section(&path) {
-                match value.get_ref() {
-                    DeValue::Table(inner) => self.walk(&path, inner),
-                    other => {
-                        let found = format!("`{path}` is a section, not {}", article(other.type_str()));
-                        self.report(
-                            codes::SETTING_VALUE,
-                            span,
-                            found,
-                            format!("write its settings beneath `[{path}]`"),
-                        );
-                    }
-                }
+                let Some(inner) = value.get_ref().as_table() else {
+                    let found = format!("`{path}` is a section, not {}", article(value.get_ref().type_str()));
+                    self.report(codes::SETTING_VALUE, span, found, format!("write its settings beneath `[{path}]`"));
+                    continue;
+                };
+                self.walk(&path, inner);
             } else {
                 self.report(codes::SETTING_UNKNOWN, span, format!("unknown setting `{path}`"), near(&path));
             }

@@ -46,7 +46,7 @@ pub fn load(
     flags: &dyn Strings,
     machine: Machine,
 ) -> Result<Settings, Error> {
-    let path = file.unwrap_or(Path::new(DEFAULT_PATH));
+    let path = file.unwrap_or_else(|| Path::new(DEFAULT_PATH));
     let source = match std::fs::read_to_string(path) {
         Ok(text) => Some(Source { path: path.to_owned(), text }),
         Err(error) if file.is_none() && error.kind() == std::io::ErrorKind::NotFound => None,
@@ -76,7 +76,7 @@ pub fn resolve(
     }
     layers.add_variables(environment);
     layers.add_flags(flags);
-    let base = source.as_ref().and_then(|source| source.path.parent()).unwrap_or(Path::new("")).to_owned();
+    let base = source.as_ref().and_then(|source| source.path.parent()).map(Path::to_owned).unwrap_or_default();
     Reader::new(layers, environment, &base)
         .settings(machine)
         .map_err(|diagnostics| Error { diagnostics, source_file: source })

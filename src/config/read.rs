@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::layers::{Entry, Layers, Place, Raw, Strings, article};
+use super::layers::{Layers, Place, Raw, Strings, article};
 use super::machine::Machine;
 use super::secret::{Property, Secret};
 use super::settings::{
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
                 .unwrap_or_else(|| default_commit_interval(&kafka)),
             num_stream_threads: self
                 .field("num_stream_threads", |raw| integer(raw, 1, STREAM_THREADS_MAX as i64))
-                .map_or(machine.cpus.min(STREAM_THREADS_MAX), |threads| threads as usize),
+                .map_or_else(|| machine.cpus.min(STREAM_THREADS_MAX), |threads| threads as usize),
             num_standby_replicas: self.field("num_standby_replicas", no_standbys).map_or(0, |n| n as usize),
             auto_offset_reset: self
                 .choice(
@@ -193,10 +193,11 @@ impl<'a> Reader<'a> {
                 self.report(&entry.place, codes::PROPERTY_OURS, message, &format!("take it out: {why}"));
                 continue;
             }
-            let value = match &entry.raw {
-                Raw::SecretFile(_) | Raw::SecretVariable(_) => self.secret(&path).map(Property::Secret),
-                Raw::Text(_) if must_be_secret(&name) => self.secret(&path).map(Property::Secret),
-                _ => self.field(&path, property).map(|value| Property::written(&name, value)),
+            let referred = matches!(entry.raw, Raw::SecretFile(_) | Raw::SecretVariable(_));
+            let value = if referred || (matches!(entry.raw, Raw::Text(_)) && must_be_secret(&name)) {
+                self.secret(&path).map(Property::Secret)
+            } else {
+                self.field(&path, property).map(|value| Property::written(&name, value))
             };
             if let Some(value) = value {
                 properties.insert(name, value);
@@ -298,7 +299,7 @@ impl<'a> Reader<'a> {
     }
 
     fn place(&self, path: &str) -> Place {
-        self.layers.entries.get(path).map_or(Place::File(Span::default()), |entry| entry.place.clone())
+        self.layers.entries.get(path).map_or_else(|| Place::File(Span::default()), |entry| entry.place.clone())
     }
 
     fn report(&mut self, place: &Place, code: Code, message: impl Into<String>, help: &str) {
@@ -336,11 +337,10 @@ fn kind(raw: &Raw) -> String {
 }
 
 fn text(raw: &Raw) -> Result<String, String> {
-    match raw {
-        Raw::Text(text) | Raw::Word(text) if text.is_empty() => Err("the string is empty".to_owned()),
-        Raw::Text(text) | Raw::Word(text) => Ok(text.clone()),
-        other => Err(format!("expected a string, found {}", kind(other))),
-    }
+    let (Raw::Text(text) | Raw::Word(text)) = raw else {
+        return Err(format!("expected a string, found {}", kind(raw)));
+    };
+    if text.is_empty() { Err("the string is empty".to_owned()) } else { Ok(text.clone()) }
 }
 
 /// A name that topics and transactional ids are made of: what Kafka allows in topic names.
@@ -355,10 +355,12 @@ fn name(raw: &Raw) -> Result<String, String> {
 }
 
 fn integer(raw: &Raw, least: i64, most: i64) -> Result<i64, String> {
-    let number = match raw {
-        Raw::Integer(number) => *number,
-        Raw::Word(word) => word.trim().parse().map_err(|_| format!("`{word}` is not an integer"))?,
-        other => return Err(format!("expected an integer, found {}", kind(other))),
+    let number = if let Raw::Word(word) = raw {
+        word.trim().parse().map_err(|_| format!("`{word}` is not an integer"))?
+    } else if let Raw::Integer(number) = raw {
+        *number
+    } else {
+        return Err(format!("expected an integer, found {}", kind(raw)));
     };
     if (least..=most).contains(&number) {
         Ok(number)
@@ -375,20 +377,18 @@ fn no_standbys(raw: &Raw) -> Result<i64, String> {
 }
 
 fn boolean(raw: &Raw) -> Result<bool, String> {
-    match raw {
-        Raw::Bool(flag) => Ok(*flag),
-        Raw::Word(word) if word == "true" => Ok(true),
-        Raw::Word(word) if word == "false" => Ok(false),
-        Raw::Word(word) => Err(format!("`{word}` is neither `true` nor `false`")),
-        other => Err(format!("expected `true` or `false`, found {}", kind(other))),
+    if let Raw::Bool(flag) = raw {
+        return Ok(*flag);
     }
+    let Raw::Word(word) = raw else { return Err(format!("expected `true` or `false`, found {}", kind(raw))) };
+    word.parse().map_err(|_| format!("`{word}` is neither `true` nor `false`"))
 }
 
 fn duration(raw: &Raw, least_ms: i64, most_ms: i64) -> Result<Duration, String> {
-    let text = match raw {
-        Raw::Integer(number) => return Err(format!("{number} has no unit: write it like `\"{number}ms\"`")),
-        other => text(other)?,
-    };
+    if let Raw::Integer(number) = raw {
+        return Err(format!("{number} has no unit: write it like `\"{number}ms\"`"));
+    }
+    let text = text(raw)?;
     let span = SpanMs::parse(&text)?;
     if span.0 < least_ms || span.0 > most_ms {
         return Err(format!("`{text}` is not within {} and {}", SpanMs(least_ms), SpanMs(most_ms)));
@@ -409,16 +409,15 @@ fn bytes(raw: &Raw) -> Result<u64, String> {
         ("MB", 1_000_000),
         ("GB", 1_000_000_000),
     ];
-    let count = match raw {
-        Raw::Integer(number) => u64::try_from(*number).map_err(|_| format!("{number} bytes cannot be"))?,
-        other => {
-            let text = text(other)?;
-            let wrong = || format!("`{text}` is not a size: write it like `512MiB` or `2GiB`");
-            let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-            let (number, unit) = text.split_at(split);
-            let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
-            scaled(number, *factor).ok_or_else(wrong)?
-        }
+    let count = if let Raw::Integer(number) = raw {
+        u64::try_from(*number).map_err(|_| format!("{number} bytes cannot be"))?
+    } else {
+        let text = text(raw)?;
+        let wrong = || format!("`{text}` is not a size: write it like `512MiB` or `2GiB`");
+        let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+        let (number, unit) = text.split_at(split);
+        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
+        scaled(number, *factor).ok_or_else(wrong)?
     };
     if count < MEMORY_BUDGET_MIN_BYTES {
         return Err(format!("{count} bytes are too few: at least {}MiB", MEMORY_BUDGET_MIN_BYTES >> 20));

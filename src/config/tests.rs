@@ -30,7 +30,7 @@ fn findings(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
         .diagnostics
         .iter()
         .map(|finding| {
-            let place = finding.file.map_or("-".to_owned(), |_| at(finding.span.start));
+            let place = finding.file.map_or_else(|| "-".to_owned(), |_| at(finding.span.start));
             let help = finding.help.as_deref().map(|help| format!(" | {help}")).unwrap_or_default();
             format!("{} {place} {}{help}", finding.code, finding.message)
         })
@@ -249,9 +249,8 @@ fn a_missing_file_matters_only_when_it_was_named() {
 
 #[test]
 fn every_path_has_a_variable_of_its_own() {
-    let names: std::collections::BTreeSet<String> =
-        super::layers::PATHS.iter().map(|path| variable_name(path)).collect();
-    assert_eq!(names.len(), super::layers::PATHS.len());
+    let names: std::collections::BTreeSet<String> = layers::PATHS.iter().map(|path| variable_name(path)).collect();
+    assert_eq!(names.len(), layers::PATHS.len());
     assert!(names.contains("TIDEMILL__REGISTRY__AUTH__PASSWORD"));
 }
 

@@ -137,9 +137,9 @@ enum Listener {
 fn with_common(router: Router<Arc<Shared>>, shared: Arc<Shared>, listener: Listener) -> Router {
     let around = Arc::clone(&shared);
     router
-        .fallback(unknown_path)
-        .method_not_allowed_fallback(move |state: App, method: Method, uri: Uri| {
-            wrong_method(state, method, uri, listener)
+        .fallback(async |uri: Uri| unknown_path(&uri))
+        .method_not_allowed_fallback(async move |State(shared): App, method: Method, uri: Uri| {
+            wrong_method(&shared, &method, &uri, listener)
         })
         .layer(middleware::from_fn(move |request: Request, next: Next| {
             guard(Arc::clone(&around), listener, request, next)
@@ -190,12 +190,12 @@ fn refusal(shared: &Shared, request: &Request) -> Option<Problem> {
     }
 }
 
-async fn unknown_path(uri: Uri) -> Problem {
+fn unknown_path(uri: &Uri) -> Problem {
     let detail = format!("there is nothing at `{}`", uri.path());
     Problem::new(StatusCode::NOT_FOUND, codes::PATH_UNKNOWN, detail)
 }
 
-async fn wrong_method(State(shared): App, method: Method, uri: Uri, listener: Listener) -> Problem {
+fn wrong_method(shared: &Shared, method: &Method, uri: &Uri, listener: Listener) -> Problem {
     let elsewhere = match listener {
         Listener::Http => format!("; writes go to the admin listener, {}", shared.admin_address),
         Listener::Admin => String::new(),

@@ -112,9 +112,9 @@ fn headers(value: Option<Value>) -> Result<BTreeMap<String, String>, String> {
         None | Some(Value::Null) => Ok(BTreeMap::new()),
         Some(Value::Object(entries)) => entries
             .into_iter()
-            .map(|(name, value)| match value {
-                Value::String(text) => Ok((name, text)),
-                other => Err(format!("header `{name}` is a string, not `{other}`")),
+            .map(|(name, value)| match value.as_str() {
+                Some(text) => Ok((name, text.to_owned())),
+                None => Err(format!("header `{name}` is a string, not `{value}`")),
             })
             .collect(),
         Some(other) => Err(format!("`headers` is an object, not `{other}`")),

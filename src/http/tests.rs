@@ -53,21 +53,22 @@ impl Service for Fake {
 
     fn read(&self, read: &Read, wait: Duration) -> Result<Value, ReadError> {
         self.reads.lock().unwrap().push((read.clone(), wait));
-        match &read.what {
-            ReadKind::Key { key, .. } if key == "panic" => panic!("as asked"),
-            ReadKind::Key { key, .. } if key == "slow" => {
+        let ReadKind::Key { store, key, .. } = &read.what else { return Ok(json!({})) };
+        match key.as_str() {
+            "panic" => panic!("as asked"),
+            "slow" => {
                 let open = self.open.lock().unwrap();
                 drop(self.opened.wait_timeout_while(open, Duration::from_secs(20), |open| !*open).unwrap());
                 Ok(json!({}))
             }
-            ReadKind::Key { store, key, .. } if key == "gone" => {
+            "gone" => {
                 let detail = format!("`{store}` has no key `{key}`");
                 Err(ReadError::NotFound { code: codes::PATH_UNKNOWN, detail })
             }
-            ReadKind::Key { key, .. } if key == "elsewhere" => {
+            "elsewhere" => {
                 Err(ReadError::Unavailable { code: codes::TOO_BUSY, detail: "another instance owns it".into() })
             }
-            what => Ok(json!({ "asked": format!("{what:?}") })),
+            _ => Ok(json!({"key": key})),
         }
     }
 

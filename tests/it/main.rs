@@ -1,0 +1,4 @@
+//! The integration tests: one binary, since each link pulls in two C libraries.
+
+mod cli;
+mod metrics;
