@@ -47,7 +47,7 @@ macro_rules! codes {
 pub mod codes {
     use super::Code;
 
-    // E01xx topology files · E02xx expressions · E03xx schemas · E04xx plan · E05xx settings · E06xx broker
+    // E01xx topology files · E02xx expressions · E03xx schemas · E04xx plan · E05xx settings, HTTP and commands · E06xx broker
     // E07xx registry · E08xx state · E09xx running · E10xx records
     codes! {
         /// An expression is not CEL.
@@ -104,10 +104,59 @@ pub mod codes {
         ROW_INVALID = "E0807";
         /// A row is larger than its changelog takes.
         ROW_TOO_LARGE = "E0808";
+
+        /// A setting's name is unknown.
+        SETTING_UNKNOWN = "E0501";
+        /// A setting's value has the wrong type or is out of bounds.
+        SETTING_VALUE = "E0502";
+        /// The settings file is not TOML.
+        SETTINGS_SYNTAX = "E0503";
+        /// The settings file cannot be read.
+        SETTINGS_UNREADABLE = "E0504";
+        /// A secret cannot be read, or stands in the open.
+        SECRET_UNREADABLE = "E0505";
+        /// The admin listener would be open to others without a token.
+        ADMIN_OPEN = "E0506";
+        /// A librdkafka property that tidemill decides itself.
+        PROPERTY_OURS = "E0507";
+        /// A setting that this version does not serve.
+        SETTING_NOT_SERVED = "E0508";
+        /// `run` without a broker.
+        BROKER_NOT_SET = "E0509";
+
+        /// An address to listen on is taken or not ours.
+        LISTEN_FAILED = "E0520";
+        /// No such path.
+        PATH_UNKNOWN = "E0521";
+        /// The path does not take that method.
+        METHOD_NOT_ALLOWED = "E0522";
+        /// A part of the URL's query or path is wrong.
+        REQUEST_PARAMETER = "E0523";
+        /// A POST's body is not what it should be.
+        REQUEST_BODY = "E0524";
+        /// A POST's body is too large.
+        REQUEST_TOO_LARGE = "E0525";
+        /// The admin listener's token is missing or wrong.
+        TOKEN_REFUSED = "E0526";
+        /// Too many requests at once.
+        TOO_BUSY = "E0527";
+        /// A POST's body is of another media type.
+        MEDIA_TYPE = "E0528";
+        /// Answering failed for a reason that is ours.
+        ANSWER_FAILED = "E0529";
+
+        /// No daemon answers at the URL.
+        DAEMON_UNREACHABLE = "E0530";
     }
 }
 
 /// Returns the page of a code, `E0201` or `e0201`.
 pub fn page(code: &str) -> Option<&'static str> {
     codes::PAGES.iter().find(|(known, _)| known.0.eq_ignore_ascii_case(code)).map(|(_, page)| *page)
+}
+
+/// Returns the first line of a code's page without the code: `an expression is not CEL`.
+pub fn title(code: &str) -> Option<&'static str> {
+    let heading = page(code)?.lines().next()?.trim_start_matches('#').trim();
+    Some(heading.split_once(": ").map_or(heading, |(_, title)| title))
 }

@@ -83,6 +83,12 @@ pub enum ReadKind {
     History { entity: String, key: String, limit: usize, cursor: Option<String> },
     /// `…/blame`
     Blame { entity: String, key: String },
+    /// `/v1/topics/{topic}`: `{"topic":…,"partitions":[{"partition":0,"start":…,"end":…}]}`, offsets.
+    Topic { topic: String },
+    /// `/v1/topics/{topic}/records`: committed records of one partition from an offset on, decoded:
+    /// `{"topic":…,"partition":0,"records":[{"offset":…,"timestamp":…,"key":…,"type":…,"value":…,"headers":{…}}],"next":…}`,
+    /// where `next` is the offset to go on from. A record that cannot be decoded has `error` in place of `type` and `value`.
+    Records { topic: String, partition: i32, offset: i64, limit: usize },
 }
 
 /// Which version of an entity.

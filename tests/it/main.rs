@@ -2,3 +2,7 @@
 
 mod kafka_adapter;
 mod registry_contract;
+//! The integration tests: one binary, since each link pulls in two C libraries.
+
+mod cli;
+mod metrics;
