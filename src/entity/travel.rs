@@ -113,7 +113,7 @@ pub fn history(
         if versions.len() == limit {
             return ControlFlow::Break(());
         }
-        if let Some((_, version)) = keys::split_history(store_key) {
+        if let Ok((_, version)) = keys::split_history(store_key) {
             versions.push(Version::from_history(version, row));
         }
         ControlFlow::Continue(())

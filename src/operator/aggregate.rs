@@ -175,7 +175,7 @@ pub fn close_windows(
             next = store_key.to_vec();
             return ControlFlow::Break(());
         }
-        if let Some((start, _)) = keys::split_windowed(store_key) {
+        if let Ok((start, _)) = keys::split_windowed(store_key) {
             let span = WindowSpan { start, end: start.saturating_add(window.size) };
             rows.push(Closed {
                 store_key: store_key.to_vec(),

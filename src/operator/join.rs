@@ -1,10 +1,12 @@
 //! Stream-table join: each row of the stream looks up its key in the table, now or as of its own timestamp
 //! (Kafka Streams' `KStreamKTableJoinProcessor`; only the stream side triggers).
 
+use crate::base::time::SpanMs;
 use crate::base::value::Value;
 use crate::operator::{DropReason, Error, Evaluator, RecordContext, Row};
 use crate::plan::{JoinKind, StreamTableJoin};
-use crate::store::{StoreIndex, TaskStores, versioned};
+use crate::store::versioned::Versioned;
+use crate::store::{StoreIndex, TaskStores};
 
 /// What became of a stream's row.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,7 +37,10 @@ pub fn join(
     let store = StoreIndex(node.table.0);
     let right = match row.key {
         None => None,
-        Some(key) if node.versioned => versioned::as_of(stores, store, key, row.timestamp)?,
+        // The table trims what is too old; whatever it still has is the answer.
+        Some(key) if node.versioned => {
+            Versioned { index: store, history: SpanMs(i64::MAX) }.as_of(stores, key, row.timestamp, row.timestamp)?
+        }
         Some(key) => stores.get(store, key)?,
     };
     let absent;

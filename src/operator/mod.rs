@@ -106,7 +106,17 @@ pub enum Error {
     #[error("{message}")]
     Record { message: String },
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(store::Error),
+}
+
+impl From<store::Error> for Error {
+    /// A row that its changelog does not take is the record's fault, not the store's.
+    fn from(error: store::Error) -> Self {
+        match error.kind() {
+            Kind::Record => Self::Record { message: error.to_string() },
+            Kind::Config | Kind::Retry | Kind::Fenced | Kind::Corrupt | Kind::Bug => Self::Store(error),
+        }
+    }
 }
 
 impl Error {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::base::time::SpanMs;
+use crate::base::time::{SpanMs, Timestamp};
 use crate::operator::{DropReason, Error, Row};
 use crate::plan::StoreRef;
-use crate::store::{self, StoreIndex, TaskStores, versioned};
+use crate::store::versioned::{Put, Versioned};
+use crate::store::{self, StoreIndex, TaskStores};
 
 /// What a row did to a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,15 +41,14 @@ pub fn upsert(store: StoreRef, row: &Row<'_>, stores: &mut TaskStores) -> Result
 pub fn upsert_versioned(
     store: StoreRef,
     retention: SpanMs,
-    observed: crate::base::time::Timestamp,
+    observed: Timestamp,
     row: &Row<'_>,
     stores: &mut TaskStores,
 ) -> Result<Upserted, Error> {
     let Some(key) = row.key else { return Ok(Upserted::Dropped(DropReason::NullKey)) };
-    if row.timestamp < observed.saturating_sub(retention) {
-        return Ok(Upserted::Dropped(DropReason::Late));
+    let versions = Versioned { index: StoreIndex(store.0), history: retention };
+    match versions.put(stores, key, row.timestamp, row.slots.map(Arc::from), observed)? {
+        Put::Expired => Ok(Upserted::Dropped(DropReason::Late)),
+        Put::Latest | Put::OutOfOrder { .. } => Ok(Upserted::Changed),
     }
-    let fields = row.slots.map(Arc::from);
-    versioned::put(stores, StoreIndex(store.0), key, row.timestamp, fields, observed.saturating_sub(retention))?;
-    Ok(Upserted::Changed)
 }

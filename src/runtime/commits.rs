@@ -119,22 +119,21 @@ impl StreamThread {
                 }
                 self.in_transaction = false;
                 if self.cycle.handle(Outcome::Committed, now) == CommitStep::Confirm {
-                    self.confirm(&acknowledged)?;
+                    self.confirm(&acknowledged);
                 }
                 Ok(())
             }
         }
     }
 
-    fn confirm(&mut self, acknowledged: &Acknowledged) -> Result<(), Error> {
+    fn confirm(&mut self, acknowledged: &Acknowledged) {
         for slot in self.slots.values_mut() {
-            slot.task.committed(&acknowledged.last_offsets)?;
+            slot.task.committed(&acknowledged.last_offsets);
         }
         self.committing.clear();
         if let Some(watch) = self.commit_started.take() {
             self.status.committed(watch.elapsed());
         }
-        Ok(())
     }
 
     /// What the protocol says about a failure of the broker.

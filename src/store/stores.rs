@@ -526,6 +526,11 @@ impl TaskStores {
         &self.stats
     }
 
+    /// Returns the decoded bytes of rows that are not committed.
+    pub fn uncommitted_bytes(&self) -> u64 {
+        self.stats.uncommitted_bytes()
+    }
+
     /// Returns the engine below.
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend

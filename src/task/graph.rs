@@ -304,7 +304,7 @@ impl Graph {
         context: &RecordContext,
     ) -> Step {
         let key = match result.window {
-            Some(_) => crate::store::keys::split_windowed(&result.store_key).map(|(_, key)| key),
+            Some(_) => crate::store::keys::split_windowed(&result.store_key).ok().map(|(_, key)| key),
             None => Some(result.store_key.as_slice()),
         };
         let mut slots = self.pool.pop().unwrap_or_default();
@@ -392,7 +392,7 @@ impl Graph {
                 let store = crate::store::StoreIndex(aggregate_node.store.0);
                 let Some(row) = self.stores.get(store, &store_key).map_err(failed)? else { continue };
                 let window = aggregate_node.window.as_ref().and_then(|window| {
-                    let (start, _) = crate::store::keys::split_windowed(&store_key)?;
+                    let (start, _) = crate::store::keys::split_windowed(&store_key).ok()?;
                     Some(operator::window_of(window, start))
                 });
                 let result = Closed { store_key, window, state: row.fields, timestamp: row.timestamp };

@@ -521,7 +521,7 @@ impl Task {
 
     /// Returns the bytes that wait to be sent and to be committed: what bounds a generation.
     pub fn uncommitted_bytes(&self) -> usize {
-        self.graph.out_bytes + self.graph.stores.stats().uncommitted_bytes as usize
+        self.graph.out_bytes + self.graph.stores.uncommitted_bytes() as usize
     }
 
     /// Returns the input offsets of the sealed generation.
@@ -535,11 +535,8 @@ impl Task {
     }
 
     /// The sealed generation is committed; `last_offsets` are the acknowledged offsets of what was written.
-    ///
-    /// # Errors
-    /// A store that fails.
-    pub fn committed(&mut self, last_offsets: &[(TopicPartition, Offset)]) -> Result<(), Error> {
-        let Some(sealed) = self.sealed.take() else { return Ok(()) };
+    pub fn committed(&mut self, last_offsets: &[(TopicPartition, Offset)]) {
+        let Some(sealed) = self.sealed.take() else { return };
         let sub = &self.plan.sub_topologies[self.sub_topology];
         let next = |topic: &Topic| {
             last_offsets
@@ -554,12 +551,8 @@ impl Task {
             .filter_map(|(index, store)| Some((StoreIndex(index as u16), next(&store.changelog)?)))
             .collect();
         let at_rest = AtRest { meta: sealed.meta.clone(), next_offset: next(&sub.meta_topic).map(|offset| offset.0) };
-        self.graph
-            .stores
-            .confirm(&positions, &at_rest.encode())
-            .map_err(|source| Error::Store { task: self.id.clone(), source })?;
+        self.graph.stores.confirm(&positions, &at_rest.encode());
         self.committed = sealed.meta;
-        Ok(())
     }
 
     /// Drops everything that is not committed and goes back to the last commit. The host reads the inputs again from the
