@@ -66,8 +66,7 @@ fn main() {
     }
 }
 
-const FIELDS: [&str; 8] =
-    ["order_id", "customer", "amount", "quantity", "currency", "express", "created_at", "note"];
+const FIELDS: [&str; 8] = ["order_id", "customer", "amount", "quantity", "currency", "express", "created_at", "note"];
 
 fn orders(writer: &Schema) -> Vec<Vec<u8>> {
     let encoder = Encoder::compile(writer);

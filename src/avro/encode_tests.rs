@@ -22,7 +22,8 @@ fn the_examples_of_the_specification_are_encoded_as_it_says() {
         assert_eq!(encode("\"long\"", &Value::Int(number)), Ok(bytes));
     }
     assert_eq!(encode("\"string\"", &Value::text("foo")), Ok(vec![6, b'f', b'o', b'o']));
-    let record = r#"{"type":"record","name":"test","fields":[{"name":"a","type":"long"},{"name":"b","type":"string"}]}"#;
+    let record =
+        r#"{"type":"record","name":"test","fields":[{"name":"a","type":"long"},{"name":"b","type":"string"}]}"#;
     assert_eq!(
         encode(record, &Value::Record([Value::Int(27), Value::text("foo")].into())),
         Ok(vec![0x36, 6, b'f', b'o', b'o'])

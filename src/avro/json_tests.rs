@@ -60,7 +60,10 @@ fn errors_name_the_place_and_the_nearest_name() {
         refused(ORDER, &json!({"id": 7, "at": 1, "lines": [{"sku": "a", "count": 3_000_000_000_u64}]})),
         "`lines[0].count`: `3000000000` is not of type `int`"
     );
-    assert!(refused(ORDER, &json!({"id": 7, "at": 1, "price": "1.234"})).starts_with("`price`: `\"1.234\"` is not a decimal"));
+    assert!(
+        refused(ORDER, &json!({"id": 7, "at": 1, "price": "1.234"}))
+            .starts_with("`price`: `\"1.234\"` is not a decimal")
+    );
     assert_eq!(refused("\"int\"", &json!([1])), "a list is not of type `int`");
     assert_eq!(refused("\"bytes\"", &json!("AQ")), "`\"AQ\"` is not base64");
 }

@@ -95,7 +95,8 @@ fn a_question_that_makes_no_sense_is_a_bug() {
 
 #[test]
 fn a_record_is_read_from_a_union_of_events() {
-    let writer = schema(&format!(r#"[{{"type":"record","name":"Other","fields":[{{"name":"x","type":"int"}}]}},{ORDER}]"#));
+    let writer =
+        schema(&format!(r#"[{{"type":"record","name":"Other","fields":[{{"name":"x","type":"int"}}]}},{ORDER}]"#));
     let plan = DecodePlan::compile(&writer, &schema(ORDER), &[3]).unwrap();
     let mut bytes = vec![2];
     bytes.extend(order());
@@ -111,8 +112,10 @@ fn a_record_is_read_from_a_union_of_events() {
 
 #[test]
 fn an_incompatible_field_that_nobody_wants_still_refuses_the_plan() {
-    let reader = schema(r#"{"type":"record","name":"Order","fields":[
-        {"name":"order_id","type":"long"},{"name":"customer","type":"int"}]}"#);
+    let reader = schema(
+        r#"{"type":"record","name":"Order","fields":[
+        {"name":"order_id","type":"long"},{"name":"customer","type":"int"}]}"#,
+    );
     assert!(DecodePlan::compile(&schema(ORDER), &reader, &[0]).is_err());
 }
 
@@ -153,7 +156,10 @@ fn lengths_and_counts_that_cannot_be_are_refused_before_anything_is_made() {
     assert_eq!(problem(r#"{"type":"array","items":"int"}"#, &long_max), Problem::Count { count: i64::MAX });
     assert_eq!(problem(r#"{"type":"map","values":"null"}"#, &long_max), Problem::Count { count: i64::MAX });
     assert_eq!(problem(r#"{"type":"array","items":"null"}"#, &long_max), Problem::Count { count: i64::MAX });
-    assert_eq!(problem(r#"{"type":"array","items":"double"}"#, &[4, 0, 0, 0, 0, 0, 0, 0, 0]), Problem::Count { count: 2 });
+    assert_eq!(
+        problem(r#"{"type":"array","items":"double"}"#, &[4, 0, 0, 0, 0, 0, 0, 0, 0]),
+        Problem::Count { count: 2 }
+    );
     // A negative count is followed by the block's size in bytes.
     let mut negative = long_min.to_vec();
     negative.push(0);

@@ -74,7 +74,9 @@ fn a_field_is_found_by_name_then_by_alias() {
         writer,
         r#"{"name":"a","type":"int","aliases":["b"]}"#,
         json,
-        expect![[r#"cannot: a reader of `R` cannot take what a writer of `R` wrote: `a`: the writer's fields `a` and `b` both are this field by its aliases"#]],
+        expect![[
+            r#"cannot: a reader of `R` cannot take what a writer of `R` wrote: `a`: the writer's fields `a` and `b` both are this field by its aliases"#
+        ]],
     );
 }
 
@@ -96,7 +98,9 @@ fn a_missing_field_takes_its_default_of_any_branch() {
         writer,
         r#"{"name":"n","type":"int"},{"name":"m","type":"int"}"#,
         r#"{"a":1}"#,
-        expect![[r#"cannot: a reader of `R` cannot take what a writer of `R` wrote: `n`: the writer has no such field and the reader's has no default; `m`: the writer has no such field and the reader's has no default"#]],
+        expect![[
+            r#"cannot: a reader of `R` cannot take what a writer of `R` wrote: `n`: the writer has no such field and the reader's has no default; `m`: the writer has no such field and the reader's has no default"#
+        ]],
     );
 }
 
@@ -131,7 +135,10 @@ fn symbols_map_by_name_and_unknown_ones_to_the_default() {
         "\"B\"",
         expect!["error at byte 1: the reader's schema does not take it: its enum has no symbol `B` and no default"],
     );
-    assert_eq!(can_read(&schema(plain), &schema(writer))[0].message, "the reader's enum has no symbol `B` and no default");
+    assert_eq!(
+        can_read(&schema(plain), &schema(writer))[0].message,
+        "the reader's enum has no symbol `B` and no default"
+    );
     assert!(can_read(&schema(default), &schema(writer)).is_empty());
 }
 
@@ -145,7 +152,9 @@ fn a_readers_union_takes_the_exact_branch_before_a_promotion() {
         "\"boolean\"",
         r#"["null","int"]"#,
         "true",
-        expect!["cannot: a reader of `union` cannot take what a writer of `boolean` wrote: no branch of the reader's union takes the writer's `boolean`"],
+        expect![
+            "cannot: a reader of `union` cannot take what a writer of `boolean` wrote: no branch of the reader's union takes the writer's `boolean`"
+        ],
     );
 }
 
@@ -157,7 +166,9 @@ fn a_writers_union_is_resolved_branch_by_branch() {
         writer,
         "\"long\"",
         "\"x\"",
-        expect!["error at byte 1: the reader's schema does not take it: the writer's `string` cannot become the reader's `long`"],
+        expect![
+            "error at byte 1: the reader's schema does not take it: the writer's `string` cannot become the reader's `long`"
+        ],
     );
     check(writer, r#"["string","long","null"]"#, "5", expect!["5"]);
     assert_eq!(can_read(&schema("\"long\""), &schema(writer)).len(), 2);
@@ -165,7 +176,9 @@ fn a_writers_union_is_resolved_branch_by_branch() {
         r#"["null","string"]"#,
         "\"long\"",
         "null",
-        expect![[r#"cannot: a reader of `long` cannot take what a writer of `union` wrote: the reader takes no branch of the writer's union"#]],
+        expect![[
+            r#"cannot: a reader of `long` cannot take what a writer of `union` wrote: the reader takes no branch of the writer's union"#
+        ]],
     );
 }
 
@@ -218,22 +231,20 @@ fn moments_keep_their_meaning_across_units() {
     check(date, micros, "1", expect![[r#""1970-01-02T00:00:00Z""#]]);
     check(millis, "\"long\"", "1500", expect!["1500"]);
     check("\"int\"", millis, "1500", expect![[r#""1970-01-01T00:00:01.5Z""#]]);
-    let times = [
-        r#"{"type":"int","logicalType":"time-millis"}"#,
-        r#"{"type":"long","logicalType":"time-micros"}"#,
-    ];
+    let times = [r#"{"type":"int","logicalType":"time-millis"}"#, r#"{"type":"long","logicalType":"time-micros"}"#];
     check(times[0], times[1], "\"1.5s\"", expect![[r#""1.5s""#]]);
 }
 
 #[test]
 fn decimals_match_by_scale() {
     let of = |precision: u8, scale: u8| {
-        schema(&format!(
-            r#"{{"type":"bytes","logicalType":"decimal","precision":{precision},"scale":{scale}}}"#
-        ))
+        schema(&format!(r#"{{"type":"bytes","logicalType":"decimal","precision":{precision},"scale":{scale}}}"#))
     };
     assert_eq!(read(&of(4, 2), &of(9, 2), "\"12.34\""), "\"12.34\"");
-    assert_eq!(can_read(&of(9, 3), &of(9, 2))[0].message, "the writer's decimal has 2 digits after the point, the reader's 3");
+    assert_eq!(
+        can_read(&of(9, 3), &of(9, 2))[0].message,
+        "the writer's decimal has 2 digits after the point, the reader's 3"
+    );
     assert_eq!(read(&of(4, 2), &schema("\"bytes\""), "\"12.34\""), "\"BNI=\"");
 }
 
@@ -281,5 +292,8 @@ fn other_names_and_shapes_do_not_match() {
         can_read(&other, &record(""))[0].message,
         "the writer's `R` is not the reader's `Other` by name or alias"
     );
-    assert_eq!(can_read(&schema("\"int\""), &other)[0].message, "the writer's `Other` cannot become the reader's `int`");
+    assert_eq!(
+        can_read(&schema("\"int\""), &other)[0].message,
+        "the writer's `Other` cannot become the reader's `int`"
+    );
 }

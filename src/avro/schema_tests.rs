@@ -197,7 +197,11 @@ fn a_record_of_types_reads_back_as_those_types() {
         schema.fields().iter().map(|field| (field.name.clone(), field.field_type.clone())).collect();
     assert_eq!(read, fields);
     assert_eq!(schema.text().matches("\"symbols\"").count(), 1);
-    assert!(schema.text().contains(r#"{"name":"f13","type":["null","shop.Inner"],"default":null}"#), "{}", schema.text());
+    assert!(
+        schema.text().contains(r#"{"name":"f13","type":["null","shop.Inner"],"default":null}"#),
+        "{}",
+        schema.text()
+    );
 }
 
 #[test]

@@ -149,7 +149,9 @@ impl Cases {
             }
             Shape::Float => Value::Double(f64::from(self.integer() as f32)),
             Shape::Double => Value::Double(self.integer() as f64 / 1024.0),
-            Shape::String if node.logical == Some(Logical::Uuid) => Value::String(uuid_text(self.bytes(16).try_into().unwrap())),
+            Shape::String if node.logical == Some(Logical::Uuid) => {
+                Value::String(uuid_text(self.bytes(16).try_into().unwrap()))
+            }
             Shape::String => self.text(),
             Shape::Bytes | Shape::Fixed(_) => {
                 let size = if let Shape::Fixed(fixed) = &node.shape { fixed.size } else { self.rng.below(40) as usize };
@@ -173,9 +175,8 @@ impl Cases {
             }
             Shape::Map(value) => {
                 let count = if depth > 4 { 0 } else { self.rng.below(4) };
-                let entries = (0..count).map(|index| {
-                    (Value::text(format!("k{index}")), self.value_of(of, *value, depth + 1))
-                });
+                let entries =
+                    (0..count).map(|index| (Value::text(format!("k{index}")), self.value_of(of, *value, depth + 1)));
                 Value::Map(entries.collect())
             }
             Shape::Union(branches) => {
