@@ -4,8 +4,6 @@
 
 #![expect(clippy::print_stdout, reason = "a benchmark reports to its terminal")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-#![expect(clippy::expect_used, reason = "a benchmark's data are known")]
-#![allow(clippy::unwrap_used, unfulfilled_lint_expectations, reason = "a benchmark's data are known")]
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -92,10 +92,12 @@ impl Cases {
 
     fn non_union(&mut self, depth: usize, defined: &mut Vec<String>) -> Json {
         loop {
+            let known = defined.len();
             let candidate = self.any_type(depth, defined);
             if !candidate.is_array() && candidate != json!("null") {
                 return candidate;
             }
+            defined.truncate(known);
         }
     }
 
@@ -214,6 +216,13 @@ impl Cases {
     pub(crate) fn evolve(&mut self, writer: &Json, steps: Steps) -> Json {
         let mut reader = writer.clone();
         self.evolve_type(&mut reader, steps);
+        let old = writer["name"].as_str().unwrap();
+        // A record that refers to itself keeps its name.
+        let refers_to_itself = writer["fields"].to_string().contains(&format!("\"{old}\""));
+        if steps == Steps::All && self.rng.chance(1, 4) && !refers_to_itself {
+            reader["aliases"] = json!([old]);
+            reader["name"] = json!(format!("{old}Renamed"));
+        }
         reader
     }
 
@@ -259,14 +268,6 @@ impl Cases {
     }
 
     fn evolve_record(&mut self, object: &mut Map<String, Json>, steps: Steps) {
-        if steps == Steps::All && self.rng.chance(1, 4) {
-            let old = object["name"].as_str().unwrap().to_owned();
-            // A record that is referred to by its name keeps it.
-            if !Json::Object(object.clone())["fields"].to_string().contains(&format!("\"{old}\"")) && self.names == 0 {
-                object.insert("aliases".to_owned(), json!([old]));
-                object.insert("name".to_owned(), json!(format!("{old}Renamed")));
-            }
-        }
         let fields = object["fields"].as_array_mut().unwrap();
         for field in fields.iter_mut() {
             if self.rng.chance(1, 3) && field.get("default").is_none() {
