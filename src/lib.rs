@@ -18,3 +18,5 @@ pub mod broker;
 pub mod error;
 pub mod limits;
 pub mod registry;
+pub mod plan;
+pub mod topology;
