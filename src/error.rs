@@ -114,6 +114,24 @@ pub mod codes {
         INTERNAL_NAME_TAKEN = "E0401";
         /// A topology with more parts than a plan can number.
         TOPOLOGY_TOO_LARGE = "E0402";
+        /// An expression names what is not there.
+        EXPRESSION_UNKNOWN_NAME = "E0202";
+        /// A record or another value has no such field.
+        EXPRESSION_UNKNOWN_FIELD = "E0203";
+        /// A value's type is not the one that is wanted.
+        EXPRESSION_TYPE = "E0204";
+        /// A function that is not there.
+        EXPRESSION_UNKNOWN_FUNCTION = "E0205";
+        /// A function does not take these arguments.
+        EXPRESSION_ARGUMENTS = "E0206";
+        /// A value that may be null where null is not taken.
+        EXPRESSION_MAY_BE_NULL = "E0207";
+        /// Text that is none of an enum's symbols.
+        EXPRESSION_UNKNOWN_SYMBOL = "E0208";
+        /// A literal that is out of range or malformed.
+        LITERAL_INVALID = "E0209";
+        /// An expression that is too long or too deep.
+        EXPRESSION_TOO_LARGE = "E0210";
     }
 }
 

@@ -16,6 +16,7 @@ pub mod avro;
 pub mod base;
 pub mod broker;
 pub mod error;
+pub mod expr;
 pub mod limits;
 pub mod registry;
 pub mod plan;

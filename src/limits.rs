@@ -19,3 +19,8 @@ pub const EMPTY_ITEMS_MAX: usize = 1024;
 /// Bytes of an application id and of a node's name; longer is refused at `check`. Kafka allows 249 for a topic, and internal
 /// topics are `<application id>-<node>_history-repartition` at the longest.
 pub const TOPOLOGY_NAME_BYTES_MAX: usize = 100;
+/// Text or bytes that one operation of an expression builds; longer is an evaluation error.
+pub const EXPRESSION_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A compiled pattern of `matches`; larger is refused at `check`, or an evaluation error when the pattern is not literal.
+pub const EXPRESSION_REGEX_BYTES_MAX: usize = 1024 * 1024;
