@@ -141,7 +141,7 @@ impl Encoder {
                 let depth = deeper(depth)?;
                 write_count(entries.len(), out);
                 for (key, value) in entries.iter() {
-                    let Value::String(key) = key else { return Err(mismatch(key, "a map's key, `string`")) };
+                    let Value::String(key) = key else { return Err(mismatch(key, "a map's key")) };
                     write_blob(key.as_bytes(), out);
                     self.value(*of, value, out, depth).map_err(|error| error.within(&format!("[{key:?}]")))?;
                 }
@@ -151,7 +151,7 @@ impl Encoder {
             }
             (Shape::Record(record), Value::Record(fields)) => self.record(record, fields, out, deeper(depth)?)?,
             (Shape::Union(branches), value) => self.union(branches, value, out, depth)?,
-            _ => return Err(mismatch(value, node.word())),
+            _ => return Err(mismatch(value, &quoted(node.word()))),
         }
         Ok(())
     }
@@ -225,7 +225,16 @@ fn kind_word(value: &Value) -> &'static str {
 }
 
 fn mismatch(value: &Value, wanted: &str) -> EncodeError {
-    EncodeError::new(format!("a {} cannot be written as `{}`", kind_word(value), wanted.trim_matches('`')))
+    let article = match value {
+        Value::Null => "",
+        Value::Int(_) => "an ",
+        _ => "a ",
+    };
+    EncodeError::new(format!("{article}{} cannot be written as {wanted}", kind_word(value)))
+}
+
+fn quoted(word: &str) -> String {
+    format!("`{word}`")
 }
 
 fn logical_word(node: &Node) -> &str {
@@ -251,7 +260,7 @@ fn integer(node: &Node, value: &Value) -> Result<i64, EncodeError> {
         (None, Some(unit), Value::TimeDelta(time)) => logical::time_count(*time, unit),
         (None, None, Value::Int(number)) => Some(*number),
         (None, None, Value::Uint(number)) => i64::try_from(*number).ok(),
-        _ => return Err(mismatch(value, logical_word(node))),
+        _ => return Err(mismatch(value, &quoted(logical_word(node)))),
     };
     let fits = |number: &i64| !matches!(node.shape, Shape::Int) || i32::try_from(*number).is_ok();
     number.filter(fits).ok_or_else(|| {
@@ -273,7 +282,7 @@ fn shown(value: &Value) -> String {
 
 fn unscaled(node: &Node, value: &Value) -> Result<Option<i128>, EncodeError> {
     let Some(Logical::Decimal { precision, scale }) = node.logical else { return Ok(None) };
-    let Value::Decimal(decimal) = value else { return Err(mismatch(value, "decimal")) };
+    let Value::Decimal(decimal) = value else { return Err(mismatch(value, "`decimal`")) };
     let fits = logical::unscaled_at(decimal, precision, scale).ok_or_else(|| {
         EncodeError::new(format!(
             "{decimal} does not fit a decimal of {precision} digits, {scale} of them after the point"
@@ -289,7 +298,7 @@ fn bytes(node: &Node, value: &Value, out: &mut Vec<u8>) -> Result<(), EncodeErro
             write_blob(&bytes[start..], out);
         }
         (None, Value::Bytes(bytes)) => write_blob(bytes, out),
-        _ => return Err(mismatch(value, node.word())),
+        _ => return Err(mismatch(value, &quoted(node.word()))),
     }
     Ok(())
 }
@@ -321,7 +330,7 @@ fn fixed_bytes(node: &Node, size: usize, value: &Value, out: &mut Vec<u8>) -> Re
             let message = format!("{} bytes were given, `{}` has {size}", bytes.len(), node.word());
             return Err(EncodeError::new(message));
         }
-        _ => return Err(mismatch(value, node.word())),
+        _ => return Err(mismatch(value, &quoted(node.word()))),
     }
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! The frozen schema graph: what a schema's text says, with every reference followed.
 //!
 //! Nodes stand in one list and refer to each other by index, so recursive types need no special case and a clone is one
-//! reference count. `apache-avro`'s parser reads the text and judges names, symbols and unions; defaults are judged here,
-//! because that parser refuses some that the specification allows.
+//! reference count. `apache-avro`'s parser reads the text and judges names, symbols and unions; fields' defaults and aliases
+//! are judged here, because that parser refuses some that the specification allows.
 //!
 //! Invariant: every index in the graph is in range; every default fits its field.
 //! Not here: how two schemas compare (`resolve`), the canonical form (`fingerprint`), schemas made of types (`derive`).
@@ -183,7 +183,7 @@ impl Schema {
     /// The text is not a schema, defines a name twice, refers to one it does not define, or has a default that does not fit.
     pub fn parse(text: &str) -> Result<Self, SchemaError> {
         let mut json: Json = serde_json::from_str(text).map_err(syntax)?;
-        set_defaults_aside(&mut json);
+        set_aside(&mut json);
         let parsed = Parsed::parse(&json).map_err(syntax)?;
         let mut definitions = HashMap::new();
         collect_definitions(&parsed, &mut definitions)?;
@@ -195,18 +195,18 @@ impl Schema {
     /// # Errors
     /// As [`Schema::parse`], over all the texts.
     pub fn parse_list(texts: &[&str]) -> Result<Vec<Self>, SchemaError> {
-        let mut set_aside = Vec::new();
+        let mut prepared = Vec::new();
         for text in texts {
             let mut json: Json = serde_json::from_str(text).map_err(syntax)?;
-            set_defaults_aside(&mut json);
-            set_aside.push(json.to_string());
+            set_aside(&mut json);
+            prepared.push(json.to_string());
         }
-        let parsed = Parsed::parse_list(&set_aside).map_err(syntax)?;
+        let parsed = Parsed::parse_list(&prepared).map_err(syntax)?;
         let mut definitions = HashMap::new();
         for schema in &parsed {
             collect_definitions(schema, &mut definitions)?;
         }
-        let own_text = |index: usize| Parsed::parse_str(&set_aside[index]).is_ok().then_some(texts[index]);
+        let own_text = |index: usize| Parsed::parse_str(&prepared[index]).is_ok().then_some(texts[index]);
         parsed.iter().enumerate().map(|(index, schema)| build(schema, &definitions, own_text(index))).collect()
     }
 
@@ -354,29 +354,34 @@ pub(crate) fn union_form(nodes: &[Node], branches: &[NodeId]) -> UnionForm {
     }
 }
 
-/// The name under which a field's default passes the parser unjudged, among the field's custom attributes.
-const ASIDE: &str = "tidemill-default";
+/// What the parser judges otherwise than the specification, and the names under which it passes, among a field's custom
+/// attributes: defaults; and aliases, which it does not let be the name of a later field.
+const ASIDE: [(&str, &str); 2] = [("default", DEFAULT_ASIDE), ("aliases", ALIASES_ASIDE)];
+const DEFAULT_ASIDE: &str = "tidemill-default";
+const ALIASES_ASIDE: &str = "tidemill-aliases";
 
 fn syntax(error: impl fmt::Display) -> SchemaError {
     SchemaError::Syntax { message: error.to_string() }
 }
 
-fn set_defaults_aside(json: &mut Json) {
+fn set_aside(json: &mut Json) {
     match json {
-        Json::Array(branches) => branches.iter_mut().for_each(set_defaults_aside),
+        Json::Array(branches) => branches.iter_mut().for_each(set_aside),
         Json::Object(object) => {
             for key in ["type", "items", "values"] {
                 if let Some(inner) = object.get_mut(key) {
-                    set_defaults_aside(inner);
+                    set_aside(inner);
                 }
             }
             let Some(Json::Array(fields)) = object.get_mut("fields") else { return };
             for field in fields.iter_mut().filter_map(Json::as_object_mut) {
-                if let Some(default) = field.remove("default") {
-                    field.insert(ASIDE.to_owned(), default);
+                for (name, aside) in ASIDE {
+                    if let Some(value) = field.remove(name) {
+                        field.insert(aside.to_owned(), value);
+                    }
                 }
                 if let Some(inner) = field.get_mut("type") {
-                    set_defaults_aside(inner);
+                    set_aside(inner);
                 }
             }
         }
@@ -483,11 +488,15 @@ impl Builder<'_> {
         let mut fields = Vec::with_capacity(record.fields.len());
         for field in &record.fields {
             let mut attributes = field.custom_attributes.clone();
-            let default = attributes.remove(ASIDE);
+            let default = attributes.remove(DEFAULT_ASIDE);
+            let aliases = match attributes.remove(ALIASES_ASIDE) {
+                Some(Json::Array(aliases)) => aliases.iter().filter_map(Json::as_str).map(Text::new).collect(),
+                _ => Vec::new(),
+            };
             let node = self.place(&field.schema, depth + 1)?;
             fields.push(FieldNode {
                 name: Text::new(&field.name),
-                aliases: field.aliases.iter().map(Text::new).collect(),
+                aliases,
                 doc: field.doc.clone(),
                 node,
                 default,
