@@ -15,6 +15,7 @@
 pub mod avro;
 pub mod base;
 pub mod broker;
+pub mod dev;
 pub mod error;
 pub mod expr;
 pub mod limits;
