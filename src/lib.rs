@@ -30,4 +30,5 @@ pub mod registry;
 pub mod runtime;
 pub mod store;
 pub mod task;
+pub mod plan;
 pub mod topology;
