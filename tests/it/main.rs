@@ -4,3 +4,6 @@ mod cli;
 mod kafka_adapter;
 mod metrics;
 mod registry_contract;
+//! Integration tests: one binary.
+
+mod broker_contract;
