@@ -251,7 +251,7 @@ fn is_name(char: char) -> bool {
 fn imports(code: &str) -> Vec<(usize, String)> {
     let mut found = Vec::new();
     for (position, path) in code.match_indices("crate::") {
-        if code[..position].ends_with(|char| is_name(char) || char == ':' || char == '$') {
+        if code[..position].ends_with(|char: char| is_name(char) || char == ':' || char == '$') {
             continue;
         }
         let after = &code[position + path.len()..];
@@ -265,7 +265,7 @@ fn imports(code: &str) -> Vec<(usize, String)> {
 }
 
 fn first_name(path: &str) -> Option<String> {
-    let name = path.split(|char| !is_name(char)).next().unwrap_or_default();
+    let name = path.split(|char: char| !is_name(char)).next().unwrap_or_default();
     if name.is_empty() { None } else { Some(name.to_owned()) }
 }
 
@@ -291,7 +291,7 @@ fn mentions(code: &str, name: &str) -> Vec<usize> {
     let starts_path = |position: usize| {
         let after = &code[position + name.len()..];
         let imported = code[..position].ends_with("use ") && !after.starts_with(is_name);
-        !code[..position].ends_with(|char| is_name(char) || char == ':') && (after.starts_with("::") || imported)
+        !code[..position].ends_with(|char: char| is_name(char) || char == ':') && (after.starts_with("::") || imported)
     };
     code.match_indices(name)
         .filter(|(position, _)| starts_path(*position))
