@@ -52,7 +52,32 @@ pub mod codes {
     codes! {
         /// An expression is not CEL.
         EXPRESSION_SYNTAX = "E0201";
-
+        /// An expression names what is not there.
+        EXPRESSION_UNKNOWN_NAME = "E0202";
+        /// A record or another value has no such field.
+        EXPRESSION_UNKNOWN_FIELD = "E0203";
+        /// A value's type is not the one that is wanted.
+        EXPRESSION_TYPE = "E0204";
+        /// A function that is not there.
+        EXPRESSION_UNKNOWN_FUNCTION = "E0205";
+        /// A function does not take these arguments.
+        EXPRESSION_ARGUMENTS = "E0206";
+        /// A value that may be null where null is not taken.
+        EXPRESSION_MAY_BE_NULL = "E0207";
+        /// Text that is none of an enum's symbols.
+        EXPRESSION_UNKNOWN_SYMBOL = "E0208";
+        /// A literal that is out of range or malformed.
+        LITERAL_INVALID = "E0209";
+        /// An expression that is too long or too deep.
+        EXPRESSION_TOO_LARGE = "E0210";
+        /// A schema does not parse, or says something that cannot be.
+        SCHEMA_SYNTAX = "E0301";
+        /// A reader's schema cannot take a writer's data.
+        SCHEMA_INCOMPATIBLE = "E0302";
+        /// A value or its JSON does not fit its schema.
+        VALUE_NOT_IN_SCHEMA = "E0303";
+        /// Bytes are not a datum of their schema.
+        DATUM_UNREADABLE = "E0304";
         /// A setting's name is unknown.
         SETTING_UNKNOWN = "E0501";
         /// A setting's value has the wrong type or is out of bounds.
@@ -71,7 +96,6 @@ pub mod codes {
         SETTING_NOT_SERVED = "E0508";
         /// `run` without a broker.
         BROKER_NOT_SET = "E0509";
-
         /// An address to listen on is taken or not ours.
         LISTEN_FAILED = "E0520";
         /// No such path.
@@ -92,9 +116,44 @@ pub mod codes {
         MEDIA_TYPE = "E0528";
         /// Answering failed for a reason that is ours.
         ANSWER_FAILED = "E0529";
-
         /// No daemon answers at the URL.
         DAEMON_UNREACHABLE = "E0530";
+        /// A topic that is read is not there, or one of our own may not be created.
+        TOPIC_MISSING = "E0601";
+        /// The next offset of an input is not in its topic.
+        OFFSET_OUT_OF_RANGE = "E0602";
+        /// There is no committed offset, and the settings say that this is an error.
+        OFFSET_MISSING = "E0603";
+        /// A history kept for ever stands on a topic that forgets.
+        HISTORY_ON_FORGETTING_TOPIC = "E0604";
+        /// A topic has other partitions or another policy than the topology needs.
+        TOPIC_MISMATCH = "E0605";
+        /// State was written by a newer version.
+        STATE_NEWER_FORMAT = "E0801";
+        /// A state folder belongs to another application.
+        STATE_OTHER_APPLICATION = "E0802";
+        /// Another process has the state folder open.
+        STATE_LOCKED = "E0803";
+        /// State at rest is damaged.
+        STATE_CORRUPT = "E0804";
+        /// The state folder cannot be read or written.
+        STATE_IO = "E0805";
+        /// Stored rows cannot be read with the row schema of today.
+        ROW_UNREADABLE = "E0806";
+        /// A row does not fit its store's schema.
+        ROW_INVALID = "E0807";
+        /// A row is larger than its changelog takes.
+        ROW_TOO_LARGE = "E0808";
+        /// State cannot be read here and now.
+        READ_UNAVAILABLE = "E0901";
+        /// A read names a store or an entity that is not there.
+        READ_UNKNOWN_STORE = "E0902";
+        /// A key that is not there, or was not there then.
+        READ_UNKNOWN_KEY = "E0903";
+        /// A key, an event or a cursor that cannot be understood.
+        READ_INVALID = "E0904";
+        /// An entity's past, of which none is kept.
+        READ_NO_HISTORY = "E0905";
     }
 }
 

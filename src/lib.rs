@@ -12,13 +12,22 @@
 //! L0  base (ids, time, record, value, diagnostics), limits, error
 //! ```
 
+pub mod avro;
 pub mod base;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod dev;
+pub mod entity;
 pub mod error;
+pub mod expr;
 pub mod http;
 pub mod limits;
 pub mod metrics;
+pub mod operator;
+pub mod plan;
 pub mod registry;
 pub mod runtime;
+pub mod store;
+pub mod task;
+pub mod topology;

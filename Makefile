@@ -1,0 +1,46 @@
+# The commands a newcomer needs. Each does all its own set-up.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# Downloads, test servers and compiled code stand outside the checkout, for all clones alike.
+TIDEMILL_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/tidemill
+CARGO_TARGET_DIR ?= $(TIDEMILL_CACHE)/target
+override TIDEMILL_CACHE := $(abspath $(TIDEMILL_CACHE))
+override CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
+export TIDEMILL_CACHE CARGO_TARGET_DIR
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+# What `make setup` prepares: demo, test or bench.
+LEVEL ?= test
+
+.PHONY: help setup build demo test lint bench
+
+help: ## list the commands
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+setup: ## install what is missing on this machine (LEVEL=demo, test or bench)
+	@deploy/setup/packages $(LEVEL)
+
+build: ## build bin/tidemill
+	@deploy/setup/packages demo
+	@deploy/setup/build
+
+demo: build ## a year of flights, with no server; or with BROKER=host:port REGISTRY=url
+	@data="$$(deploy/setup/data)" && exec bin/tidemill demo --data "$$data" \
+	    $(if $(BROKER),--broker '$(BROKER)') $(if $(REGISTRY),--registry '$(REGISTRY)')
+
+lint: ## format check and clippy, warnings denied
+	@deploy/setup/packages test
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+
+test: lint build ## all checks and tests, also on a real Kafka and registry
+	@data="$$(deploy/setup/data)" && TIDEMILL_DATA="$$data" exec tests/servers/run -- cargo test --locked
+
+bench: ## the figures of the README, measured on this machine
+	@deploy/setup/packages bench
+	@deploy/setup/build
+	@data="$$(deploy/setup/data)" && TIDEMILL_DATA="$$data" exec tests/servers/run -- cargo bench --locked --profile dev

@@ -1,0 +1,3 @@
+//! One process with everything in it, and the demo that shows it.
+
+pub mod flights;

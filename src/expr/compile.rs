@@ -1,0 +1,376 @@
+//! Typed tree to flat program. Places are read where they lie; only results of operations take a register.
+//!
+//! Errors and CEL's `&&` and `||`: an operand that may fail is covered by a handler, which keeps the first error aside and goes
+//! on with the next operand; the kept error is raised when no operand decides the outcome.
+
+use std::sync::Arc;
+
+use crate::base::diag::Span;
+use crate::base::types::Type;
+use crate::base::value::Value;
+
+use super::FieldUse;
+use super::ast::{LogicOp, Relation};
+use super::eval::{
+    ArithmeticOp, EvalError, Handler, Op, Operand, PlacePath, Program, Scratch,
+};
+use super::tree::{Comprehension, Macro, Node, NodeKind};
+use super::types::{Overload, Shape, Style};
+
+pub(super) fn compile(tree: &Node, layout: &dyn Fn(FieldUse) -> usize) -> Program {
+    let mut compiler =
+        Compiler { layout, program: Program::default(), spans: Vec::new(), next_register: 0, locals: Vec::new() };
+    let result = compiler.operand(tree);
+    compiler.program.result = result;
+    compiler.program.spans = compiler.spans.into();
+    compiler.program.whole = tree.span;
+    compiler.program
+}
+
+/// Evaluates a node that reads no slots.
+pub(super) fn constant(node: &Node) -> Result<Value, EvalError> {
+    compile(node, &|_| 0).eval(&[], &mut Scratch::new())
+}
+
+struct Compiler<'l> {
+    layout: &'l dyn Fn(FieldUse) -> usize,
+    program: Program,
+    /// Of each op, the text it came from.
+    spans: Vec<Span>,
+    next_register: u32,
+    /// The registers of the items of the comprehensions around.
+    locals: Vec<(usize, Operand)>,
+}
+
+impl Compiler<'_> {
+    fn push(&mut self, op: Op, span: Span) -> usize {
+        self.program.ops.push(op);
+        self.spans.push(span);
+        self.program.ops.len() - 1
+    }
+
+    fn here(&self) -> u32 {
+        self.program.ops.len() as u32
+    }
+
+    /// Gives a jump its target: the next op.
+    fn land(&mut self, jump: usize) {
+        let here = self.here();
+        match &mut self.program.ops[jump] {
+            Op::Jump { target }
+            | Op::JumpIf { target, .. }
+            | Op::JumpIfPresent { target, .. }
+            | Op::NextItem { end: target, .. } => *target = here,
+            other => unreachable!("only jumps are landed, not {other:?}"),
+        }
+    }
+
+    fn register(&mut self) -> u32 {
+        let register = self.next_register;
+        self.next_register += 1;
+        self.program.registers = self.program.registers.max(self.next_register as usize);
+        register
+    }
+
+    fn constant(&mut self, value: Value) -> Operand {
+        self.program.constants.push(value);
+        Operand::Constant(self.program.constants.len() as u32 - 1)
+    }
+
+    fn slot(&self, root: usize, field: Option<usize>) -> Operand {
+        let slot = (self.layout)(FieldUse { root, field });
+        // What no layout has reads as absent.
+        Operand::Slot {
+            root: u16::try_from(root).unwrap_or(u16::MAX),
+            slot: u32::try_from(slot).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Returns where a node's value lies, if it need not be computed.
+    fn place(&mut self, node: &Node) -> Option<Operand> {
+        match &node.kind {
+            NodeKind::Constant(value) => Some(self.constant(value.clone())),
+            NodeKind::Root(_) if matches!(node.value_type, Type::Record(_)) => None,
+            NodeKind::Root(root) => Some(self.slot(*root, None)),
+            NodeKind::Field { root, field } => Some(self.slot(*root, Some(*field))),
+            NodeKind::Local(number) => {
+                self.locals.iter().rev().find(|(local, _)| local == number).map(|(_, operand)| *operand)
+            }
+            NodeKind::Select { .. } => {
+                let mut fields = Vec::new();
+                let mut base = node;
+                while let NodeKind::Select { base: below, field } = &base.kind {
+                    fields.push(*field as u32);
+                    base = below;
+                }
+                fields.reverse();
+                let base = self.operand(base);
+                self.program.paths.push(PlacePath { base, fields: fields.into() });
+                Some(Operand::Path(self.program.paths.len() as u32 - 1))
+            }
+            _ => None,
+        }
+    }
+
+    fn operand(&mut self, node: &Node) -> Operand {
+        if let Some(place) = self.place(node) {
+            return place;
+        }
+        let register = self.register();
+        self.emit(node, register);
+        Operand::Register(register)
+    }
+
+    /// Computes a node into a register; registers taken on the way are free afterwards.
+    fn emit(&mut self, node: &Node, to: u32) {
+        let mark = self.next_register;
+        let span = node.span;
+        match &node.kind {
+            NodeKind::Root(root) if matches!(node.value_type, Type::Record(_)) => self.record(*root, node, to),
+            NodeKind::Constant(_)
+            | NodeKind::Root(_)
+            | NodeKind::Field { .. }
+            | NodeKind::Local(_)
+            | NodeKind::Select { .. } => {
+                let from = self.place(node).unwrap_or(Operand::Null);
+                self.push(Op::Copy { to, from }, span);
+            }
+            NodeKind::Call { overload, args } => self.call(overload, args, span, to),
+            NodeKind::Matches { text, pattern } => {
+                let text = self.operand(text);
+                self.program.patterns.push(pattern.clone());
+                let pattern = self.program.patterns.len() as u32 - 1;
+                self.push(Op::Matches { to, text, pattern }, span);
+            }
+            NodeKind::Compare { relation, left, right } => self.compare(*relation, left, right, span, to),
+            NodeKind::IsNull { of, expected } => {
+                let of = self.operand(of);
+                self.push(Op::IsNull { to, of, expected: *expected }, span);
+            }
+            NodeKind::Not(of) => {
+                let of = self.operand(of);
+                self.push(Op::Not { to, of }, span);
+            }
+            NodeKind::Logic { op, operands } => self.logic(*op, operands, span, to),
+            NodeKind::Conditional { condition, then, otherwise } => {
+                let condition = self.operand(condition);
+                let to_otherwise = self.push(Op::JumpIf { of: condition, expected: false, target: 0 }, span);
+                self.emit(then, to);
+                let to_end = self.push(Op::Jump { target: 0 }, span);
+                self.land(to_otherwise);
+                self.emit(otherwise, to);
+                self.land(to_end);
+            }
+            NodeKind::OrElse { value, otherwise } => {
+                self.emit(value, to);
+                let present = self.push(Op::JumpIfPresent { of: Operand::Register(to), target: 0 }, span);
+                self.emit(otherwise, to);
+                self.land(present);
+            }
+            NodeKind::Unwrap(value) => {
+                self.emit(value, to);
+                self.push(Op::RequirePresent { of: Operand::Register(to) }, span);
+            }
+            NodeKind::List(items) => {
+                let (first, count) = self.operands(items.iter());
+                self.push(Op::MakeList { to, first, count }, span);
+            }
+            NodeKind::Map(entries) => {
+                let (first, count) = self.operands(entries.iter().flat_map(|(key, value)| [key, value]));
+                self.push(Op::MakeMap { to, first, count }, span);
+            }
+            NodeKind::Comprehension(parts) => self.comprehension(parts, span, to),
+        }
+        self.next_register = mark;
+    }
+
+    /// Puts the operands of one op side by side.
+    fn operands<'n>(&mut self, nodes: impl Iterator<Item = &'n Node>) -> (u32, u32) {
+        let operands: Vec<Operand> = nodes.map(|node| self.operand(node)).collect();
+        let first = self.program.operands.len() as u32;
+        self.program.operands.extend_from_slice(&operands);
+        (first, operands.len() as u32)
+    }
+
+    fn record(&mut self, root: usize, node: &Node, to: u32) {
+        let Type::Record(record) = &node.value_type else { return };
+        let first = self.program.operands.len() as u32;
+        let count = record.fields().len();
+        for field in 0..count {
+            let slot = self.slot(root, Some(field));
+            self.program.operands.push(slot);
+        }
+        self.push(Op::MakeRecord { to, first, count: count as u32 }, node.span);
+    }
+
+    fn call(&mut self, overload: &'static Overload, args: &[Node], span: Span, to: u32) {
+        if let ([left, right], Some((op, shape))) = (args, arithmetic(overload)) {
+            let (left, right) = (self.operand(left), self.operand(right));
+            let op = match shape {
+                Shape::Int => Op::ArithmeticInt { to, op, left, right },
+                _ => Op::ArithmeticDouble { to, op, left, right },
+            };
+            self.push(op, span);
+            return;
+        }
+        let (first, count) = self.operands(args.iter());
+        self.push(Op::Call { to, run: overload.run, first, count }, span);
+    }
+
+    fn compare(&mut self, relation: Relation, left: &Node, right: &Node, span: Span, to: u32) {
+        if left.constant().is_some() && right.constant().is_none() {
+            return self.compare(relation.swapped(), right, left, span, to);
+        }
+        let a = self.operand(left);
+        let op = match (&left.value_type, &right.value_type, right.constant()) {
+            (Type::Int, Type::Int, Some(Value::Int(constant))) => {
+                Op::CompareIntConstant { to, relation, left: a, constant: *constant }
+            }
+            (Type::Double, Type::Double, Some(Value::Double(constant))) => {
+                Op::CompareDoubleConstant { to, relation, left: a, constant: *constant }
+            }
+            // Below 2^53 the double is exactly the int.
+            (Type::Double, Type::Int, Some(Value::Int(constant))) if constant.unsigned_abs() < 1 << 53 => {
+                Op::CompareDoubleConstant { to, relation, left: a, constant: *constant as f64 }
+            }
+            (l, r, _) => {
+                let right = self.operand(right);
+                let equality = matches!(relation, Relation::Equal | Relation::NotEqual);
+                match (l, r) {
+                    (Type::Int, Type::Int) => Op::CompareInt { to, relation, left: a, right },
+                    (Type::Double, Type::Double) => Op::CompareDouble { to, relation, left: a, right },
+                    (Type::String | Type::Enum(_), Type::String | Type::Enum(_)) => {
+                        Op::CompareText { to, relation, left: a, right }
+                    }
+                    _ if equality => Op::Equal { to, expected: relation == Relation::Equal, left: a, right },
+                    _ => Op::Compare { to, relation, left: a, right },
+                }
+            }
+        };
+        self.push(op, span);
+    }
+
+    fn logic(&mut self, op: LogicOp, operands: &[Node], span: Span, to: u32) {
+        let decisive = op == LogicOp::Or;
+        let last = operands.len().saturating_sub(1);
+        let aside = operands[..last].iter().any(Node::may_fail).then(|| self.error(span));
+        let mut exits = Vec::new();
+        for (index, operand) in operands.iter().enumerate() {
+            let start = self.here();
+            self.emit(operand, to);
+            if index < last || aside.is_some() {
+                let of = Operand::Register(to);
+                exits.push(self.push(Op::JumpIf { of, expected: decisive, target: 0 }, operand.span));
+            }
+            if let Some(error) = aside {
+                let end = self.here();
+                self.program.handlers.push(Handler { start, end, target: end, error });
+            }
+        }
+        if let Some(error) = aside {
+            self.push(Op::Raise { error }, span);
+        }
+        for exit in exits {
+            self.land(exit);
+        }
+    }
+
+    /// Takes a place for an error that is kept aside, empty from here on.
+    fn error(&mut self, span: Span) -> u32 {
+        let error = self.program.errors as u32;
+        self.program.errors += 1;
+        self.push(Op::ForgetError { error }, span);
+        error
+    }
+
+    fn comprehension(&mut self, parts: &Comprehension, span: Span, to: u32) {
+        let range = self.operand(&parts.range);
+        let (index, item) = (self.register(), self.register());
+        self.push(Op::SetInt { to: index, value: 0 }, span);
+        self.locals.push((parts.item, Operand::Register(item)));
+        let next = |end| Op::NextItem { range, index, item, end };
+        match parts.kind {
+            Macro::All | Macro::Exists => {
+                let decisive = parts.kind == Macro::Exists;
+                let outcome = self.constant(Value::Bool(!decisive));
+                self.push(Op::Copy { to, from: outcome }, span);
+                let aside = parts.body.may_fail().then(|| self.error(span));
+                let head = self.here();
+                let done = self.push(next(0), parts.range.span);
+                let start = self.here();
+                self.emit(&parts.body, to);
+                let of = Operand::Register(to);
+                let decided = self.push(Op::JumpIf { of, expected: decisive, target: 0 }, parts.body.span);
+                if let Some(error) = aside {
+                    self.program.handlers.push(Handler { start, end: self.here(), target: head, error });
+                }
+                self.push(Op::Jump { target: head }, span);
+                self.land(done);
+                if let Some(error) = aside {
+                    self.push(Op::Raise { error }, span);
+                }
+                self.land(decided);
+            }
+            Macro::ExistsOne => {
+                let (count, found) = (self.register(), self.register());
+                self.push(Op::SetInt { to: count, value: 0 }, span);
+                let head = self.here();
+                let done = self.push(next(0), parts.range.span);
+                self.emit(&parts.body, found);
+                let of = Operand::Register(found);
+                self.push(Op::JumpIf { of, expected: false, target: head }, parts.body.span);
+                self.push(Op::Increment { register: count }, span);
+                self.push(Op::Jump { target: head }, span);
+                self.land(done);
+                let left = Operand::Register(count);
+                self.push(Op::CompareIntConstant { to, relation: Relation::Equal, left, constant: 1 }, span);
+            }
+            Macro::Map | Macro::Filter => {
+                let list = self.program.lists as u32;
+                self.program.lists += 1;
+                self.push(Op::StartList { list }, span);
+                let head = self.here();
+                let done = self.push(next(0), parts.range.span);
+                let condition = if parts.kind == Macro::Filter { Some(&parts.body) } else { parts.condition.as_ref() };
+                if let Some(condition) = condition {
+                    let of = self.operand(condition);
+                    self.push(Op::JumpIf { of, expected: false, target: head }, condition.span);
+                }
+                let from =
+                    if parts.kind == Macro::Filter { Operand::Register(item) } else { self.operand(&parts.body) };
+                self.push(Op::PushItem { list, from }, span);
+                self.push(Op::Jump { target: head }, span);
+                self.land(done);
+                self.push(Op::FinishList { to, list }, span);
+            }
+        }
+        self.locals.pop();
+    }
+}
+
+/// Returns the op that does what an overload of the table does, for int and double.
+fn arithmetic(overload: &Overload) -> Option<(ArithmeticOp, Shape)> {
+    let op = match overload.name {
+        "+" => ArithmeticOp::Add,
+        "-" => ArithmeticOp::Subtract,
+        "*" => ArithmeticOp::Multiply,
+        "/" => ArithmeticOp::Divide,
+        "%" => ArithmeticOp::Remainder,
+        _ => return None,
+    };
+    match overload.params {
+        [Shape::Int, Shape::Int] | [Shape::Double, Shape::Double] if overload.style == Style::Operator => {
+            Some((op, overload.params[0]))
+        }
+        _ => None,
+    }
+}
+
+/// Sorts entries by key; a key that comes twice is an error.
+pub(super) fn sorted_entries(mut entries: Vec<(Value, Value)>) -> Result<Value, String> {
+    entries.sort_by(|a, b| a.0.order(&b.0));
+    match entries.windows(2).find(|pair| pair[0].0.order(&pair[1].0).is_eq()) {
+        Some(pair) => Err(format!("the key `{}` comes twice", pair[0].0.as_str().unwrap_or_default())),
+        None => Ok(Value::Map(Arc::from(entries))),
+    }
+}

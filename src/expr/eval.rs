@@ -1,0 +1,477 @@
+//! The register machine that runs programs. Its hot ops neither allocate nor clone; operands are read where they lie.
+//!
+//! A slot that holds something else than its type says gives an error, never a panic.
+
+use std::borrow::Cow;
+use std::cmp::Ordering;
+
+use regex::Regex;
+
+use crate::base::diag::Span;
+use crate::base::value::Value;
+use crate::error::Kind;
+
+use super::ast::Relation;
+use super::compile::sorted_entries;
+use super::functions::{compare, equal, kind_name};
+use super::types::{Failure, Run};
+
+/// A compiled expression. Cheap to run, safe to share between threads; each thread brings its own [`Scratch`].
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    pub(super) ops: Vec<Op>,
+    /// Of each op, the text it came from.
+    pub(super) spans: Box<[Span]>,
+    pub(super) whole: Span,
+    /// Operands of the ops that take any number of them.
+    pub(super) operands: Vec<Operand>,
+    pub(super) constants: Vec<Value>,
+    pub(super) paths: Vec<PlacePath>,
+    pub(super) patterns: Vec<Regex>,
+    /// Inner ones stand before those around them.
+    pub(super) handlers: Vec<Handler>,
+    pub(super) result: Operand,
+    pub(super) registers: usize,
+    pub(super) errors: usize,
+    pub(super) lists: usize,
+}
+
+/// What programs work in. Kept between runs so that nothing is allocated; it may hold on to the last run's values.
+#[derive(Debug, Default)]
+pub struct Scratch {
+    registers: Vec<Value>,
+    errors: Vec<Option<EvalError>>,
+    lists: Vec<Vec<Value>>,
+}
+
+/// An evaluation that failed: overflow, division by zero, a missing key or item, a conversion that does not work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct EvalError {
+    /// The part of the expression's text that failed.
+    pub span: Span,
+    pub message: Cow<'static, str>,
+}
+
+impl EvalError {
+    /// The record at hand cannot be worked on.
+    pub fn kind(&self) -> Kind {
+        Kind::Record
+    }
+}
+
+/// Where a value lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Operand {
+    #[default]
+    Null,
+    Register(u32),
+    Constant(u32),
+    Slot {
+        root: u16,
+        slot: u32,
+    },
+    Path(u32),
+}
+
+/// A field inside the records of another place.
+#[derive(Clone, Debug)]
+pub(super) struct PlacePath {
+    pub base: Operand,
+    pub fields: Box<[u32]>,
+}
+
+/// Where to go on when an op in `start..end` fails, and where to keep the error.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handler {
+    pub start: u32,
+    pub end: u32,
+    pub target: u32,
+    pub error: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ArithmeticOp {
+    Add,
+    Subtract,
+    Multiply,
+    Divide,
+    Remainder,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Op {
+    CompareIntConstant { to: u32, relation: Relation, left: Operand, constant: i64 },
+    CompareInt { to: u32, relation: Relation, left: Operand, right: Operand },
+    CompareDoubleConstant { to: u32, relation: Relation, left: Operand, constant: f64 },
+    CompareDouble { to: u32, relation: Relation, left: Operand, right: Operand },
+    CompareText { to: u32, relation: Relation, left: Operand, right: Operand },
+    /// An order of any other two types.
+    Compare { to: u32, relation: Relation, left: Operand, right: Operand },
+    Equal { to: u32, expected: bool, left: Operand, right: Operand },
+    ArithmeticInt { to: u32, op: ArithmeticOp, left: Operand, right: Operand },
+    ArithmeticDouble { to: u32, op: ArithmeticOp, left: Operand, right: Operand },
+    Not { to: u32, of: Operand },
+    IsNull { to: u32, of: Operand, expected: bool },
+    Jump { target: u32 },
+    JumpIf { of: Operand, expected: bool, target: u32 },
+    JumpIfPresent { of: Operand, target: u32 },
+    Copy { to: u32, from: Operand },
+    SetInt { to: u32, value: i64 },
+    Increment { register: u32 },
+    /// Takes the item at `index` and counts on, or jumps to `end` when there is none.
+    NextItem { range: Operand, index: u32, item: u32, end: u32 },
+    RequirePresent { of: Operand },
+    Call { to: u32, run: Run, first: u32, count: u32 },
+    Matches { to: u32, text: Operand, pattern: u32 },
+    MakeList { to: u32, first: u32, count: u32 },
+    /// Keys and values by turns.
+    MakeMap { to: u32, first: u32, count: u32 },
+    MakeRecord { to: u32, first: u32, count: u32 },
+    StartList { list: u32 },
+    PushItem { list: u32, from: Operand },
+    FinishList { to: u32, list: u32 },
+    ForgetError { error: u32 },
+    /// Fails with the error kept aside, if there is one.
+    Raise { error: u32 },
+}
+
+enum Step {
+    Next,
+    Jump(u32),
+}
+
+static NULL: Value = Value::Null;
+
+impl Scratch {
+    /// Makes an empty one; it grows to what the programs need.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn fit(&mut self, program: &Program) {
+        if self.registers.len() < program.registers {
+            self.registers.resize(program.registers, Value::Null);
+        }
+        if self.errors.len() < program.errors {
+            self.errors.resize(program.errors, None);
+        }
+        if self.lists.len() < program.lists {
+            self.lists.resize_with(program.lists, Vec::new);
+        }
+    }
+}
+
+impl Program {
+    /// Computes the value; `roots[r][s]` is slot `s` of root `r`. A slot that is not there reads as null.
+    ///
+    /// # Errors
+    /// When an operation fails; see [`EvalError`].
+    pub fn eval(&self, roots: &[&[Value]], scratch: &mut Scratch) -> Result<Value, EvalError> {
+        self.run(roots, scratch)?;
+        match self.result {
+            Operand::Register(register) => Ok(std::mem::take(&mut scratch.registers[register as usize])),
+            place => Ok(Machine { program: self, roots, scratch }.read(place).clone()),
+        }
+    }
+
+    /// Computes the value of an expression of type bool.
+    ///
+    /// # Errors
+    /// When an operation fails, or the value is no bool.
+    pub fn eval_bool(&self, roots: &[&[Value]], scratch: &mut Scratch) -> Result<bool, EvalError> {
+        self.run(roots, scratch)?;
+        let machine = Machine { program: self, roots, scratch };
+        match machine.read(self.result) {
+            Value::Bool(outcome) => Ok(*outcome),
+            other => Err(EvalError { span: self.whole, message: unexpected("bool", other) }),
+        }
+    }
+
+    fn run(&self, roots: &[&[Value]], scratch: &mut Scratch) -> Result<(), EvalError> {
+        scratch.fit(self);
+        let mut machine = Machine { program: self, roots, scratch };
+        let mut at = 0;
+        while let Some(op) = self.ops.get(at) {
+            at = match machine.step(op) {
+                Ok(Step::Next) => at + 1,
+                Ok(Step::Jump(target)) => target as usize,
+                Err(failure) => machine.handle(at, failure)?,
+            };
+        }
+        Ok(())
+    }
+}
+
+struct Machine<'a> {
+    program: &'a Program,
+    roots: &'a [&'a [Value]],
+    scratch: &'a mut Scratch,
+}
+
+impl Machine<'_> {
+    #[inline]
+    fn read(&self, operand: Operand) -> &Value {
+        match operand {
+            Operand::Slot { root, slot } => {
+                self.roots.get(root as usize).and_then(|slots| slots.get(slot as usize)).unwrap_or(&NULL)
+            }
+            Operand::Register(register) => &self.scratch.registers[register as usize],
+            Operand::Constant(constant) => &self.program.constants[constant as usize],
+            Operand::Path(path) => self.follow(&self.program.paths[path as usize]),
+            Operand::Null => &NULL,
+        }
+    }
+
+    /// Reads a field of records; what is no record has null for every field.
+    fn follow(&self, path: &PlacePath) -> &Value {
+        let mut value = self.read(path.base);
+        for field in &path.fields {
+            let Value::Record(fields) = value else { return &NULL };
+            value = fields.get(*field as usize).unwrap_or(&NULL);
+        }
+        value
+    }
+
+    #[inline]
+    fn set_bool(&mut self, to: u32, outcome: bool) {
+        self.scratch.registers[to as usize] = Value::Bool(outcome);
+    }
+
+    fn set(&mut self, to: u32, value: Value) {
+        self.scratch.registers[to as usize] = value;
+    }
+
+    #[cold]
+    fn handle(&mut self, at: usize, failure: Failure) -> Result<usize, EvalError> {
+        let kept = match self.program.ops[at] {
+            Op::Raise { error } => self.scratch.errors[error as usize].take(),
+            _ => None,
+        };
+        let error = kept.unwrap_or_else(|| EvalError { span: self.program.spans[at], message: failure });
+        let covers = |handler: &&Handler| (handler.start as usize..handler.end as usize).contains(&at);
+        let Some(handler) = self.program.handlers.iter().find(covers) else { return Err(error) };
+        self.scratch.errors[handler.error as usize].get_or_insert(error);
+        Ok(handler.target as usize)
+    }
+
+    #[inline]
+    fn step(&mut self, op: &Op) -> Result<Step, Failure> {
+        match *op {
+            Op::CompareIntConstant { to, relation, left, constant } => {
+                let outcome = match self.read(left) {
+                    Value::Int(left) => holds(relation, left, &constant),
+                    other => return Err(unexpected("int", other)),
+                };
+                self.set_bool(to, outcome);
+            }
+            Op::CompareInt { to, relation, left, right } => {
+                let outcome = match (self.read(left), self.read(right)) {
+                    (Value::Int(left), Value::Int(right)) => holds(relation, left, right),
+                    pair => return Err(unexpected_pair("int", pair)),
+                };
+                self.set_bool(to, outcome);
+            }
+            Op::CompareDoubleConstant { to, relation, left, constant } => {
+                let outcome = match self.read(left) {
+                    Value::Double(left) => holds(relation, left, &constant),
+                    other => return Err(unexpected("double", other)),
+                };
+                self.set_bool(to, outcome);
+            }
+            Op::CompareDouble { to, relation, left, right } => {
+                let outcome = match (self.read(left), self.read(right)) {
+                    (Value::Double(left), Value::Double(right)) => holds(relation, left, right),
+                    pair => return Err(unexpected_pair("double", pair)),
+                };
+                self.set_bool(to, outcome);
+            }
+            Op::CompareText { to, relation, left, right } => {
+                let outcome = match (self.read(left), self.read(right)) {
+                    (Value::String(left), Value::String(right)) => holds(relation, left.as_bytes(), right.as_bytes()),
+                    pair => return Err(unexpected_pair("string", pair)),
+                };
+                self.set_bool(to, outcome);
+            }
+            Op::Not { to, of } => {
+                let outcome = self.bool(of)?;
+                self.set_bool(to, !outcome);
+            }
+            Op::IsNull { to, of, expected } => {
+                let outcome = self.read(of).is_null() == expected;
+                self.set_bool(to, outcome);
+            }
+            Op::Jump { target } => return Ok(Step::Jump(target)),
+            Op::JumpIf { of, expected, target } => {
+                if self.bool(of)? == expected {
+                    return Ok(Step::Jump(target));
+                }
+            }
+            _ => return self.compute(op),
+        }
+        Ok(Step::Next)
+    }
+
+    #[inline]
+    fn bool(&self, operand: Operand) -> Result<bool, Failure> {
+        match self.read(operand) {
+            Value::Bool(outcome) => Ok(*outcome),
+            other => Err(unexpected("bool", other)),
+        }
+    }
+
+    /// The ops that give any value.
+    fn compute(&mut self, op: &Op) -> Result<Step, Failure> {
+        let (to, value) = match *op {
+            Op::ArithmeticInt { to, op, left, right } => match (self.read(left), self.read(right)) {
+                (Value::Int(left), Value::Int(right)) => (to, Value::Int(arithmetic_int(op, *left, *right)?)),
+                pair => return Err(unexpected_pair("int", pair)),
+            },
+            Op::ArithmeticDouble { to, op, left, right } => match (self.read(left), self.read(right)) {
+                (Value::Double(left), Value::Double(right)) => (to, Value::Double(arithmetic_double(op, *left, *right))),
+                pair => return Err(unexpected_pair("double", pair)),
+            },
+            Op::Compare { to, relation, left, right } => {
+                let (left, right) = (self.read(left), self.read(right));
+                (to, Value::Bool(in_order(relation, left, right)?))
+            }
+            Op::Equal { to, expected, left, right } => {
+                (to, Value::Bool(equal(self.read(left), self.read(right)) == expected))
+            }
+            Op::Copy { to, from } => (to, self.read(from).clone()),
+            Op::SetInt { to, value } => (to, Value::Int(value)),
+            Op::Increment { register } => match self.scratch.registers[register as usize] {
+                Value::Int(count) => (register, Value::Int(count + 1)),
+                ref other => return Err(unexpected("int", other)),
+            },
+            Op::Call { to, run, first, count } => (to, self.call(run, first, count)?),
+            Op::Matches { to, text, pattern } => match self.read(text) {
+                Value::String(text) => (to, Value::Bool(self.program.patterns[pattern as usize].is_match(text))),
+                other => return Err(unexpected("string", other)),
+            },
+            Op::MakeList { to, first, count } => (to, Value::List(self.values(first, count).collect())),
+            Op::MakeRecord { to, first, count } => (to, Value::Record(self.values(first, count).collect())),
+            Op::MakeMap { to, first, count } => {
+                let parts: Vec<Value> = self.values(first, count).collect();
+                let (pairs, _) = parts.as_chunks::<2>();
+                let entries = pairs.iter().map(|[key, value]| (key.clone(), value.clone())).collect();
+                (to, sorted_entries(entries).map_err(Failure::Owned)?)
+            }
+            Op::FinishList { to, list } => {
+                let items = std::mem::take(&mut self.scratch.lists[list as usize]);
+                (to, Value::List(items.into()))
+            }
+            _ => return self.steer(op),
+        };
+        self.set(to, value);
+        Ok(Step::Next)
+    }
+
+    /// The ops of optionals, loops and errors.
+    fn steer(&mut self, op: &Op) -> Result<Step, Failure> {
+        match *op {
+            Op::JumpIfPresent { of, target } if !self.read(of).is_null() => return Ok(Step::Jump(target)),
+            Op::RequirePresent { of } if self.read(of).is_null() => return Err("the value is null".into()),
+            Op::NextItem { range, index, item, end } => {
+                let Value::Int(position) = self.scratch.registers[index as usize] else {
+                    return Err(unexpected("int", &self.scratch.registers[index as usize]));
+                };
+                let next = match self.read(range) {
+                    Value::List(items) => items.get(position as usize).cloned(),
+                    Value::Map(entries) => entries.get(position as usize).map(|(key, _)| key.clone()),
+                    other => return Err(unexpected("list", other)),
+                };
+                let Some(next) = next else { return Ok(Step::Jump(end)) };
+                self.set(item, next);
+                self.set(index, Value::Int(position + 1));
+            }
+            Op::StartList { list } => self.scratch.lists[list as usize].clear(),
+            Op::PushItem { list, from } => {
+                let value = self.read(from).clone();
+                self.scratch.lists[list as usize].push(value);
+            }
+            Op::ForgetError { error } => self.scratch.errors[error as usize] = None,
+            Op::Raise { error } => {
+                // The handling takes it from there.
+                if self.scratch.errors[error as usize].is_some() {
+                    return Err(Failure::Borrowed(""));
+                }
+            }
+            _ => {}
+        }
+        Ok(Step::Next)
+    }
+
+    fn values(&self, first: u32, count: u32) -> impl ExactSizeIterator<Item = Value> {
+        let operands = &self.program.operands[first as usize..(first + count) as usize];
+        operands.iter().map(|operand| self.read(*operand).clone())
+    }
+
+    fn call(&self, run: Run, first: u32, count: u32) -> Result<Value, Failure> {
+        let operands = &self.program.operands[first as usize..(first + count) as usize];
+        match *operands {
+            [a] => run(&[self.read(a)]),
+            [a, b] => run(&[self.read(a), self.read(b)]),
+            [a, b, c] => run(&[self.read(a), self.read(b), self.read(c)]),
+            _ => run(&operands.iter().map(|operand| self.read(*operand)).collect::<Vec<_>>()),
+        }
+    }
+}
+
+#[inline]
+fn holds<T: PartialOrd + ?Sized>(relation: Relation, left: &T, right: &T) -> bool {
+    match relation {
+        Relation::Equal => left == right,
+        Relation::NotEqual => left != right,
+        Relation::Less => left < right,
+        Relation::LessOrEqual => left <= right,
+        Relation::Greater => left > right,
+        Relation::GreaterOrEqual => left >= right,
+    }
+}
+
+fn in_order(relation: Relation, left: &Value, right: &Value) -> Result<bool, Failure> {
+    let Some(order) = compare(left, right) else {
+        // NaN is neither less nor more than anything; other kinds without an order are not what their types say.
+        let number = |value: &Value| matches!(value, Value::Int(_) | Value::Uint(_) | Value::Double(_));
+        if number(left) && number(right) {
+            return Ok(relation == Relation::NotEqual);
+        }
+        return Err(unexpected_pair("values with an order", (left, right)));
+    };
+    Ok(holds(relation, &order, &Ordering::Equal))
+}
+
+#[inline]
+fn arithmetic_int(op: ArithmeticOp, left: i64, right: i64) -> Result<i64, Failure> {
+    let result = match op {
+        ArithmeticOp::Add => left.checked_add(right),
+        ArithmeticOp::Subtract => left.checked_sub(right),
+        ArithmeticOp::Multiply => left.checked_mul(right),
+        ArithmeticOp::Divide | ArithmeticOp::Remainder if right == 0 => return Err("division by zero".into()),
+        ArithmeticOp::Divide => left.checked_div(right),
+        ArithmeticOp::Remainder => left.checked_rem(right),
+    };
+    result.ok_or(Cow::Borrowed("the result does not fit an int"))
+}
+
+#[inline]
+fn arithmetic_double(op: ArithmeticOp, left: f64, right: f64) -> f64 {
+    match op {
+        ArithmeticOp::Add => left + right,
+        ArithmeticOp::Subtract => left - right,
+        ArithmeticOp::Multiply => left * right,
+        ArithmeticOp::Divide => left / right,
+        ArithmeticOp::Remainder => left % right,
+    }
+}
+
+#[cold]
+fn unexpected(wanted: &str, found: &Value) -> Failure {
+    Failure::Owned(format!("expected {wanted}, found {}", kind_name(found)))
+}
+
+#[cold]
+fn unexpected_pair(wanted: &str, (left, right): (&Value, &Value)) -> Failure {
+    Failure::Owned(format!("expected {wanted}, found {} and {}", kind_name(left), kind_name(right)))
+}

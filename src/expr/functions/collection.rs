@@ -1,0 +1,99 @@
+//! Lists, maps, and equality over everything.
+
+use std::cmp::Ordering;
+
+use crate::base::value::Value;
+
+use super::{Failure, compare, mismatch};
+
+/// CEL's equality: numbers by what they are whatever their types, NaN unlike itself, collections by their items.
+pub(in crate::expr) fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Null, Value::Null) => true,
+        (Value::List(a), Value::List(b)) | (Value::Record(a), Value::Record(b)) => {
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| equal(a, b))
+        }
+        // Both are in the order of their keys.
+        (Value::Map(a), Value::Map(b)) => {
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| equal(&a.0, &b.0) && equal(&a.1, &b.1))
+        }
+        (Value::Union(a), Value::Union(b)) => a.0 == b.0 && equal(&a.1, &b.1),
+        _ => compare(a, b) == Some(Ordering::Equal),
+    }
+}
+
+pub(super) fn concatenate(args: &[&Value]) -> Result<Value, Failure> {
+    let [Value::List(a), Value::List(b)] = args else { return Err(mismatch(args)) };
+    Ok(Value::List(a.iter().chain(b.iter()).cloned().collect()))
+}
+
+pub(super) fn size(args: &[&Value]) -> Result<Value, Failure> {
+    match args {
+        [Value::List(items)] => Ok(Value::Int(items.len() as i64)),
+        [Value::Map(entries)] => Ok(Value::Int(entries.len() as i64)),
+        _ => Err(mismatch(args)),
+    }
+}
+
+pub(super) fn is_in(args: &[&Value]) -> Result<Value, Failure> {
+    let [item, Value::List(items)] = args else { return Err(mismatch(args)) };
+    Ok(Value::Bool(items.iter().any(|other| equal(item, other))))
+}
+
+pub(super) fn contains(args: &[&Value]) -> Result<Value, Failure> {
+    let [list, item] = args else { return Err(mismatch(args)) };
+    is_in(&[item, list])
+}
+
+fn find<'a>(entries: &'a [(Value, Value)], key: &Value) -> Option<&'a Value> {
+    let at = entries.binary_search_by(|(other, _)| other.order(key)).ok()?;
+    Some(&entries[at].1)
+}
+
+pub(super) fn has_key(args: &[&Value]) -> Result<Value, Failure> {
+    let [key, Value::Map(entries)] = args else { return Err(mismatch(args)) };
+    Ok(Value::Bool(find(entries, key).is_some()))
+}
+
+fn at<'a>(items: &'a [Value], index: &Value) -> Option<&'a Value> {
+    let index = match index {
+        Value::Int(index) => usize::try_from(*index).ok()?,
+        Value::Uint(index) => usize::try_from(*index).ok()?,
+        _ => return None,
+    };
+    items.get(index)
+}
+
+pub(super) fn item(args: &[&Value]) -> Result<Value, Failure> {
+    let [Value::List(items), index] = args else { return Err(mismatch(args)) };
+    if let Some(item) = at(items, index) {
+        return Ok(item.clone());
+    }
+    match index {
+        Value::Int(index) => Err(outside(&index.to_string(), items.len())),
+        Value::Uint(index) => Err(outside(&index.to_string(), items.len())),
+        _ => Err(mismatch(args)),
+    }
+}
+
+fn outside(index: &str, size: usize) -> Failure {
+    Failure::Owned(format!("index {index} is outside a list of size {size}"))
+}
+
+pub(super) fn item_or_null(args: &[&Value]) -> Result<Value, Failure> {
+    let [Value::List(items), index] = args else { return Err(mismatch(args)) };
+    Ok(at(items, index).cloned().unwrap_or(Value::Null))
+}
+
+pub(super) fn entry(args: &[&Value]) -> Result<Value, Failure> {
+    let [Value::Map(entries), key] = args else { return Err(mismatch(args)) };
+    match find(entries, key) {
+        Some(value) => Ok(value.clone()),
+        None => Err(Failure::Owned(format!("no such key: `{}`", key.as_str().unwrap_or_default()))),
+    }
+}
+
+pub(super) fn entry_or_null(args: &[&Value]) -> Result<Value, Failure> {
+    let [Value::Map(entries), key] = args else { return Err(mismatch(args)) };
+    Ok(find(entries, key).cloned().unwrap_or(Value::Null))
+}

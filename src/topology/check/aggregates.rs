@@ -1,0 +1,302 @@
+//! Aggregates: which function each field is, of which argument, fed by which types of row.
+
+use super::super::graph::{
+    Aggregate, AggregateField, ByVariant, Nature, NodeId, NodeKind, Rows, Update, Variant,
+};
+use super::super::resolve::Item;
+use super::super::sources::Located;
+use super::super::spec::{AggregateSpec, ExpressionText, Fields, Updates};
+use super::super::terms::AggregateFunction;
+use super::expressions::{self, Scope, Taking, all, some};
+use super::{Checker, Made, text_place};
+use crate::base::diag::{Diagnostic, suggestion};
+use crate::base::types::Type;
+use crate::base::value::Text;
+use crate::error::codes;
+use crate::expr::{self, AggregateCall};
+
+/// The fields found so far and who feeds them.
+struct Found {
+    fields: Vec<(Located<String>, AggregateField)>,
+    updates: ByVariant<Vec<Update>>,
+    sound: bool,
+}
+
+impl Checker<'_> {
+    pub(super) fn aggregate(&self, item: &Item<'_>, aggregate: &AggregateSpec, from: NodeId) -> Made {
+        let input = self.rows(from);
+        let taking = self.fed(aggregate, input);
+        let scope = Scope::row("value", input);
+        let key = aggregate.group_by.as_ref().map(|text| self.key_by(text, &taking, &scope));
+        let (key, sound) = match key {
+            Some(Some(key)) => (Some(key).filter(|key| !key.unchanged), true),
+            Some(None) => (None, false),
+            None => (None, true),
+        };
+        let format = key.as_ref().map_or(input.key, |key| key.format);
+        // Behind a repartition there is the new key, and no window.
+        let moved = key.is_some() || input.rekeyed;
+        let scope = if moved { scope.rekeyed(format) } else { scope };
+        let mut found = Found { fields: Vec::new(), updates: input.variants.iter().map(|_| None).collect(), sound };
+        match &aggregate.updates {
+            Updates::Select(fields) => self.fold(fields, &all(&input.variants), &scope, &mut found),
+            Updates::On(types) => {
+                for (event, fields) in types {
+                    match self.variant_named(input, event, &aggregate.from.value) {
+                        Some(index) => self.fold(fields, &some(&input.variants, &[index]), &scope, &mut found),
+                        None => found.sound = false,
+                    }
+                }
+            }
+        }
+        self.no_clashes(&mut found);
+        found.sort();
+        let types = found.fields.iter().map(|(name, field)| (name.clone(), field.result_type())).collect();
+        let record = self.derived(&item.name.value, types)?;
+        if !found.sound {
+            return None;
+        }
+        let rows = Rows {
+            variants: vec![Variant { record, schema: None }],
+            key: format,
+            rekeyed: false,
+            windowed: aggregate.window.is_some(),
+            nature: if aggregate.window.is_some() { Nature::Stream } else { Nature::Table },
+        };
+        let aggregate = Aggregate {
+            from,
+            group_by: key.map(|key| key.key),
+            window: aggregate.window,
+            emit: aggregate.emit,
+            fields: found.fields.into_iter().map(|(_, field)| field).collect(),
+            updates: found.updates,
+        };
+        Some((NodeKind::Aggregate(aggregate), rows))
+    }
+
+    /// The types of row that feed it, as far as they are known.
+    fn fed<'v>(&self, aggregate: &AggregateSpec, input: &'v Rows) -> Taking<'v> {
+        match &aggregate.updates {
+            Updates::Select(_) => all(&input.variants),
+            Updates::On(types) => {
+                let known = |name: &str| {
+                    input.variants.iter().position(|variant| variant.name() == name || variant.short_name() == name)
+                };
+                let indices: Vec<usize> = types.iter().filter_map(|(name, _)| known(&name.value)).collect();
+                some(&input.variants, &indices)
+            }
+        }
+    }
+
+    fn fold(&self, fields: &Fields, taking: &Taking<'_>, scope: &Scope, found: &mut Found) {
+        for (name, text) in fields {
+            let Some((call, argument)) = self.call(text) else {
+                found.sound = false;
+                continue;
+            };
+            let arguments = match &argument {
+                None => taking.map(|_, _| None),
+                Some(argument) => {
+                    match self.expression_of_kind(argument, taking, scope, &expressions::ANY) {
+                        Some(arguments) => arguments.into_iter().map(|argument| argument.map(Some)).collect(),
+                        None => {
+                            found.sound = false;
+                            continue;
+                        }
+                    }
+                }
+            };
+            for (variant, argument) in arguments.into_iter().enumerate() {
+                let Some(argument) = argument else { continue };
+                let given = argument.as_ref().map_or(Type::Null, |argument| argument.checked.value_type().clone());
+                match self.field(name, text, call, &given, found) {
+                    Some(field) => {
+                        found.updates[variant].get_or_insert_with(Vec::new).push(Update { field, argument });
+                    }
+                    None => found.sound = false,
+                }
+            }
+        }
+    }
+
+    /// Reads a field's text as a call of an aggregate function and its argument.
+    fn call(&self, text: &ExpressionText) -> Option<(AggregateFunction, Option<ExpressionText>)> {
+        let call = match expr::aggregate_call(&text.text) {
+            Ok(Some(call)) => call,
+            Ok(None) => {
+                let names = AggregateFunction::ALL.map(|(name, _)| name);
+                let message = "an aggregate's field is one call of an aggregate function";
+                let word: String = text.text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+                let help = match crate::base::diag::nearest(&word, names) {
+                    Some(near) => format!("did you mean `{near}(…)`?"),
+                    None => format!(
+                        "one of `{}`; to compute with results, put a stream with `select` behind it",
+                        names.join("`, `")
+                    ),
+                };
+                self.error(codes::AGGREGATE_MISUSE, text_place(text), message, help);
+                return None;
+            }
+            Err(problems) => {
+                problems.into_iter().for_each(|problem| self.report_in_text(text, problem));
+                return None;
+            }
+        };
+        let Some(function) = AggregateFunction::by_name(&call.function) else {
+            let message = format!("`{}` is not yet supported", call.function);
+            let known = AggregateFunction::ALL.map(|(name, _)| name);
+            let problem = Diagnostic::error(codes::NOT_YET_SUPPORTED, call.function_span, message);
+            self.report_in_text(text, problem.help(suggestion(&call.function, known)));
+            return None;
+        };
+        self.argument(text, function, &call)
+    }
+
+    fn argument(
+        &self,
+        text: &ExpressionText,
+        function: AggregateFunction,
+        call: &AggregateCall,
+    ) -> Option<(AggregateFunction, Option<ExpressionText>)> {
+        match (function, call.args.as_slice()) {
+            (AggregateFunction::Count, []) => Some((function, None)),
+            (AggregateFunction::Count, [first, ..]) => {
+                let problem = Diagnostic::error(codes::AGGREGATE_MISUSE, *first, "`count()` takes no argument")
+                    .help("it counts rows; to count some of them, put a stream with `where` in front");
+                self.report_in_text(text, problem);
+                None
+            }
+            (_, [only]) => {
+                let inner = text.text.get(only.start..only.end)?.to_owned();
+                let start = text.start.map(|start| start + only.start);
+                Some((function, Some(ExpressionText { text: inner, place: text.place, start })))
+            }
+            (_, several) => {
+                let span = several.get(1).copied().unwrap_or(call.function_span);
+                let message = format!("`{}` takes one argument, not {}", function.name(), several.len());
+                let help = format!("what to compute it of: `{}(value.x)`", function.name());
+                self.report_in_text(text, Diagnostic::error(codes::AGGREGATE_MISUSE, span, message).help(help));
+                None
+            }
+        }
+    }
+
+    /// Finds or adds the field; every row that feeds it must do so in the same way.
+    fn field(
+        &self,
+        name: &Located<String>,
+        text: &ExpressionText,
+        function: AggregateFunction,
+        given: &Type,
+        found: &mut Found,
+    ) -> Option<usize> {
+        let argument = given.required().clone();
+        if !accepts(function, &argument) {
+            let message = format!("`{}` does not take {given}", function.name());
+            self.error(codes::AGGREGATE_MISUSE, text_place(text), message, wanted(function));
+            return None;
+        }
+        let known = found.fields.iter().position(|(known, _)| known.value == name.value);
+        let Some(index) = known else {
+            let field = AggregateField { name: Text::new(&name.value), function, argument };
+            found.fields.push((name.clone(), field));
+            return Some(found.fields.len() - 1);
+        };
+        let first = &found.fields[index].1;
+        if first.function == function && first.argument == argument {
+            return Some(index);
+        }
+        let said = |field: &AggregateField| match field.function {
+            AggregateFunction::Count => "`count()`".to_owned(),
+            AggregateFunction::Sum
+            | AggregateFunction::Avg
+            | AggregateFunction::Min
+            | AggregateFunction::Max
+            | AggregateFunction::First
+            | AggregateFunction::Last => format!("`{}` of {}", field.function.name(), field.argument),
+        };
+        let this = AggregateField { name: Text::default(), function, argument };
+        let message = format!("`{}` is {} elsewhere and {} here", name.value, said(first), said(&this));
+        self.error(codes::AGGREGATE_MISUSE, text_place(text), message, "one field is one function; give this one another name");
+        None
+    }
+
+    /// `avg` keeps `<name>_sum` and `<name>_count`: no other field may have these names.
+    fn no_clashes(&self, found: &mut Found) {
+        let taken: Vec<(String, &AggregateField)> = found
+            .fields
+            .iter()
+            .filter(|(_, field)| field.function == AggregateFunction::Avg)
+            .flat_map(|(_, field)| [(format!("{}_sum", field.name), field), (format!("{}_count", field.name), field)])
+            .collect();
+        let mut sound = true;
+        for (name, _) in &found.fields {
+            if let Some((_, avg)) = taken.iter().find(|(kept, _)| *kept == name.value) {
+                let message = format!("`{}` is a name that the average `{}` keeps its state under", name.value, avg.name);
+                self.error(codes::AGGREGATE_MISUSE, name.place, message, "give one of the two another name");
+                sound = false;
+            }
+        }
+        found.sound &= sound;
+    }
+}
+
+impl Found {
+    /// Puts the fields in the order of their names: the order of TOML keys means nothing.
+    fn sort(&mut self) {
+        let mut order: Vec<usize> = (0..self.fields.len()).collect();
+        order.sort_by(|a, b| self.fields[*a].0.value.cmp(&self.fields[*b].0.value));
+        let place = |old: usize| order.iter().position(|index| *index == old).unwrap_or(old);
+        for update in self.updates.iter_mut().flatten().flatten() {
+            update.field = place(update.field);
+        }
+        for updates in self.updates.iter_mut().flatten() {
+            updates.sort_by_key(|update| update.field);
+        }
+        self.fields = order.iter().map(|index| self.fields[*index].clone()).collect();
+    }
+}
+
+impl AggregateField {
+    /// Returns the type of the field in the result row.
+    pub fn result_type(&self) -> Type {
+        match self.function {
+            AggregateFunction::Count => Type::Int,
+            AggregateFunction::Sum => self.argument.clone(),
+            AggregateFunction::Avg => Type::Double.optional(),
+            AggregateFunction::Min
+            | AggregateFunction::Max
+            | AggregateFunction::First
+            | AggregateFunction::Last => self.argument.clone().optional(),
+        }
+    }
+}
+
+fn accepts(function: AggregateFunction, argument: &Type) -> bool {
+    match function {
+        AggregateFunction::Count => true,
+        AggregateFunction::Sum | AggregateFunction::Avg => matches!(argument, Type::Int | Type::Double),
+        AggregateFunction::Min | AggregateFunction::Max => matches!(
+            argument,
+            Type::Int
+                | Type::Double
+                | Type::String
+                | Type::Bytes
+                | Type::DateTime
+                | Type::TimeDelta
+                | Type::Decimal { .. }
+        ),
+        AggregateFunction::First | AggregateFunction::Last => !matches!(argument, Type::Null | Type::Uint),
+    }
+}
+
+fn wanted(function: AggregateFunction) -> &'static str {
+    match function {
+        AggregateFunction::Count => "",
+        AggregateFunction::Sum | AggregateFunction::Avg => "it takes int and double; convert it: `double(value.x)`",
+        AggregateFunction::Min | AggregateFunction::Max => {
+            "it takes numbers, strings, bytes, timestamps, durations and decimals"
+        }
+        AggregateFunction::First | AggregateFunction::Last => "it takes any value that can be stored",
+    }
+}

@@ -1,0 +1,238 @@
+//! Spec → graph: shapes, expressions, schemas, keys, sides of joins. A node that is wrong is reported and left out; what it
+//! feeds is looked at no further, so that one mistake is told once.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use super::graph::{Graph, Nature, Node, NodeId, NodeKind, Rows, Source, Table, TableInput, Variant};
+use super::resolve::{Item, Resolved, resolve};
+use super::sources::{Located, Place, Sources};
+use super::spec::{Body, ExpressionText, FromSpec, Spec, TopicSpec};
+use super::terms::ErrorAction;
+use crate::base::diag::{Diagnostic, Span};
+use crate::base::ids::Topic;
+use crate::base::types::{Field, RecordType, Type};
+use crate::base::value::Text;
+use crate::error::{Code, codes};
+
+mod aggregates;
+mod entities;
+mod expressions;
+mod joins;
+mod schemas;
+mod sinks;
+mod streams;
+mod usage;
+
+use expressions::Scope;
+use schemas::Schemas;
+
+/// Checks a spec. The graph is whole only when nothing in `findings` is an error.
+pub(super) fn check(sources: &Sources, spec: &Spec, findings: &RefCell<Vec<Diagnostic>>) -> Graph {
+    let schemas = schemas::read(sources, spec, findings);
+    let resolved = resolve(spec, findings);
+    let mut checker = Checker { spec, schemas, findings, nodes: Vec::new(), ids: vec![None; resolved.items.len()] };
+    for &index in &resolved.order {
+        checker.item(index, &resolved);
+    }
+    usage::topics_read_once(&checker.nodes, findings);
+    usage::unused(&resolved, findings);
+    let application_id = spec.application_id.as_ref().map_or_else(String::new, |id| id.value.clone());
+    Graph { application_id, nodes: checker.nodes }
+}
+
+struct Checker<'a> {
+    spec: &'a Spec,
+    schemas: Schemas,
+    findings: &'a RefCell<Vec<Diagnostic>>,
+    nodes: Vec<Node>,
+    /// By item; none where a node is wrong or not reached yet.
+    ids: Vec<Option<NodeId>>,
+}
+
+/// What a checked table amounts to.
+type Made = Option<(NodeKind, Rows)>;
+
+impl Checker<'_> {
+    fn item(&mut self, index: usize, resolved: &Resolved<'_>) {
+        let item = &resolved.items[index];
+        let Some(body) = &item.spec.body else { return };
+        let inputs: Option<Vec<NodeId>> = item.inputs.iter().map(|input| self.ids[(*input)?]).collect();
+        let Some(inputs) = inputs else { return };
+        let Some((kind, rows)) = self.body(item, body, &inputs) else { return };
+        let spec = item.spec;
+        let on_process_error =
+            spec.on_error.process.clone().or_else(|| self.spec.defaults.process.clone()).unwrap_or(ErrorAction::StopTask);
+        self.ids[index] = Some(NodeId(self.nodes.len()));
+        let name = Text::new(&item.name.value);
+        self.nodes.push(Node { name, place: item.name.place, kind, rows, on_process_error });
+    }
+
+    fn body(&self, item: &Item<'_>, body: &Body, inputs: &[NodeId]) -> Made {
+        match (body, inputs) {
+            (Body::StreamOfTopic(topic), _) => {
+                let (source, rows) = self.source(item, topic, Nature::Stream)?;
+                Some((NodeKind::Source(source), rows))
+            }
+            (Body::TableOfTopic(topic), _) => {
+                let (source, rows) = self.source(item, topic, Nature::Table)?;
+                let input = TableInput::Topic(source);
+                Some((NodeKind::Table(Table { input, versioned: topic.versioned }), rows))
+            }
+            (Body::StreamFrom(stream), [from]) => self.stream(item, stream, *from),
+            (Body::TableFrom(table), [from]) => self.table_from(item, table, *from),
+            (Body::Entity(entity), [from]) => self.entity(item, entity, *from),
+            (Body::Aggregate(aggregate), [from]) => self.aggregate(item, aggregate, *from),
+            (Body::Merge { from }, ids) => self.merge(item, from, ids),
+            (Body::Branch(branch), [from]) => self.case(branch, item.case.unwrap_or(0), *from),
+            (Body::Join(join), [left, right]) => self.join(item, join, *left, *right),
+            (Body::Sink(sink), [from]) => self.sink(item, sink, *from),
+            // Every body has as many inputs as it names.
+            (
+                Body::StreamFrom(_)
+                | Body::TableFrom(_)
+                | Body::Entity(_)
+                | Body::Aggregate(_)
+                | Body::Branch(_)
+                | Body::Join(_)
+                | Body::Sink(_),
+                _,
+            ) => None,
+        }
+    }
+
+    fn rows(&self, id: NodeId) -> &Rows {
+        &self.nodes[id.0].rows
+    }
+
+    fn report(&self, place: Place, diagnostic: Diagnostic) {
+        self.findings.borrow_mut().push(diagnostic.placed(place.file, 0));
+    }
+
+    fn error(&self, code: Code, place: Place, message: impl Into<String>, help: impl Into<String>) {
+        self.report(place, Diagnostic::error(code, place.span, message).help(help));
+    }
+
+    fn source(&self, item: &Item<'_>, topic: &TopicSpec, nature: Nature) -> Option<(Source, Rows)> {
+        let mut variants: Vec<Variant> = Vec::new();
+        let mut whole = true;
+        for named in &topic.schemas {
+            let Some((schema, record)) = self.schemas.record(named) else {
+                whole = false;
+                continue;
+            };
+            if variants.iter().any(|known| known.name() == &record.name) {
+                let message = format!("two schemas of `{}` define `{}`", item.name.value, record.name);
+                self.error(codes::SHAPES_DIFFER, named.place, message, "keep the one that the topology should read");
+                continue;
+            }
+            variants.push(Variant { record, schema: Some(schema) });
+        }
+        if !whole {
+            return None;
+        }
+        let rows = Rows { variants, key: topic.key_format, rekeyed: false, windowed: false, nature };
+        let timestamp = match &topic.timestamp {
+            None => None,
+            Some(text) => {
+                let scope = Scope::row("value", &rows);
+                let all = expressions::all(&rows.variants);
+                Some(self.expression_of_kind(text, &all, &scope, &expressions::TIMESTAMP)?)
+            }
+        };
+        let on_error = &item.spec.on_error;
+        let on_decode_error =
+            on_error.decode.clone().or_else(|| self.spec.defaults.decode.clone()).unwrap_or(ErrorAction::StopTask);
+        let source = Source {
+            topic: Topic::new(&topic.topic.value),
+            subjects: topic.subjects,
+            value_format: topic.value_format,
+            timestamp,
+            idle: topic.idle,
+            on_decode_error,
+        };
+        Some((source, rows))
+    }
+
+    fn table_from(&self, item: &Item<'_>, table: &FromSpec, from: NodeId) -> Made {
+        let input = self.rows(from);
+        if !self.unwindowed(input, table.from.place, "a table") {
+            return None;
+        }
+        if input.variants.len() > 1 {
+            let names: Vec<&str> = input.variants.iter().map(Variant::short_name).collect();
+            let message = format!("the rows of `{}` have several types: `{}`", table.from.value, names.join("`, `"));
+            let help = "a table's rows have one shape: put a stream between that keeps one type (`on`) or gives one (`select`)";
+            self.error(codes::SHAPES_DIFFER, item.name.place, message, help);
+            return None;
+        }
+        let rows = Rows { nature: Nature::Table, rekeyed: false, ..input.clone() };
+        Some((NodeKind::Table(Table { input: TableInput::From(from), versioned: table.versioned }), rows))
+    }
+
+    /// Refuses windowed rows where a key alone has to name the row.
+    fn unwindowed(&self, rows: &Rows, place: Place, what: &str) -> bool {
+        if rows.windowed {
+            let message = format!("{what} keeps one row per key, and these rows belong to windows");
+            self.error(codes::WINDOW_MISUSE, place, message, "re-key them first: a stream with `select_key`");
+        }
+        !rows.windowed
+    }
+
+    /// Makes a derived record type; its fields must be such that Avro can hold them.
+    fn derived(&self, name: &str, fields: Vec<(Located<String>, Type)>) -> Option<Arc<RecordType>> {
+        let typed: Vec<(Text, Type)> =
+            fields.iter().map(|(name, field_type)| (Text::new(&name.value), field_type.clone())).collect();
+        let mut sound = true;
+        for (field, pair) in fields.iter().map(|(name, _)| name).zip(&typed) {
+            if field.value.starts_with('_') || !super::parse::is_avro_name(&field.value) {
+                let message = format!("`{}` cannot be a field's name", field.value);
+                let help = "fields have letters, digits and `_`, and begin with a letter";
+                self.error(codes::NAME_NOT_ALLOWED, field.place, message, help);
+                sound = false;
+            } else if let Err(error) = crate::avro::Schema::record_of(name, std::slice::from_ref(pair)) {
+                self.error(codes::EXPRESSION_WRONG_TYPE, field.place, error.to_string(), "give it another type: `int(…)`");
+                sound = false;
+            }
+        }
+        let fields = typed.into_iter().map(|(name, field_type)| Field { name, field_type }).collect();
+        sound.then(|| RecordType::new(name, fields))
+    }
+
+    /// Finds the variants that a list of event types names, by short or full name.
+    fn variants_named(&self, rows: &Rows, names: &[Located<String>], from: &str) -> Option<Vec<usize>> {
+        let found: Vec<Option<usize>> = names.iter().map(|name| self.variant_named(rows, name, from)).collect();
+        found.into_iter().collect()
+    }
+
+    fn variant_named(&self, rows: &Rows, name: &Located<String>, from: &str) -> Option<usize> {
+        let exact = rows.variants.iter().position(|variant| variant.name() == &name.value);
+        let short: Vec<usize> =
+            (0..rows.variants.len()).filter(|index| rows.variants[*index].short_name() == name.value).collect();
+        match (exact, short.as_slice()) {
+            (Some(index), _) | (None, [index]) => Some(*index),
+            (None, []) => {
+                let message = format!("`{from}` has no event type `{}`", name.value);
+                let known = rows.variants.iter().map(Variant::short_name);
+                let help = crate::base::diag::suggestion(&name.value, known);
+                self.error(codes::UNKNOWN_EVENT_TYPE, name.place, message, help);
+                None
+            }
+            (None, several) => {
+                let full: Vec<&str> = several.iter().map(|index| rows.variants[*index].name().as_str()).collect();
+                let message = format!("`{}` is the name of several event types", name.value);
+                let help = format!("write it in full: \"{}\"", full.join("\" or \""));
+                self.error(codes::UNKNOWN_EVENT_TYPE, name.place, message, help);
+                None
+            }
+        }
+    }
+}
+
+/// Where the text of an expression stands in its file.
+fn text_place(text: &ExpressionText) -> Place {
+    match text.start {
+        Some(start) => Place { file: text.place.file, span: Span::new(start, start + text.text.len()) },
+        None => text.place,
+    }
+}

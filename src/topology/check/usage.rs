@@ -1,0 +1,51 @@
+//! What can only be seen over the whole: topics that are read twice, nodes that nobody reads.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::super::graph::Node;
+use super::super::resolve::Resolved;
+use crate::base::diag::Diagnostic;
+use crate::error::codes;
+
+/// A consumer group reads a partition once, so a topic has one source.
+pub(super) fn topics_read_once(nodes: &[Node], findings: &RefCell<Vec<Diagnostic>>) {
+    let mut readers: BTreeMap<&str, &Node> = BTreeMap::new();
+    let mut reading: Vec<(&Node, &str)> =
+        nodes.iter().filter_map(|node| Some((node, node.kind.source()?.topic.as_str()))).collect();
+    reading.sort_by_key(|(node, _)| (node.place.file.0, node.place.span));
+    for (node, topic) in reading {
+        let Some(first) = readers.get(topic) else {
+            readers.insert(topic, node);
+            continue;
+        };
+        let message = format!("`{}` and `{}` both read topic `{topic}`", first.name, node.name);
+        findings.borrow_mut().push(
+            Diagnostic::error(codes::TOPIC_READ_TWICE, node.place.span, message)
+                .help(format!("read it once, and begin this one with `from = \"{}\"`", first.name))
+                .placed(node.place.file, 0),
+        );
+    }
+}
+
+/// Warns of nodes whose rows go nowhere and that keep nothing which could be asked for.
+pub(super) fn unused(resolved: &Resolved<'_>, findings: &RefCell<Vec<Diagnostic>>) {
+    let mut read = vec![false; resolved.items.len()];
+    for input in resolved.items.iter().flat_map(|item| item.inputs.iter().flatten()) {
+        read[*input] = true;
+    }
+    for (index, item) in resolved.items.iter().enumerate() {
+        let kept = matches!(item.spec.kind, "table" | "entity" | "aggregate" | "sink");
+        // The other cases of a branch may be there to be left out.
+        if kept || read[index] || item.case.is_some() {
+            continue;
+        }
+        let message = format!("{} `{}` is not used", item.spec.kind, item.name.value);
+        findings.borrow_mut().push(
+            Diagnostic::warning(codes::UNUSED_NODE, item.name.place.span, message)
+                .label("no node reads its rows")
+                .help(format!("add a sink with `from = \"{}\"`, or take it out", item.name.value))
+                .placed(item.name.place.file, 0),
+        );
+    }
+}

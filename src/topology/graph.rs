@@ -1,0 +1,278 @@
+//! A topology with every name resolved, every row's shape known and every expression checked: what plans are made of.
+//!
+//! Invariants: each node stands after all that feed it, ties by name; a node's per-variant lists have one entry for each
+//! variant of its input's rows. Not here: partitions, internal topics, slots; see `plan`.
+
+use std::sync::Arc;
+
+use super::sources::Place;
+use super::terms::{
+    AggregateFunction, Emit, ErrorAction, JoinKind, Keep, KeyFormat, SubjectNaming, TumblingWindow, ValueFormat,
+};
+use crate::avro::Schema;
+use crate::base::ids::Topic;
+use crate::base::time::SpanMs;
+use crate::base::types::{Field, RecordType, Type};
+use crate::base::value::{Text, Value};
+use crate::expr::Checked;
+
+/// A checked topology.
+#[derive(Debug)]
+pub struct Graph {
+    pub application_id: String,
+    /// In an order in which every node stands after all that feed it; ties by name.
+    pub nodes: Vec<Node>,
+}
+
+/// Index into [`Graph::nodes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub usize);
+
+/// A node: what it does and what rows it gives.
+#[derive(Debug)]
+pub struct Node {
+    pub name: Text,
+    /// Where its name stands.
+    pub place: Place,
+    pub kind: NodeKind,
+    /// What those that name it as their input see; a sink's are what it writes.
+    pub rows: Rows,
+    pub on_process_error: ErrorAction,
+}
+
+/// The rows that a node gives.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// The record types that rows may have, each name once.
+    pub variants: Vec<Variant>,
+    pub key: KeyFormat,
+    /// The key is not the one that the rows were partitioned by: something stateful needs a repartition first.
+    pub rekeyed: bool,
+    /// Rows belong to a window: `window` may be used.
+    pub windowed: bool,
+    pub nature: Nature,
+}
+
+/// Whether rows are facts or the newest state of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    Stream,
+    /// Rows replace one another by key.
+    Table,
+}
+
+/// One record type of a node's rows.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    pub record: Arc<RecordType>,
+    /// Where the rows are as a schema file has them.
+    pub schema: Option<Schema>,
+}
+
+impl Variant {
+    /// Returns the full name: what `meta.type` says and `on` names.
+    pub fn name(&self) -> &Text {
+        &self.record.name
+    }
+
+    /// Returns the name without its namespace.
+    pub fn short_name(&self) -> &str {
+        short_name(&self.record.name)
+    }
+
+    /// Returns the fields in order.
+    pub fn fields(&self) -> &[Field] {
+        self.record.fields()
+    }
+}
+
+/// Returns a full name without its namespace.
+pub fn short_name(full_name: &str) -> &str {
+    full_name.rsplit('.').next().unwrap_or(full_name)
+}
+
+/// One entry for each variant of the input's rows; none where rows of that type do not take part.
+pub type ByVariant<T> = Vec<Option<T>>;
+
+/// An expression and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Expression {
+    pub text: Arc<str>,
+    pub checked: Arc<Checked>,
+}
+
+/// What a node does.
+#[derive(Debug)]
+pub enum NodeKind {
+    /// Reads a topic.
+    Source(Source),
+    Stream(Stream),
+    /// A case of a branch: rows that no earlier case took.
+    Case { from: NodeId, filter: ByVariant<Option<Expression>> },
+    Merge { from: Vec<NodeId> },
+    /// Keeps the newest row per key, of a topic or a stream.
+    Table(Table),
+    Entity(Entity),
+    Aggregate(Aggregate),
+    Join(Join),
+    Sink(Sink),
+}
+
+/// A topic and how its records are read.
+#[derive(Debug)]
+pub struct Source {
+    pub topic: Topic,
+    pub subjects: SubjectNaming,
+    pub value_format: ValueFormat,
+    pub timestamp: Option<ByVariant<Expression>>,
+    pub idle: Option<SpanMs>,
+    pub on_decode_error: ErrorAction,
+}
+
+/// A stream made of another: which rows, with which key, in which shape. All expressions see the input's row and key.
+#[derive(Debug)]
+pub struct Stream {
+    pub from: NodeId,
+    pub filter: Option<ByVariant<Option<Expression>>>,
+    pub key: Option<ByVariant<Expression>>,
+    pub shape: Option<Shape>,
+}
+
+/// How rows get a new shape: an expression for each field of the output, in its order.
+#[derive(Debug)]
+pub enum Shape {
+    /// All variants become the one variant of the output.
+    Select(ByVariant<Vec<Expression>>),
+    /// Each variant becomes the output's variant of the same name.
+    Set(ByVariant<Vec<Expression>>),
+}
+
+/// A table: of a topic, or of a stream's rows.
+#[derive(Debug)]
+pub struct Table {
+    pub input: TableInput,
+    /// Keeps every row this long by stream time, for look-ups as of a moment.
+    pub versioned: Option<SpanMs>,
+}
+
+/// Where a table's rows come from.
+#[derive(Debug)]
+pub enum TableInput {
+    Topic(Source),
+    From(NodeId),
+}
+
+/// State per key, folded from events.
+#[derive(Debug)]
+pub struct Entity {
+    pub from: NodeId,
+    pub state: Schema,
+    /// The state's fields before the first event.
+    pub initial: Vec<Value>,
+    pub history: Option<Keep>,
+    /// Headers that are kept with each version.
+    pub history_headers: Vec<Text>,
+    /// Which fields of the state are set to what.
+    pub apply: ByVariant<Vec<(usize, Expression)>>,
+}
+
+/// Results per key, and per window where there is one.
+#[derive(Debug)]
+pub struct Aggregate {
+    pub from: NodeId,
+    pub group_by: Option<ByVariant<Expression>>,
+    pub window: Option<TumblingWindow>,
+    pub emit: Emit,
+    /// In the order of the result's fields.
+    pub fields: Vec<AggregateField>,
+    /// Which fields a row feeds.
+    pub updates: ByVariant<Vec<Update>>,
+}
+
+/// A field of an aggregate's result.
+#[derive(Clone, Debug)]
+pub struct AggregateField {
+    pub name: Text,
+    pub function: AggregateFunction,
+    /// Of the argument, null left out; `count()` has none and says `null`.
+    pub argument: Type,
+}
+
+/// A field that a row feeds, and with what.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// Index into [`Aggregate::fields`].
+    pub field: usize,
+    pub argument: Option<Expression>,
+}
+
+/// Looks up a table's row for each row of a stream.
+#[derive(Debug)]
+pub struct Join {
+    pub left: NodeId,
+    pub right: NodeId,
+    pub kind: JoinKind,
+    /// An expression for each field of the output.
+    pub fields: ByVariant<Vec<Expression>>,
+}
+
+/// Writes rows to a topic.
+#[derive(Debug)]
+pub struct Sink {
+    pub from: NodeId,
+    pub topic: Topic,
+    pub writers: ByVariant<SinkWriter>,
+}
+
+/// How rows of one variant are written.
+#[derive(Clone, Debug)]
+pub struct SinkWriter {
+    pub schema: Schema,
+    pub subject: String,
+    /// For each field of the schema, the row's field that it is written from.
+    pub columns: Vec<usize>,
+}
+
+impl Graph {
+    /// Returns a node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// Returns all nodes with their ids, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().enumerate().map(|(index, node)| (NodeId(index), node))
+    }
+}
+
+impl NodeKind {
+    /// Returns the nodes that feed it, in the order that they are written.
+    pub fn inputs(&self) -> Vec<NodeId> {
+        match self {
+            Self::Source(_) | Self::Table(Table { input: TableInput::Topic(_), .. }) => Vec::new(),
+            Self::Table(Table { input: TableInput::From(from), .. }) => vec![*from],
+            Self::Stream(stream) => vec![stream.from],
+            Self::Case { from, .. } => vec![*from],
+            Self::Merge { from } => from.clone(),
+            Self::Entity(entity) => vec![entity.from],
+            Self::Aggregate(aggregate) => vec![aggregate.from],
+            Self::Join(join) => vec![join.left, join.right],
+            Self::Sink(sink) => vec![sink.from],
+        }
+    }
+
+    /// Returns the topic that it reads, if it does.
+    pub fn source(&self) -> Option<&Source> {
+        match self {
+            Self::Source(source) | Self::Table(Table { input: TableInput::Topic(source), .. }) => Some(source),
+            Self::Table(Table { input: TableInput::From(_), .. })
+            | Self::Stream(_)
+            | Self::Case { .. }
+            | Self::Merge { .. }
+            | Self::Entity(_)
+            | Self::Aggregate(_)
+            | Self::Join(_)
+            | Self::Sink(_) => None,
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! L2: the topology language. A folder of TOML files becomes a [`Graph`], or a list of everything that is wrong with it.
+//!
+//! ```text
+//! folder ──load──▶ Sources ──parse──▶ Spec ──resolve──▶ names, order ──check──▶ Graph
+//!                                 └───────────────┴─────────────────────┴────▶ diagnostics, all in one go
+//! ```
+//!
+//! Invariants: only [`load`] touches the disk; no input panics; a graph comes back only when no finding is an error; a graph
+//! does not depend on the order of files, tables and keys.
+
+mod check;
+mod graph;
+mod load;
+mod nodes;
+mod parse;
+mod reader;
+mod render;
+mod resolve;
+mod sources;
+mod spec;
+mod terms;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+
+use crate::base::diag::{Diagnostic, Severity};
+
+pub use graph::{
+    Aggregate, AggregateField, ByVariant, Entity, Expression, Graph, Join, Nature, Node, NodeId, NodeKind, Rows, Shape,
+    Sink, SinkWriter, Source, Stream, Table, TableInput, Update, Variant, short_name,
+};
+pub use load::{LoadError, load};
+pub use parse::FORMAT;
+pub use render::{Colour, JsonDiagnostic, render, to_json};
+pub use sources::{Place, SchemaFile, SourceFile, Sources};
+pub use terms::{
+    AggregateFunction, Emit, ErrorAction, JoinKind, Keep, KeyFormat, SubjectNaming, TumblingWindow, ValueFormat, roots,
+};
+
+/// Checks a topology: the graph when there is no error, and everything that was found, in the order of files and places.
+pub fn check(sources: &Sources) -> (Option<Graph>, Vec<Diagnostic>) {
+    let findings = RefCell::default();
+    let spec = parse::parse(sources, &findings);
+    let graph = check::check(sources, &spec, &findings);
+    let mut findings = findings.into_inner();
+    findings.sort_by(|a, b| {
+        let place = |of: &Diagnostic| (of.file.map_or(usize::MAX, |file| file.0), of.span, of.code);
+        place(a).cmp(&place(b))
+    });
+    findings.dedup();
+    let sound = findings.iter().all(|finding| finding.severity < Severity::Error);
+    (sound.then_some(graph), findings)
+}

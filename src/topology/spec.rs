@@ -1,0 +1,189 @@
+//! A topology as it is written: every table as a struct, every value with its place, no name resolved yet.
+//!
+//! What a table must have and did not is reported when it is read; such a node stays in the list without its body, so that
+//! others may name it.
+
+use super::sources::{Located, Place};
+use super::terms::{Emit, ErrorAction, JoinKind, Keep, KeyFormat, SubjectNaming, TumblingWindow, ValueFormat};
+use crate::base::time::SpanMs;
+
+/// A whole folder.
+#[derive(Debug, Default)]
+pub(super) struct Spec {
+    pub application_id: Option<Located<String>>,
+    pub defaults: ErrorActions,
+    /// In the order of files and places.
+    pub nodes: Vec<NodeSpec>,
+}
+
+/// What to do with records that fail, where it is said.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ErrorActions {
+    pub decode: Option<ErrorAction>,
+    pub process: Option<ErrorAction>,
+}
+
+/// An expression as it is written.
+#[derive(Clone, Debug)]
+pub(super) struct ExpressionText {
+    pub text: String,
+    /// The whole string, quotes and all.
+    pub place: Place,
+    /// The byte of the file at which `text` begins; none where escapes make the two differ.
+    pub start: Option<usize>,
+}
+
+pub(super) type Fields = Vec<(Located<String>, ExpressionText)>;
+
+/// A named table.
+#[derive(Debug)]
+pub(super) struct NodeSpec {
+    pub name: Located<String>,
+    /// `stream`, `table`, …
+    pub kind: &'static str,
+    pub on_error: ErrorActions,
+    /// None where something that must be there is not: reported already.
+    pub body: Option<Body>,
+}
+
+#[derive(Debug)]
+pub(super) enum Body {
+    StreamOfTopic(TopicSpec),
+    StreamFrom(StreamSpec),
+    TableOfTopic(TopicSpec),
+    TableFrom(FromSpec),
+    Entity(EntitySpec),
+    Aggregate(AggregateSpec),
+    Merge { from: Vec<Located<String>> },
+    Branch(BranchSpec),
+    Join(JoinSpec),
+    Sink(SinkSpec),
+}
+
+impl Body {
+    /// Returns the schema files that the table names.
+    pub(super) fn schemas(&self) -> Vec<&Located<String>> {
+        match self {
+            Self::StreamOfTopic(topic) | Self::TableOfTopic(topic) => topic.schemas.iter().collect(),
+            Self::Entity(entity) => vec![&entity.schema],
+            Self::Sink(sink) => sink.schema.iter().collect(),
+            Self::StreamFrom(_)
+            | Self::TableFrom(_)
+            | Self::Aggregate(_)
+            | Self::Merge { .. }
+            | Self::Branch(_)
+            | Self::Join(_) => Vec::new(),
+        }
+    }
+
+    /// Returns the nodes that the table names as its inputs.
+    pub(super) fn inputs(&self) -> Vec<&Located<String>> {
+        match self {
+            Self::StreamOfTopic(_) | Self::TableOfTopic(_) => Vec::new(),
+            Self::StreamFrom(stream) => vec![&stream.from],
+            Self::TableFrom(table) => vec![&table.from],
+            Self::Entity(entity) => vec![&entity.from],
+            Self::Aggregate(aggregate) => vec![&aggregate.from],
+            Self::Merge { from } => from.iter().collect(),
+            Self::Branch(branch) => vec![&branch.from],
+            Self::Join(join) => vec![&join.left, &join.right],
+            Self::Sink(sink) => vec![&sink.from],
+        }
+    }
+}
+
+/// A stream or table that reads a topic.
+#[derive(Debug)]
+pub(super) struct TopicSpec {
+    pub topic: Located<String>,
+    pub schemas: Vec<Located<String>>,
+    pub subjects: SubjectNaming,
+    pub key_format: KeyFormat,
+    pub value_format: ValueFormat,
+    pub timestamp: Option<ExpressionText>,
+    pub idle: Option<SpanMs>,
+    /// Tables only.
+    pub versioned: Option<SpanMs>,
+}
+
+#[derive(Debug)]
+pub(super) struct StreamSpec {
+    pub from: Located<String>,
+    pub on: Option<Vec<Located<String>>>,
+    pub filter: Option<ExpressionText>,
+    pub shape: Option<Shape>,
+    pub select_key: Option<ExpressionText>,
+}
+
+/// How rows get a new shape.
+#[derive(Debug)]
+pub(super) enum Shape {
+    /// The whole row.
+    Select(Fields),
+    /// The row with some fields changed or added.
+    Set(Fields),
+}
+
+/// A table kept of a stream's rows.
+#[derive(Debug)]
+pub(super) struct FromSpec {
+    pub from: Located<String>,
+    pub versioned: Option<SpanMs>,
+}
+
+#[derive(Debug)]
+pub(super) struct EntitySpec {
+    pub from: Located<String>,
+    pub schema: Located<String>,
+    pub history: Option<Keep>,
+    pub history_headers: Vec<Located<String>>,
+    pub apply: Vec<(Located<String>, Fields)>,
+}
+
+#[derive(Debug)]
+pub(super) struct AggregateSpec {
+    pub from: Located<String>,
+    pub group_by: Option<ExpressionText>,
+    pub updates: Updates,
+    pub window: Option<TumblingWindow>,
+    pub emit: Emit,
+}
+
+/// Which rows feed which fields of an aggregate.
+#[derive(Debug)]
+pub(super) enum Updates {
+    /// Every row feeds all.
+    Select(Fields),
+    /// By event type.
+    On(Vec<(Located<String>, Fields)>),
+}
+
+#[derive(Debug)]
+pub(super) struct BranchSpec {
+    pub from: Located<String>,
+    pub cases: Vec<CaseSpec>,
+}
+
+#[derive(Debug)]
+pub(super) struct CaseSpec {
+    pub name: Located<String>,
+    /// None for the case that takes the rest.
+    pub filter: Option<ExpressionText>,
+}
+
+#[derive(Debug)]
+pub(super) struct JoinSpec {
+    pub left: Located<String>,
+    pub right: Located<String>,
+    pub kind: JoinKind,
+    pub select: Fields,
+}
+
+#[derive(Debug)]
+pub(super) struct SinkSpec {
+    pub from: Located<String>,
+    pub topic: Located<String>,
+    pub record: Option<Located<String>>,
+    pub schema: Option<Located<String>>,
+    pub subjects: Option<SubjectNaming>,
+}

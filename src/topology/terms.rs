@@ -1,0 +1,213 @@
+//! The words that a topology and its plan share: how keys are written, what happens to a record that fails, when results go
+//! on, how long the past is kept, and the places that expressions take their inputs from.
+
+use crate::base::ids::Topic;
+use crate::base::time::SpanMs;
+use crate::base::types::Type;
+
+/// Places of an expression's inputs: the same for every node, whatever the names (`value`, `event`, `left` are all `ROW`).
+pub mod roots {
+    /// `value`, `event`, `left`, `command`: the input row's slots.
+    pub const ROW: usize = 0;
+    /// `state`, `right`: the second row's slots; empty where there is none.
+    pub const OTHER: usize = 1;
+    /// `key`: one slot.
+    pub const KEY: usize = 2;
+    /// `meta`: topic, partition, offset, timestamp, type; see [`META_FIELDS`].
+    pub const META: usize = 3;
+    /// `headers`: one slot, a map from text to text (bytes that are not UTF-8 are left out).
+    pub const HEADERS: usize = 4;
+    /// `window`: start, end.
+    pub const WINDOW: usize = 5;
+    /// How many there are.
+    pub const COUNT: usize = 6;
+    /// The fields of `meta` in slot order.
+    pub const META_FIELDS: [&str; 5] = ["topic", "partition", "offset", "timestamp", "type"];
+}
+
+/// How a topic's keys are written. Inside, keys are always the bare bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFormat {
+    /// UTF-8.
+    String,
+    /// 8 bytes, big-endian, as Kafka's `LongSerializer`.
+    Long,
+    Bytes,
+}
+
+impl KeyFormat {
+    /// Returns the type of `key` in expressions.
+    pub fn key_type(&self) -> Type {
+        match self {
+            Self::String => Type::String,
+            Self::Long => Type::Int,
+            Self::Bytes => Type::Bytes,
+        }
+    }
+
+    /// Returns the word that the topology uses for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Long => "long",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+/// What to do with a record that fails.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ErrorAction {
+    /// Stop this task, keep the record unconsumed, leave the others running.
+    StopTask,
+    /// Drop the record, counted with its reason.
+    Skip,
+    /// Write the original bytes with the reason in headers to this topic, then go on.
+    DeadLetter { topic: Topic },
+}
+
+/// The aggregate functions. Null arguments are passed by, except by `count()`, which has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggregateFunction {
+    Count,
+    /// Of `int` (overflow is an error of the record) or `double`.
+    Sum,
+    /// Keeps sum (double) and count (int).
+    Avg,
+    Min,
+    Max,
+    /// The first value in processing order.
+    First,
+    /// The last value in processing order.
+    Last,
+}
+
+impl AggregateFunction {
+    /// Every function, by its name in expressions.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("avg", Self::Avg),
+        ("count", Self::Count),
+        ("first", Self::First),
+        ("last", Self::Last),
+        ("max", Self::Max),
+        ("min", Self::Min),
+        ("sum", Self::Sum),
+    ];
+
+    /// Finds a function by its name in expressions.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, function)| *function)
+    }
+
+    /// Returns the function's name in expressions.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Min => "min",
+            Self::Max => "max",
+            Self::First => "first",
+            Self::Last => "last",
+        }
+    }
+}
+
+/// Windows `[start, start + size)`, aligned to the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TumblingWindow {
+    pub size: SpanMs,
+    /// A window is closed when `end + grace <= operator time` (D3).
+    pub grace: SpanMs,
+    /// Rows of closed windows stay readable until `end + retention <= operator time`; at least `grace`.
+    pub retention: SpanMs,
+}
+
+/// When an aggregate's results go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// Each.
+    OnUpdate,
+    /// The last value per key and commit, in order of first change.
+    OnCommit,
+    /// Once, when the window closes, in order of window and key.
+    OnClose,
+}
+
+impl Emit {
+    /// Returns the word that the topology uses for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OnUpdate => "on_update",
+            Self::OnCommit => "on_commit",
+            Self::OnClose => "on_close",
+        }
+    }
+}
+
+/// What becomes of a left row without a right one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinKind {
+    /// It is dropped.
+    Inner,
+    /// It goes on with nulls.
+    Left,
+}
+
+impl JoinKind {
+    /// Returns the word that the topology uses for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Inner => "inner",
+            Self::Left => "left",
+        }
+    }
+}
+
+/// How much of the past is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    Forever,
+    /// Versions recorded longer ago than this (by stream time) go, all but the newest.
+    For(SpanMs),
+}
+
+/// How the subject of a topic's schemas is named in the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubjectNaming {
+    /// `<topic>-value`: one record type per topic.
+    TopicName,
+    /// `<record's full name>`.
+    RecordName,
+    /// `<topic>-<record's full name>`: several record types on one topic.
+    TopicRecordName,
+}
+
+impl SubjectNaming {
+    /// Returns the subject of a record type on a topic.
+    pub fn subject(self, topic: &Topic, record: &str) -> String {
+        match self {
+            Self::TopicName => format!("{topic}-value"),
+            Self::RecordName => record.to_owned(),
+            Self::TopicRecordName => format!("{topic}-{record}"),
+        }
+    }
+
+    /// Returns the word that the topology uses for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TopicName => "topic_name",
+            Self::RecordName => "record_name",
+            Self::TopicRecordName => "topic_record_name",
+        }
+    }
+}
+
+/// How a topic's values are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueFormat {
+    /// Avro in registry frames.
+    Avro,
+    /// One JSON object per record.
+    Json,
+}
