@@ -52,7 +52,11 @@ impl Host {
     ///
     /// # Errors
     /// Exit 78 when an address cannot be had.
-    pub(crate) fn start(settings: &Settings, topology: TopologyInfo, service: Arc<dyn Service>) -> Result<Self, Failure> {
+    pub(crate) fn start(
+        settings: &Settings,
+        topology: TopologyInfo,
+        service: Arc<dyn Service>,
+    ) -> Result<Self, Failure> {
         logging::start(&settings.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

@@ -138,7 +138,7 @@ fn with_common(router: Router<Arc<Shared>>, shared: Arc<Shared>, listener: Liste
     let around = Arc::clone(&shared);
     router
         .fallback(async |uri: Uri| unknown_path(&uri))
-        .method_not_allowed_fallback(async move |State(shared): App, method: Method, uri: Uri| {
+        .method_not_allowed_fallback(move |State(shared): App, method: Method, uri: Uri| async move {
             wrong_method(&shared, &method, &uri, listener)
         })
         .layer(middleware::from_fn(move |request: Request, next: Next| {

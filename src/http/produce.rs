@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequest as _, Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
@@ -26,20 +26,28 @@ pub(super) async fn produce(
     State(shared): App,
     path: Result<Path<String>, PathRejection>,
     RawQuery(query): RawQuery,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
+    request: Request,
 ) -> Result<Response, Problem> {
     let Path(topic) = path?;
     Params::parse(query.as_deref(), &[])?;
-    check_media_type(&headers)?;
-    let body = body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(format!("the body has more than {HTTP_BODY_BYTES_MAX} bytes")),
-        _ => Problem::body(rejection.body_text()),
-    })?;
-    let events = events(&body)?;
+    check_media_type(request.headers())?;
+    let events = events(&body(request).await?)?;
     let wait = Duration::from_millis(HTTP_WAIT_MAX_MS);
     let written = shared.call(move |service| service.produce(&topic, &events, wait)).await?;
     Ok(Json(serde_json::json!({ "records": written })).into_response())
+}
+
+/// Reads the body, up to the bound that the router sets; one that is announced as longer is not read at all.
+async fn body(request: Request) -> Result<Bytes, Problem> {
+    let too_long = || too_large(format!("the body has more than {HTTP_BODY_BYTES_MAX} bytes"));
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: usize| bytes > HTTP_BODY_BYTES_MAX) {
+        return Err(too_long());
+    }
+    Bytes::from_request(request, &()).await.map_err(|rejection| match rejection.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_long(),
+        _ => Problem::body(rejection.body_text()),
+    })
 }
 
 /// A browser sends these types across sites only after asking, and is told no: no page can make it write here.

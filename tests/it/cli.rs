@@ -56,7 +56,8 @@ impl Fake {
             asked.extend_from_slice(&buffer[..count]);
             let request = String::from_utf8_lossy(&asked).into_owned();
             if let Some((head, rest)) = request.split_once("\r\n\r\n") {
-                let length = head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                let length =
+                    head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
                 if count == 0 || rest.len() >= length.unwrap_or(0) {
                     break;
                 }
@@ -92,7 +93,9 @@ fn help_goes_to_stdout_and_shows_an_example_of_each_command() {
 
 #[test]
 fn a_wrong_command_line_is_2_and_leaves_stdout_empty() {
-    for arguments in [&["querry"][..], &[], &["query"], &["query", "s", "k", "--prefix", "x"], &["query", "s", "--url", "x"]] {
+    for arguments in
+        [&["querry"][..], &[], &["query"], &["query", "s", "k", "--prefix", "x"], &["query", "s", "--url", "x"]]
+    {
         let output = tidemill(arguments);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}");
         assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{arguments:?}");
@@ -169,7 +172,11 @@ fn query_prints_a_table_for_people_and_json_for_programs() {
     let json = tidemill(&["query", "origin_totals", "a/b", "--json", "--url", &url]).stdout;
     assert_eq!(text(&json), format!("{answer}\n"));
     let asked = fake.asked();
-    assert!(asked[0].starts_with("GET /v1/stores/origin_totals/keys/a%2Fb?wait_for=t%3A0%3A9 HTTP/1.1"), "{}", asked[0]);
+    assert!(
+        asked[0].starts_with("GET /v1/stores/origin_totals/keys/a%2Fb?wait_for=t%3A0%3A9 HTTP/1.1"),
+        "{}",
+        asked[0]
+    );
 }
 
 #[test]
