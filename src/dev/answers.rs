@@ -8,10 +8,9 @@ use serde_json::Value as Json;
 use crate::base::ids::Topic;
 use crate::base::time::DateTime;
 use crate::broker::Broker;
-use crate::dev::topics;
 use crate::registry::Registry;
-use crate::runtime::Service;
 use crate::runtime::service::{At, Read, ReadError, ReadKind};
+use crate::runtime::{Service, topics};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -56,22 +55,15 @@ pub fn ask(
     flight: &str,
 ) -> Result<Answers, Error> {
     let read = |what| service.read(&Read { what, wait_for: Vec::new() }, WAIT);
-    let totals = read(ReadKind::Keys {
-        store: "origin_totals".to_owned(),
-        prefix: String::new(),
-        limit: 100,
-        cursor: None,
-    })?;
-    let history = match read(ReadKind::History {
-        entity: "flight".to_owned(),
-        key: flight.to_owned(),
-        limit: 100,
-        cursor: None,
-    }) {
-        Ok(history) => rows(&history, "versions"),
-        Err(ReadError::NotFound { .. }) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
+    let totals =
+        read(ReadKind::Keys { store: "origin_totals".to_owned(), prefix: String::new(), limit: 100, cursor: None })?;
+    let history =
+        match read(ReadKind::History { entity: "flight".to_owned(), key: flight.to_owned(), limit: 100, cursor: None })
+        {
+            Ok(history) => rows(&history, "versions"),
+            Err(ReadError::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
     let as_of = match between(&history) {
         Some(moment) => {
             let at = At::AsOf(moment);

@@ -9,12 +9,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
-use crate::base::ids::{Partition, TaskId};
+use crate::base::ids::{Offset, Partition, TaskId, Topic, TopicPartition};
 use crate::base::time::SpanMs;
-use crate::broker::{Broker, Leave};
+use crate::broker::{self, Broker, Leave};
 use crate::error::{Kind, codes};
+use crate::limits;
 use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::runtime::cluster::Cluster;
@@ -28,7 +29,7 @@ use crate::runtime::service::{
 use crate::runtime::shared::{Shared, pause_before_rejoin};
 use crate::runtime::status::Snapshot;
 use crate::runtime::thread::{Connection, StreamThread, Wait};
-use crate::runtime::{Error, clock};
+use crate::runtime::{Error, clock, topics};
 
 /// Without a beat for this long a thread does not live.
 const BEAT_MAX: SpanMs = SpanMs(60_000);
@@ -39,6 +40,7 @@ pub struct Daemon {
     asks: Vec<Sender<Ask>>,
     threads: Vec<JoinHandle<Result<(), Error>>>,
     writer: Mutex<EventWriter>,
+    registry: Arc<dyn Registry>,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -72,10 +74,16 @@ impl Daemon {
         let no_thread = |error: std::io::Error| Error::Bug { message: format!("a thread cannot be started: {error}") };
         let schemas = SchemaFetcher::start(Arc::clone(&registry)).map_err(no_thread)?;
         let threads = options.threads.max(1);
-        let shared =
-            Arc::new(Shared::new(Arc::new(plan), Options { threads, ..options }, cluster, Arc::clone(&broker), schemas));
+        let shared = Arc::new(Shared::new(
+            Arc::new(plan),
+            Options { threads, ..options },
+            cluster,
+            Arc::clone(&broker),
+            schemas,
+        ));
         let mut daemon = Self {
-            writer: Mutex::new(EventWriter::new(broker, registry)),
+            writer: Mutex::new(EventWriter::new(broker, Arc::clone(&registry))),
+            registry,
             asks: Vec::new(),
             threads: Vec::new(),
             shared,
@@ -116,9 +124,8 @@ impl Daemon {
         self.shared.stop.store(true, Ordering::Relaxed);
         let mut outcome = Ok(());
         for thread in self.threads.drain(..) {
-            let ended = thread
-                .join()
-                .unwrap_or_else(|_| Err(Error::Bug { message: "a stream thread panicked".to_owned() }));
+            let ended =
+                thread.join().unwrap_or_else(|_| Err(Error::Bug { message: "a stream thread panicked".to_owned() }));
             if outcome.is_ok() {
                 outcome = ended;
             }
@@ -295,6 +302,22 @@ impl Service for Daemon {
     }
 
     fn read(&self, read: &Read, wait: Duration) -> Result<Json, ReadError> {
+        match &read.what {
+            ReadKind::Topic { topic } => {
+                return topics::describe(&*self.shared.broker, &Topic::new(topic)).map_err(topic_failed);
+            }
+            ReadKind::Records { topic, partition, offset, limit } => {
+                let partition = TopicPartition::new(Topic::new(topic), *partition);
+                let limit = (*limit).min(limits::READ_ROWS_MAX);
+                let read = topics::records(&*self.shared.broker, &*self.registry, &partition, Offset(*offset), limit);
+                return read.map_err(topic_failed);
+            }
+            ReadKind::Key { .. }
+            | ReadKind::Keys { .. }
+            | ReadKind::Entity { .. }
+            | ReadKind::History { .. }
+            | ReadKind::Blame { .. } => {}
+        }
         match concerns(&self.shared.plan, &read.what)? {
             Concerns::All { sub_topology } => self.ask_all(sub_topology, read, wait),
             Concerns::Key { sub_topology, key } => {
@@ -329,7 +352,11 @@ impl Service for Daemon {
             measurements.histograms.extend(snapshot.histograms.iter().cloned());
         }
         for (state, count) in states {
-            measurements.samples.push(Sample { name: "tasks", labels: vec![state.to_owned()], value: f64::from(count) });
+            measurements.samples.push(Sample {
+                name: "tasks",
+                labels: vec![state.to_owned()],
+                value: f64::from(count),
+            });
         }
         let mut memory = |component: &str, bytes: usize| {
             let labels = vec![component.to_owned()];
@@ -341,13 +368,29 @@ impl Service for Daemon {
     }
 }
 
+fn topic_failed(error: topics::Error) -> ReadError {
+    let detail = error.to_string();
+    match error {
+        topics::Error::Broker(broker::Error::UnknownTopic { .. }) => {
+            ReadError::NotFound { code: codes::TOPIC_MISSING, detail }
+        }
+        topics::Error::Broker(broker::Error::OffsetOutOfRange { .. }) => {
+            ReadError::Invalid { code: codes::READ_INVALID, detail }
+        }
+        topics::Error::Broker(_) | topics::Error::Registry(_) => {
+            ReadError::Unavailable { code: codes::READ_UNAVAILABLE, detail }
+        }
+        topics::Error::Record { .. } => ReadError::Failed { code: codes::READ_INVALID, detail, kind: Kind::Record },
+    }
+}
+
 fn topology_json(plan: &Plan) -> Json {
     let sub_topologies: Vec<Json> = plan
         .sub_topologies
         .iter()
         .map(|sub| {
             json!({
-                "name": sub.name,
+                "name": sub.name.as_str(),
                 "sources": sub.sources.iter().map(|source| source.topic.as_str()).collect::<Vec<_>>(),
                 "nodes": sub.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(),
                 "stores": sub.stores.iter().map(|store| store.name.as_str()).collect::<Vec<_>>(),

@@ -97,6 +97,7 @@ pub(super) fn concerns(plan: &Plan, read: &ReadKind) -> Result<Concerns, ReadErr
         ReadKind::Entity { entity, key, .. }
         | ReadKind::History { entity, key, .. }
         | ReadKind::Blame { entity, key } => (entity, Some(key)),
+        ReadKind::Topic { topic } | ReadKind::Records { topic, .. } => (topic, None),
     };
     for (sub_topology, sub) in plan.sub_topologies.iter().enumerate() {
         if let Some(store) = sub.stores.iter().find(|store| store.name == *name) {
@@ -109,7 +110,7 @@ pub(super) fn concerns(plan: &Plan, read: &ReadKind) -> Result<Concerns, ReadErr
     let names: Vec<&str> =
         plan.sub_topologies.iter().flat_map(|sub| sub.stores.iter().map(|store| store.name.as_str())).collect();
     let what = match read {
-        ReadKind::Key { .. } | ReadKind::Keys { .. } => "store",
+        ReadKind::Key { .. } | ReadKind::Keys { .. } | ReadKind::Topic { .. } | ReadKind::Records { .. } => "store",
         ReadKind::Entity { .. } | ReadKind::History { .. } | ReadKind::Blame { .. } => "entity",
     };
     Err(not_found(codes::READ_UNKNOWN_STORE, format!("there is no {what} `{name}`; {}", suggestion(name, names))))
@@ -159,6 +160,10 @@ fn answer(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
             entity_history(sub, entity, key, *limit, cursor.as_deref(), stores)
         }
         ReadKind::Blame { entity, .. } => entity_blame(sub, entity, key, stores),
+        // Topics are read by the daemon, not by the thread that has a task.
+        ReadKind::Topic { topic } | ReadKind::Records { topic, .. } => {
+            Err(not_found(codes::READ_UNKNOWN_STORE, format!("there is no store `{topic}`")))
+        }
     }
 }
 
@@ -279,13 +284,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn scan(
-        &self,
-        prefix: &str,
-        limit: usize,
-        cursor: Option<&str>,
-        stores: &TaskStores,
-    ) -> Result<Json, ReadError> {
+    fn scan(&self, prefix: &str, limit: usize, cursor: Option<&str>, stores: &TaskStores) -> Result<Json, ReadError> {
         let windowed = match &self.store.kind {
             StoreKind::Window(window) => Some(window),
             StoreKind::KeyValue | StoreKind::Versioned { .. } | StoreKind::Entity | StoreKind::History => None,
@@ -311,7 +310,10 @@ impl<'a> View<'a> {
                 let mut shown = Map::new();
                 shown.insert("key".to_owned(), self.key_json(key));
                 if let Some(span) = span {
-                    shown.insert("window".to_owned(), json!({ "start": span.start.to_string(), "end": span.end.to_string() }));
+                    shown.insert(
+                        "window".to_owned(),
+                        json!({ "start": span.start.to_string(), "end": span.end.to_string() }),
+                    );
                 }
                 shown.insert("value".to_owned(), self.value(row));
                 shown.insert("timestamp".to_owned(), Json::String(row.timestamp.to_string()));
@@ -399,7 +401,8 @@ fn entity_history(
     stores: &TaskStores,
 ) -> Result<Json, ReadError> {
     let (entity, view) = entity_of(sub, name)?;
-    let invalid = || ReadError::Invalid { code: codes::READ_INVALID, detail: "the cursor is not one of ours".to_owned() };
+    let invalid =
+        || ReadError::Invalid { code: codes::READ_INVALID, detail: "the cursor is not one of ours".to_owned() };
     let first = cursor.map_or(Ok(1), |cursor| cursor.parse::<u64>().map_err(|_| invalid()))?;
     let limit = limit.min(limits::READ_ROWS_MAX);
     let versions = entity::history(entity, key, first, limit, stores).map_err(|error| failed(&error))?;

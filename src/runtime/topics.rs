@@ -1,15 +1,16 @@
 //! Reads a topic from its beginning to its end, decoded to JSON: for answers, for `consume`, for tests.
+//! Committed records only.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::avro::{DecodePlan, Schema, frame, to_json};
 use crate::base::ids::{Offset, SchemaId, Topic, TopicPartition};
 use crate::base::record::Record;
 use crate::base::types::Type;
-use crate::broker::{self, Broker, ConsumerSettings, Event, Isolation, Leave};
+use crate::broker::{self, Broker, Consumer, ConsumerSettings, Event, Isolation, Leave};
 use crate::registry::{self, Registry};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -25,6 +26,7 @@ pub struct TopicRecord {
     pub record_type: Option<String>,
     /// Null for a tombstone; text of the bytes where they are no registry frame.
     pub value: Json,
+    pub headers: Json,
 }
 
 /// Why a topic could not be read.
@@ -69,6 +71,14 @@ impl<'a> Decoder<'a> {
             key: record.key.as_deref().map(text),
             record_type: None,
             value: Json::Null,
+            headers: record
+                .headers
+                .iter()
+                .map(|header| {
+                    (header.name.to_string(), header.value.as_deref().map_or(Json::Null, |v| Json::String(text(v))))
+                })
+                .collect::<serde_json::Map<_, _>>()
+                .into(),
         };
         let Some(value) = &record.value else { return Ok(shown) };
         let Ok((id, datum)) = frame::split(value) else {
@@ -87,6 +97,22 @@ impl<'a> Decoder<'a> {
         shown.record_type.clone_from(name);
         Ok(shown)
     }
+
+    /// A record as the HTTP interface shows it; one that cannot be decoded has `error` in place of `type` and `value`.
+    fn shown(&mut self, partition: &TopicPartition, record: &Record) -> Result<Json, Error> {
+        match self.decode(partition, record) {
+            Ok(TopicRecord { offset, timestamp, key, record_type, value, headers, .. }) => Ok(json!({
+                "offset": offset, "timestamp": timestamp, "key": key, "type": record_type, "value": value, "headers": headers,
+            })),
+            Err(Error::Record { message, .. }) => Ok(json!({
+                "offset": record.offset.0,
+                "timestamp": record.timestamp.to_string(),
+                "key": record.key.as_deref().map(String::from_utf8_lossy),
+                "error": message,
+            })),
+            Err(error @ (Error::Broker(_) | Error::Registry(_))) => Err(error),
+        }
+    }
 }
 
 /// Hands every committed record of a topic, to its present end, to `visit`; partition by partition in order.
@@ -99,17 +125,9 @@ pub fn read(
     topic: &Topic,
     visit: &mut dyn FnMut(TopicRecord),
 ) -> Result<(), Error> {
-    let described = broker.admin()?.describe(std::slice::from_ref(topic), WAIT)?;
-    let Some(found) = described.into_iter().flatten().next() else {
-        return Err(broker::Error::UnknownTopic { topic: topic.clone() }.into());
-    };
-    let mut consumer = broker.consumer(&ConsumerSettings {
-        group: None,
-        isolation: Isolation::ReadCommitted,
-        prefetch_bytes_max: 8 << 20,
-    })?;
+    let mut consumer = reader(broker)?;
     let mut open = Vec::new();
-    for partition in 0..found.partitions {
+    for partition in 0..partitions_of(broker, topic)? {
         let partition = TopicPartition::new(topic.clone(), partition as i32);
         let ends = consumer.watermarks(&partition, WAIT)?;
         if ends.low < ends.high {
@@ -140,4 +158,83 @@ pub fn read(
     }
     consumer.close(Leave::Group);
     Ok(())
+}
+
+/// Returns a topic's partitions with their first and next offsets.
+///
+/// # Errors
+/// There is no such topic; the broker's.
+pub(super) fn describe(broker: &dyn Broker, topic: &Topic) -> Result<Json, Error> {
+    let partitions = partitions_of(broker, topic)?;
+    let mut consumer = reader(broker)?;
+    let mut ends = Vec::new();
+    for partition in 0..partitions {
+        let at = consumer.watermarks(&TopicPartition::new(topic.clone(), partition as i32), WAIT)?;
+        ends.push(json!({ "partition": partition, "start": at.low.0, "end": at.high.0 }));
+    }
+    consumer.close(Leave::Group);
+    Ok(json!({ "topic": topic.as_str(), "partitions": ends }))
+}
+
+/// Returns up to `limit` records of a partition from `offset` on, decoded; a record that cannot be decoded says why.
+///
+/// # Errors
+/// There is no such topic or offset; the broker's; the registry's.
+pub(super) fn records(
+    broker: &dyn Broker,
+    registry: &dyn Registry,
+    partition: &TopicPartition,
+    offset: Offset,
+    limit: usize,
+) -> Result<Json, Error> {
+    if partition.partition.index() >= partitions_of(broker, &partition.topic)? as usize {
+        return Err(broker::Error::UnknownTopic { topic: partition.topic.clone() }.into());
+    }
+    let mut consumer = reader(broker)?;
+    let ends = consumer.watermarks(partition, WAIT)?;
+    let from = offset.max(ends.low);
+    let (mut shown, mut next) = (Vec::new(), from);
+    if from < ends.high {
+        consumer.assign(&[(partition.clone(), from)])?;
+        let mut decoder = Decoder::new(registry);
+        let mut events = Vec::new();
+        let mut at_end = false;
+        while !at_end && shown.len() < limit {
+            consumer.poll(Duration::from_millis(200), &mut events)?;
+            for event in events.drain(..) {
+                match event {
+                    Event::Records(fetched) => {
+                        for record in fetched.records.iter().take(limit - shown.len()) {
+                            next = record.offset.next();
+                            shown.push(decoder.shown(partition, record)?);
+                        }
+                    }
+                    Event::EndOfPartition { position, .. } => {
+                        at_end = true;
+                        next = if shown.len() < limit { position } else { next };
+                    }
+                    Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) => {}
+                }
+            }
+        }
+    }
+    consumer.close(Leave::Group);
+    Ok(json!({
+        "topic": partition.topic.as_str(),
+        "partition": partition.partition.0,
+        "records": shown,
+        "next": next.0,
+    }))
+}
+
+fn partitions_of(broker: &dyn Broker, topic: &Topic) -> Result<u32, Error> {
+    let described = broker.admin()?.describe(std::slice::from_ref(topic), WAIT)?;
+    match described.into_iter().flatten().next() {
+        Some(found) => Ok(found.partitions),
+        None => Err(broker::Error::UnknownTopic { topic: topic.clone() }.into()),
+    }
+}
+
+fn reader(broker: &dyn Broker) -> Result<Box<dyn Consumer>, broker::Error> {
+    broker.consumer(&ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: 8 << 20 })
 }
