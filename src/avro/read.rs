@@ -46,6 +46,7 @@ pub(crate) enum Op {
     /// A union of null and a length with as many bytes; the number is null's branch.
     SkipOptionalBlob(u8),
     Skip(NodeId),
+    Int(Slot),
     Long(Slot),
     Double(Slot),
     Bool(Slot),
@@ -121,6 +122,7 @@ impl Machine {
                 }
                 Op::SkipOptionalBlob(null) => skip_optional_blob(input, null)?,
                 Op::Skip(node) => self.skip(node, input, depth)?,
+                Op::Int(slot) => slots[slot as usize] = Value::Int(input.int()?),
                 Op::Long(slot) => slots[slot as usize] = Value::Int(input.long()?),
                 Op::Double(slot) => slots[slot as usize] = Value::Double(input.double()?),
                 Op::Bool(slot) => slots[slot as usize] = Value::Bool(input.bool()?),
@@ -188,11 +190,10 @@ impl Machine {
         match found {
             Some((_, Some(symbol))) => Ok(Value::String(symbol.clone())),
             Some((index, None)) => {
-                let lost = match &self.writer.node(node).shape {
-                    Shape::Enum(node) => node.symbols[index].as_str(),
-                    other => unreachable!("an enum is read from an enum, not from {other:?}"),
+                let Shape::Enum(node) = &self.writer.node(node).shape else {
+                    unreachable!("an enum is read from an enum");
                 };
-                let message = format!("its enum has no symbol `{lost}` and no default");
+                let message = format!("its enum has no symbol `{}` and no default", node.symbols[index]);
                 input.fail(Problem::Unreadable { message })
             }
             None => input.fail(Problem::EnumIndex { name: self.writer.node(node).word().to_owned(), index }),

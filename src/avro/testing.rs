@@ -146,7 +146,7 @@ impl Cases {
             Shape::Long => {
                 let number = self.integer();
                 // Half the range: `DateTime` rounds down, and the lowest moment rounds below what an i64 holds.
-                let moment = moment_unit(node.logical).or(time_unit(node.logical)).is_some();
+                let moment = moment_unit(node.logical).is_some() || time_unit(node.logical).is_some();
                 logical::from_integer(if moment { number / 2 } else { number }, node.logical)
             }
             Shape::Float => Value::Double(f64::from(self.integer() as f32)),
