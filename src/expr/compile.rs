@@ -96,7 +96,6 @@ impl Compiler<'_> {
     fn place(&mut self, node: &Node) -> Option<Operand> {
         match &node.kind {
             NodeKind::Constant(value) => Some(self.constant(value.clone())),
-            NodeKind::Root(_) if matches!(node.value_type, Type::Record(_)) => None,
             NodeKind::Root(root) => Some(self.slot(*root, None)),
             NodeKind::Field { root, field } => Some(self.slot(*root, Some(*field))),
             NodeKind::Local(number) => {
@@ -132,7 +131,7 @@ impl Compiler<'_> {
         let mark = self.next_register;
         let span = node.span;
         match &node.kind {
-            NodeKind::Root(root) if matches!(node.value_type, Type::Record(_)) => self.record(*root, node, to),
+            NodeKind::RootRecord { root, fields } => self.record(*root, *fields, span, to),
             NodeKind::Constant(_)
             | NodeKind::Root(_)
             | NodeKind::Field { .. }
@@ -198,15 +197,13 @@ impl Compiler<'_> {
         (first, operands.len() as u32)
     }
 
-    fn record(&mut self, root: usize, node: &Node, to: u32) {
-        let Type::Record(record) = &node.value_type else { return };
+    fn record(&mut self, root: usize, fields: usize, span: Span, to: u32) {
         let first = self.program.operands.len() as u32;
-        let count = record.fields().len();
-        for field in 0..count {
+        for field in 0..fields {
             let slot = self.slot(root, Some(field));
             self.program.operands.push(slot);
         }
-        self.push(Op::MakeRecord { to, first, count: count as u32 }, node.span);
+        self.push(Op::MakeRecord { to, first, count: fields as u32 }, span);
     }
 
     fn call(&mut self, overload: &'static Overload, args: &[Node], span: Span, to: u32) {
