@@ -24,7 +24,7 @@ pub const LOCAL_SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Bytes of a segment between two entries of its index in memory; a read begins at most so far before its offset.
 pub const LOCAL_INDEX_BYTES: u64 = 32 * 1024;
 
-/// Bytes read from a segment file at a time; a larger batch is read whole.
+/// Bytes fetched ahead of a partition by the local broker at most; a larger batch is read whole.
 pub const LOCAL_CHUNK_BYTES: usize = 512 * 1024;
 
 /// Bytes of the local broker's journal; a longer one is replaced by what it comes to.
@@ -47,3 +47,6 @@ pub const LOCAL_PARTITIONS_MAX: u32 = 1024;
 
 /// Partitions that one `poll` of the local broker hands records out of; the others come with the next call.
 pub const LOCAL_POLL_PARTITIONS_MAX: usize = 16;
+
+/// Bytes fetched ahead of a partition by the local broker, however many partitions share the consumer's prefetch.
+pub const LOCAL_FETCH_BYTES_MIN: usize = 32 * 1024;

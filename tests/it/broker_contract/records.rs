@@ -23,16 +23,15 @@ pub(crate) fn contract_records_come_back_as_they_were_sent(broker: &dyn Broker, 
         header("trace", Some(b"2")),
         header("ünïcode", Some(&[0, 255])),
     ];
-    let outgoing = |timestamp: i64, key: Option<&'static [u8]>, value: Option<&'static [u8]>, headers: Vec<Header>| {
-        Outgoing {
+    let outgoing =
+        |timestamp: i64, key: Option<&'static [u8]>, value: Option<&'static [u8]>, headers: Vec<Header>| Outgoing {
             topic: topic.clone(),
             partition: Partition(0),
             timestamp: Timestamp(timestamp),
             key: key.map(Bytes::from_static),
             value: value.map(Bytes::from_static),
             headers: Headers::new(headers),
-        }
-    };
+        };
     let sent = vec![
         outgoing(1_372_636_800_000, Some(b"k"), Some(b"v"), all_headers),
         outgoing(1, Some(b"k"), None, Vec::new()),
@@ -106,10 +105,9 @@ pub(crate) fn contract_offset_that_is_not_there_is_an_error(broker: &dyn Broker,
     plain(broker).send_and_wait(record(&topic, 0, "a"), WAIT).unwrap();
     let mut reader = consumer(broker, Isolation::ReadCommitted);
     reader.assign(&[(partition.clone(), Offset(1000))]).unwrap();
-    match poll_error(&mut *reader) {
-        Error::OffsetOutOfRange { partition: named, offset } => assert_eq!((named, offset), (partition, Offset(1000))),
-        other => panic!("{other}"),
-    }
+    let error = poll_error(&mut *reader);
+    let Error::OffsetOutOfRange { partition: named, offset } = error else { panic!("{error}") };
+    assert_eq!((named, offset), (partition, Offset(1000)));
 }
 
 pub(crate) fn contract_record_above_the_limit_is_refused(broker: &dyn Broker, unique: &str) {
@@ -120,8 +118,8 @@ pub(crate) fn contract_record_above_the_limit_is_refused(broker: &dyn Broker, un
     let mut producer = transactional(broker, unique);
     producer.begin().unwrap();
     let too_large = Outgoing { value: Some(Bytes::from(large)), ..record(&topic, 0, "") };
-    let outcome = try_send(&mut *producer, [too_large])
-        .and_then(|()| commit(&mut *producer, Commit::default()).map(|_| ()));
+    let outcome =
+        try_send(&mut *producer, [too_large]).and_then(|()| commit(&mut *producer, Commit::default()).map(|_| ()));
     assert!(matches!(outcome, Err(Error::RecordTooLarge { .. } | Error::Aborted { .. })), "{outcome:?}");
     producer.abort(WAIT).unwrap();
     producer.begin().unwrap();
