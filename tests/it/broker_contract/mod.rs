@@ -8,6 +8,7 @@
 pub(crate) mod groups;
 pub(crate) mod kit;
 mod local;
+mod model;
 pub(crate) mod records;
 pub(crate) mod topics;
 pub(crate) mod transactions;
