@@ -1,6 +1,12 @@
 //! What the contract does not ask of every broker, on a real Apache Kafka: both group protocols, a rebalance answered long after
 //! it was handed out, pausing at the end of a partition, ids of topics, seeks out of range.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests; waits on real servers are bounded"
+)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -16,7 +22,6 @@ use tidemill::broker::{
 const WAIT: Duration = Duration::from_secs(20);
 
 fn broker_with(properties: &[(&str, &str)]) -> KafkaBroker {
-    #[expect(clippy::disallowed_methods, reason = "the test command says where the broker is")]
     let bootstrap_servers = std::env::var("TIDEMILL_TEST_KAFKA")
         .expect("TIDEMILL_TEST_KAFKA=host:port names a real Kafka: run `make test`");
     KafkaBroker::new(KafkaSettings {
@@ -100,7 +105,7 @@ fn collect(consumer: &mut dyn Consumer, mut enough: impl FnMut(&[Event]) -> bool
 
 fn values(events: &[Event]) -> Vec<String> {
     let records = events.iter().filter_map(|event| if let Event::Records(f) = event { Some(&f.records) } else { None });
-    records.flatten().map(|record| text(record)).collect()
+    records.flatten().map(text).collect()
 }
 
 fn text(record: &Record) -> String {
@@ -305,7 +310,8 @@ fn two_members_share_and_read_everything(properties: &[(&str, &str)], instances:
         };
         assert_eq!(numbers(&topics[0]), numbers(&topics[1]), "equal-numbered partitions belong together");
     }
-    (first.read.clear(), second.read.clear());
+    first.read.clear();
+    second.read.clear();
     for topic in &topics {
         for partition in 0..4 {
             write(&broker, topic, partition, &["4", "5"]);

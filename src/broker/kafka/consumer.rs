@@ -182,6 +182,12 @@ impl KafkaConsumer {
         self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Returns the error that made the client useless, if one has; other calls say no more than that one did.
+    fn fatal(&self) -> Option<Error> {
+        let (code, reason) = self.consumer().client().fatal_error()?;
+        Some(error::fatal(code, reason))
+    }
+
     fn require_group(&self) -> Result<(), Error> {
         if self.grouped { Ok(()) } else { Err(invalid("the consumer has no group")) }
     }
@@ -530,7 +536,11 @@ impl Consumer for KafkaConsumer {
             let asked = self.consumer().committed_offsets(list_without_offsets(partitions), deadline.left());
             let found = asked.map_err(|error| error::map(&error, None)).and_then(|list| offsets_of(&list, partitions));
             match found {
-                Err(Error::Unavailable { .. }) if !deadline.passed() => deadline.pause(Duration::from_millis(50)),
+                Err(Error::Unavailable { message }) => match self.fatal() {
+                    Some(fatal) => return Err(fatal),
+                    None if deadline.passed() => return Err(Error::Unavailable { message }),
+                    None => deadline.pause(Duration::from_millis(50)),
+                },
                 outcome => return outcome,
             }
         }
@@ -548,7 +558,9 @@ impl Consumer for KafkaConsumer {
         let list = list_of(offsets)?;
         match native::commit(self.consumer(), &list, wait) {
             Some(Ok(())) => Ok(()),
-            Some(Err(code)) => Err(error::from_code(code, None, format!("committing offsets: {code}"))),
+            Some(Err(code)) => {
+                Err(self.fatal().unwrap_or_else(|| error::from_code(code, None, format!("committing offsets: {code}"))))
+            }
             None => Err(Error::Unavailable { message: "no answer to an offset commit".into() }),
         }
     }
