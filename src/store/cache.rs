@@ -118,6 +118,9 @@ impl Cache {
 
     /// Drops all entries of a store; none of them may be uncommitted.
     pub(super) fn remove_store(&mut self, store: u16, settled: u64) {
+        if self.maps[usize::from(store)].is_empty() {
+            return;
+        }
         for slot in 0..self.slots.len() {
             let entry = &self.slots[slot];
             if entry.occupied && entry.store == store {

@@ -472,6 +472,12 @@ fn commit(stores: &mut TaskStores, end: i64) -> Sent {
 const KV: StoreIndex = StoreIndex(0);
 
 #[test]
+fn stores_move_between_threads() {
+    fn moves<T: Send>(_: &T) {}
+    moves(&open(MemoryBackend::new(), COUNTER));
+}
+
+#[test]
 fn rows_of_an_older_schema_read_under_the_newer_one() {
     let backend = MemoryBackend::new();
     let mut stores = open(backend.clone(), COUNTER);
