@@ -35,9 +35,10 @@ fn main() {
     let mut offset = 0;
     let fold = |stores: &mut TaskStores, number: u64| {
         let key = key(number);
-        let before = stores.get(STORE, &key).expect("reads").map_or((0, 0.0), |row| {
-            (row.fields[0].as_int().unwrap_or(0), row.fields[1].as_double().unwrap_or(0.0))
-        });
+        let before = stores
+            .get(STORE, &key)
+            .expect("reads")
+            .map_or((0, 0.0), |row| (row.fields[0].as_int().unwrap_or(0), row.fields[1].as_double().unwrap_or(0.0)));
         let fields = [Value::Int(before.0 + 1), Value::Double(before.1 + 1.5), Value::text("LHR")];
         stores.savepoint();
         stores.put(STORE, &key, Some(Row::new(Timestamp(7), fields))).expect("writes");
