@@ -19,6 +19,6 @@ pub mod dev;
 pub mod error;
 pub mod expr;
 pub mod limits;
-pub mod registry;
 pub mod plan;
+pub mod registry;
 pub mod topology;

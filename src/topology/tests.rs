@@ -1,0 +1,2 @@
+mod diagnostics;
+mod properties;
