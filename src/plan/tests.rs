@@ -4,6 +4,7 @@ use expect_test::{expect, expect_file};
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::value::Value;
 use crate::topology::{self, Sources};
 
 const PLACED: &str = r#"{"type": "record", "name": "shop.Placed", "fields": [
@@ -15,8 +16,7 @@ const CUSTOMER: &str = r#"{"type": "record", "name": "shop.Customer", "fields": 
     {"name": "name", "type": "string"}, {"name": "town", "type": ["null", "string"], "default": null}]}"#;
 
 const HEAD: &str = "[topology]\nformat = 1\napplication_id = \"shop\"\n";
-const ORDERS: &str =
-    "[stream.orders]\ntopic = \"orders\"\nschemas = [\"Placed.avsc\", \"Cancelled.avsc\"]\n";
+const ORDERS: &str = "[stream.orders]\ntopic = \"orders\"\nschemas = [\"Placed.avsc\", \"Cancelled.avsc\"]\n";
 const CUSTOMERS: &str = "[table.customers]\ntopic = \"customers\"\nschemas = [\"Customer.avsc\"]\n";
 
 fn sources(tables: &[&str]) -> Sources {
@@ -229,7 +229,8 @@ fn adding_a_node_downstream_renames_no_sub_topology() {
 
 #[test]
 fn names_that_tidemill_makes_are_refused() {
-    let entity = r#"{"type": "record", "name": "shop.Order", "fields": [{"name": "total", "type": "double", "default": 0.0}]}"#;
+    let entity =
+        r#"{"type": "record", "name": "shop.Order", "fields": [{"name": "total", "type": "double", "default": 0.0}]}"#;
     let tables = [
         "[stream.orders]\ntopic = \"shop-order_history-changelog\"\nschemas = [\"Placed.avsc\"]\n",
         "[entity.order]\nfrom = \"orders\"\nschema = \"Order.avsc\"\nhistory = \"90d\"\n",
@@ -298,7 +299,15 @@ proptest! {
 
 #[test]
 fn a_fingerprint_knows_meaning_from_formatting() {
-    let of = |filter: &str| plan(&[ORDERS, "[stream.big]\nfrom = \"orders\"\non = [\"Placed\"]\nwhere = '", filter, "'\n[sink.b]\nfrom = \"big\"\ntopic = \"b\"\n"]).fingerprint;
+    let of = |filter: &str| {
+        plan(&[
+            ORDERS,
+            "[stream.big]\nfrom = \"orders\"\non = [\"Placed\"]\nwhere = '",
+            filter,
+            "'\n[sink.b]\nfrom = \"big\"\ntopic = \"b\"\n",
+        ])
+        .fingerprint
+    };
     assert_eq!(of("value.total > 10.0"), of("  value.total   >  10.0 "));
     assert_ne!(of("value.total > 10.0"), of("value.total > 11.0"));
     assert_ne!(of("value.customer == \"a b\""), of("value.customer == \"a  b\""));

@@ -65,9 +65,7 @@ fn read_file(file: File<'_>, root: &DeTable<'_>, spec: &mut Spec) -> bool {
                 None => {
                     let known = KINDS.iter().chain(&["topology", "defaults"]).copied();
                     let message = format!("unknown table `[{key}]`");
-                    file.report(
-                        Diagnostic::error(codes::TOML_UNKNOWN_KEY, at, message).help(suggestion(key, known)),
-                    );
+                    file.report(Diagnostic::error(codes::TOML_UNKNOWN_KEY, at, message).help(suggestion(key, known)));
                 }
             },
         }
@@ -224,6 +222,12 @@ fn read_kind(kind: &'static str, table: &TableReader<'_>, spec: &mut Spec) {
         check_name(table.file, &name);
         let on_error = if kind == "branch" { None } else { read_on_error(&mut node) }.unwrap_or_default();
         let body = nodes::read_body(kind, &mut node);
+        if let (Some(at), None) = (on_error.decode.as_ref().and(node.key_span("on_error")), node.key_span("topic")) {
+            table.file.report(
+                Diagnostic::error(codes::TOML_CONFLICT, at, "`on_error.decode` needs `topic`")
+                    .help("only a node that reads a topic decodes records; here `on_error.process` can be said"),
+            );
+        }
         node.finish();
         spec.nodes.push(NodeSpec { name, kind, on_error, body });
     }
