@@ -24,10 +24,12 @@ use crate::runtime::query::{Ask, Concerns, Reply, concerns, partition_of_key};
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::service::{
     Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, Service, StoreStatus, TaskStatus,
+    TopicPage,
 };
 use crate::runtime::shared::{Shared, pause_before_rejoin};
 use crate::runtime::status::Snapshot;
 use crate::runtime::thread::{Connection, StreamThread, Wait};
+use crate::runtime::topics::TopicReader;
 use crate::runtime::{Error, clock};
 
 /// Without a beat for this long a thread does not live.
@@ -39,6 +41,7 @@ pub struct Daemon {
     asks: Vec<Sender<Ask>>,
     threads: Vec<JoinHandle<Result<(), Error>>>,
     writer: Mutex<EventWriter>,
+    topics: TopicReader,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -75,6 +78,7 @@ impl Daemon {
         let shared =
             Arc::new(Shared::new(Arc::new(plan), Options { threads, ..options }, cluster, Arc::clone(&broker), schemas));
         let mut daemon = Self {
+            topics: TopicReader::new(Arc::clone(&broker), Arc::clone(&registry)),
             writer: Mutex::new(EventWriter::new(broker, registry)),
             asks: Vec::new(),
             threads: Vec::new(),
@@ -302,6 +306,14 @@ impl Service for Daemon {
                 self.ask(self.shared.task_id(sub_topology, partition), read, wait)
             }
         }
+    }
+
+    fn topic(&self, topic: &str, wait: Duration) -> Result<Json, ReadError> {
+        self.topics.topic(topic, wait)
+    }
+
+    fn records(&self, page: &TopicPage, wait: Duration) -> Result<Json, ReadError> {
+        self.topics.records(page, wait)
     }
 
     fn produce(&self, topic: &str, events: &[NewEvent], wait: Duration) -> Result<Vec<Produced>, ReadError> {

@@ -15,6 +15,7 @@ pub mod service;
 mod shared;
 mod status;
 mod thread;
+mod topics;
 
 pub use daemon::{Daemon, Progress};
 pub use error::Error;
