@@ -50,8 +50,70 @@ pub mod codes {
     // E01xx topology files · E02xx expressions · E03xx schemas · E04xx plan · E05xx settings, HTTP and commands · E06xx broker
     // E07xx registry · E08xx state · E09xx running · E10xx records
     codes! {
+        /// A file is not TOML.
+        TOML_SYNTAX = "E0101";
+        /// A table or key that the language does not have.
+        TOML_UNKNOWN_KEY = "E0102";
+        /// A key holds another type of value than it takes.
+        TOML_TYPE = "E0103";
+        /// A table lacks a key that it must have.
+        TOML_MISSING_KEY = "E0104";
+        /// A name is taken.
+        DUPLICATE_NAME = "E0105";
+        /// A node is named that is not there.
+        UNKNOWN_NODE = "E0106";
+        /// Nodes feed each other in a circle.
+        CYCLE = "E0107";
+        /// Keys that exclude each other.
+        TOML_CONFLICT = "E0108";
+        /// A value that the key does not take.
+        TOML_VALUE = "E0109";
+        /// A part of the language that this version does not run.
+        NOT_YET_SUPPORTED = "E0110";
+        /// A schema file is not found.
+        SCHEMA_MISSING = "E0111";
+        /// A schema is not a record.
+        SCHEMA_NOT_A_RECORD = "E0112";
+        /// An event type that the stream does not have.
+        UNKNOWN_EVENT_TYPE = "E0113";
+        /// An expression gives a type that its place does not take.
+        EXPRESSION_WRONG_TYPE = "E0114";
+        /// An aggregate's field is not one call of an aggregate function.
+        AGGREGATE_MISUSE = "E0115";
+        /// A window that is not whole, or windowed rows where there can be none.
+        WINDOW_MISUSE = "E0116";
+        /// The sides of a join do not go together.
+        JOIN_SIDES = "E0117";
+        /// What a sink gets is not what its schema says.
+        SINK_SCHEMA = "E0118";
+        /// A node that nobody reads.
+        UNUSED_NODE = "E0119";
+        /// An entity's state has a field without a value to start from.
+        STATE_WITHOUT_START = "E0120";
+        /// Two nodes read one topic.
+        TOPIC_READ_TWICE = "E0121";
+        /// A name that topics, folders or Avro could not bear.
+        NAME_NOT_ALLOWED = "E0122";
+        /// Rows of different shapes where there must be one.
+        SHAPES_DIFFER = "E0123";
+        /// A topology's folder cannot be read.
+        TOPOLOGY_UNREADABLE = "E0124";
+        /// An event sets a field that the state does not have.
+        STATE_FIELD = "E0125";
         /// An expression is not CEL.
         EXPRESSION_SYNTAX = "E0201";
+        /// A schema does not parse, or says something that cannot be.
+        SCHEMA_SYNTAX = "E0301";
+        /// A reader's schema cannot take a writer's data.
+        SCHEMA_INCOMPATIBLE = "E0302";
+        /// A value or its JSON does not fit its schema.
+        VALUE_NOT_IN_SCHEMA = "E0303";
+        /// Bytes are not a datum of their schema.
+        DATUM_UNREADABLE = "E0304";
+        /// A name that tidemill makes is taken.
+        INTERNAL_NAME_TAKEN = "E0401";
+        /// A topology with more parts than a plan can number.
+        TOPOLOGY_TOO_LARGE = "E0402";
         /// An expression names what is not there.
         EXPRESSION_UNKNOWN_NAME = "E0202";
         /// A record or another value has no such field.

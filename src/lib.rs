@@ -9,7 +9,7 @@
 //! L3  entity → operator;  task → operator, entity, store;  operator → store
 //! L2  plan → topology
 //! L1  expr, avro
-//! L0  base (ids, time, record, value, diagnostics), limits, error
+//! L0  base (ids, time, record, value, diagnostics) → error;  limits
 //! ```
 
 pub mod avro;
@@ -30,4 +30,5 @@ pub mod registry;
 pub mod runtime;
 pub mod store;
 pub mod task;
+pub mod plan;
 pub mod topology;

@@ -1,5 +1,201 @@
-//! L2: topology → executable plan.
+//! L2: graph → executable plan: sub-topologies, repartitions, slots, stores, internal topics and what they are called.
+//!
+//! ```text
+//! Graph ──flow──▶ parts, shapes, uses ──split──▶ sub-topologies ──emit──▶ Plan ──explain──▶ text, dot
+//! ```
+//!
+//! Invariants: a plan depends on the topology's meaning only, not on the order of its files, tables and keys; every name in it
+//! follows from the topology's names. No broker is asked: how many partitions there are is left open ([`Partitions`]).
 
 pub mod model;
 
+mod emit;
+mod explain;
+mod flow;
+mod names;
+mod rows;
+mod split;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::diag::Diagnostic;
+use crate::base::ids::Topic;
+use crate::base::value::Text;
+use crate::error::codes;
+use crate::topology::Graph;
+
+pub use explain::{dot, explain};
 pub use model::*;
+
+use flow::Flow;
+use names::{Names, history_store};
+use split::Sub;
+
+/// Makes the plan of a checked topology.
+///
+/// # Errors
+/// A name of the topology is one that tidemill makes itself, or the topology has more parts than a plan can number.
+pub fn build(graph: &Graph) -> Result<Plan, Vec<Diagnostic>> {
+    let names = Names { application_id: graph.application_id.clone() };
+    let mut findings = names_taken(graph, &names);
+    let flow = Flow::new(graph);
+    findings.extend(too_large(graph, &flow));
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let subs = split::split(&flow, &names);
+    let mut sub_topologies = Vec::with_capacity(subs.len());
+    for sub in &subs {
+        match emit::emit(&flow, &names, &subs, sub) {
+            Ok(made) => sub_topologies.push(made),
+            Err(finding) => findings.push(finding),
+        }
+    }
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let topics = topics(&sub_topologies, &subs);
+    let mut plan = Plan { application_id: graph.application_id.clone(), sub_topologies, topics, fingerprint: 0 };
+    plan.fingerprint = explain::fingerprint(&plan);
+    Ok(plan)
+}
+
+impl Plan {
+    /// Returns each entity that keeps its history for ever, with the topics that its events come from: such a topic should
+    /// neither be compacted nor forget, or the history cannot be built again.
+    pub fn kept_for_ever(&self) -> Vec<(Text, BTreeSet<Topic>)> {
+        let mut kept = Vec::new();
+        for sub in &self.sub_topologies {
+            for (index, node) in sub.nodes.iter().enumerate() {
+                let NodeKind::Entity(entity) = &node.kind else { continue };
+                if entity.history.as_ref().is_some_and(|history| history.keep == Keep::Forever) {
+                    kept.push((node.name.clone(), self.origins(sub, NodeIndex(index as u16))));
+                }
+            }
+        }
+        kept
+    }
+
+    /// The topics of others that feed a node, through repartitions and all.
+    fn origins(&self, sub: &SubTopology, node: NodeIndex) -> BTreeSet<Topic> {
+        let mut above: BTreeSet<NodeIndex> = BTreeSet::from([node]);
+        // Nodes stand after all that feed them.
+        for (index, candidate) in sub.nodes.iter().enumerate().rev() {
+            if candidate.children.iter().any(|child| above.contains(&child.node)) {
+                above.insert(NodeIndex(index as u16));
+            }
+        }
+        let feeds = |source: &&Source| source.children.iter().any(|child| above.contains(&child.node));
+        let mut origins = BTreeSet::new();
+        for source in sub.sources.iter().filter(feeds) {
+            let Payload::Internal { upstream, .. } = &source.payload else {
+                origins.insert(source.topic.clone());
+                continue;
+            };
+            for writer in upstream {
+                let Some(sub) = self.sub_topologies.iter().find(|sub| sub.name == writer.sub_topology) else { continue };
+                let writes = sub.nodes.iter().position(
+                    |node| matches!(&node.kind, NodeKind::Repartition { topic, .. } if *topic == source.topic),
+                );
+                origins.extend(writes.into_iter().flat_map(|node| self.origins(sub, NodeIndex(node as u16))));
+            }
+        }
+        origins
+    }
+}
+
+/// Names of nodes and topics that stores and internal topics need.
+fn names_taken(graph: &Graph, names: &Names) -> Vec<Diagnostic> {
+    let mut made: BTreeMap<Topic, &str> = BTreeMap::new();
+    let mut findings = Vec::new();
+    let nodes: BTreeSet<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+    for node in &graph.nodes {
+        for topic in [names.changelog(&node.name), names.repartition(&node.name), names.meta(&node.name)] {
+            made.insert(topic, &node.name);
+        }
+        let keeps_history =
+            matches!(&node.kind, crate::topology::NodeKind::Entity(entity) if entity.history.is_some());
+        let store = history_store(&node.name);
+        if keeps_history && nodes.contains(store.as_str()) {
+            let message = format!("the history of `{}` is kept in store `{store}`, which is also a node's name", node.name);
+            findings.push(
+                Diagnostic::error(codes::INTERNAL_NAME_TAKEN, node.place.span, message)
+                    .help(format!("rename node `{store}`"))
+                    .placed(node.place.file, 0),
+            );
+        }
+        if keeps_history {
+            made.insert(names.changelog(&store), &node.name);
+        }
+    }
+    for node in &graph.nodes {
+        let sink = match &node.kind {
+            crate::topology::NodeKind::Sink(sink) => Some(&sink.topic),
+            _ => None,
+        };
+        let topics = node.kind.source().map(|source| &source.topic).into_iter().chain(sink);
+        for (topic, owner) in topics.filter_map(|topic| Some((topic, made.get(topic)?))) {
+            let message = format!("topic `{topic}` is named as an internal topic of `{owner}`");
+            findings.push(
+                Diagnostic::error(codes::INTERNAL_NAME_TAKEN, node.place.span, message)
+                    .help("use another topic, or another `application_id`")
+                    .placed(node.place.file, 0),
+            );
+        }
+    }
+    findings
+}
+
+fn too_large(graph: &Graph, flow: &Flow<'_>) -> Option<Diagnostic> {
+    let most = flow.parts.len().max(flow.shapes.len()).max(2 * graph.nodes.len());
+    (most > usize::from(u16::MAX)).then(|| {
+        Diagnostic::error(
+            codes::TOPOLOGY_TOO_LARGE,
+            crate::base::diag::Span::default(),
+            format!("the topology has {most} parts, and a plan numbers {} at most", u16::MAX),
+        )
+        .help("divide it into several topologies that meet at topics")
+    })
+}
+
+/// Every topic of the plan. One that is read and written counts as read: it must be there before the start.
+fn topics(sub_topologies: &[SubTopology], subs: &[Sub]) -> BTreeMap<Topic, TopicPlan> {
+    let mut topics = BTreeMap::new();
+    let external = |role| TopicPlan { role, partitions: Partitions::Existing, configs: BTreeMap::new() };
+    for (made, sub) in sub_topologies.iter().zip(subs) {
+        let partitions = Partitions::MaxOf(sub.counted.iter().cloned().collect());
+        let compacted = |role| TopicPlan { role, partitions: partitions.clone(), configs: names::compacted() };
+        topics.insert(made.meta_topic.clone(), compacted(TopicRole::Meta));
+        for store in &made.stores {
+            topics.insert(store.changelog.clone(), compacted(TopicRole::Changelog));
+        }
+        for source in &made.sources {
+            let plan = match source.payload {
+                Payload::Internal { .. } => TopicPlan {
+                    role: TopicRole::Repartition,
+                    partitions: partitions.clone(),
+                    configs: names::repartition(),
+                },
+                Payload::Registry { .. } | Payload::Json { .. } => external(TopicRole::Source),
+            };
+            topics.insert(source.topic.clone(), plan);
+        }
+    }
+    for made in sub_topologies {
+        for node in &made.nodes {
+            if let NodeKind::Sink { topic, .. } = &node.kind {
+                topics.entry(topic.clone()).or_insert_with(|| external(TopicRole::Sink));
+            }
+        }
+        let actions = made.sources.iter().map(|source| &source.on_decode_error);
+        for action in actions.chain(made.nodes.iter().map(|node| &node.on_process_error)) {
+            if let ErrorAction::DeadLetter { topic } = action {
+                topics.entry(topic.clone()).or_insert_with(|| external(TopicRole::DeadLetter));
+            }
+        }
+    }
+    topics
+}

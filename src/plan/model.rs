@@ -10,29 +10,11 @@ use std::sync::Arc;
 use crate::avro::Schema;
 use crate::base::ids::Topic;
 use crate::base::time::SpanMs;
-use crate::base::types::{Field, Type};
+use crate::base::types::Field;
 use crate::base::value::{Text, Value};
 use crate::expr::Program;
 
-/// Places of an expression's inputs: the same for every node, whatever the names (`value`, `event`, `left` are all `ROW`).
-pub mod roots {
-    /// `value`, `event`, `left`, `command`: the input row's slots.
-    pub const ROW: usize = 0;
-    /// `state`, `right`: the second row's slots; empty where there is none.
-    pub const OTHER: usize = 1;
-    /// `key`: one slot.
-    pub const KEY: usize = 2;
-    /// `meta`: topic, partition, offset, timestamp, type; see [`META_FIELDS`].
-    pub const META: usize = 3;
-    /// `headers`: one slot, a map from text to text (bytes that are not UTF-8 are left out).
-    pub const HEADERS: usize = 4;
-    /// `window`: start, end.
-    pub const WINDOW: usize = 5;
-    /// How many there are.
-    pub const COUNT: usize = 6;
-    /// The fields of `meta` in slot order.
-    pub const META_FIELDS: [&str; 5] = ["topic", "partition", "offset", "timestamp", "type"];
-}
+pub use crate::topology::{AggregateFunction, Emit, ErrorAction, JoinKind, Keep, KeyFormat, TumblingWindow, roots};
 
 /// Everything needed to run a topology.
 #[derive(Debug)]
@@ -144,27 +126,6 @@ pub struct Source {
     pub children: Vec<Child>,
 }
 
-/// How a topic's keys are written. Inside, keys are always the bare bytes.
-#[derive(Clone, Debug, PartialEq)]
-pub enum KeyFormat {
-    /// UTF-8.
-    String,
-    /// 8 bytes, big-endian, as Kafka's `LongSerializer`.
-    Long,
-    Bytes,
-}
-
-impl KeyFormat {
-    /// Returns the type of `key` in expressions.
-    pub fn key_type(&self) -> Type {
-        match self {
-            Self::String => Type::String,
-            Self::Long => Type::Int,
-            Self::Bytes => Type::Bytes,
-        }
-    }
-}
-
 /// How a topic's values are written.
 #[derive(Debug)]
 pub enum Payload {
@@ -201,17 +162,6 @@ pub struct Node {
     pub kind: NodeKind,
     pub on_process_error: ErrorAction,
     pub children: Vec<Child>,
-}
-
-/// What to do with a record that fails.
-#[derive(Clone, Debug, PartialEq)]
-pub enum ErrorAction {
-    /// Stop this task, keep the record unconsumed, leave the others running.
-    StopTask,
-    /// Drop the record, counted with its reason.
-    Skip,
-    /// Write the original bytes with the reason in headers to this topic, then go on.
-    DeadLetter { topic: Topic },
 }
 
 /// A compiled expression and what must be materialised for it.
@@ -291,49 +241,12 @@ pub struct Update {
     pub slot: usize,
 }
 
-/// The aggregate functions. Null arguments are passed by, except by `count()`, which has none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AggregateFunction {
-    Count,
-    /// Of `int` (overflow is an error of the record) or `double`.
-    Sum,
-    /// Keeps sum (double) and count (int).
-    Avg,
-    Min,
-    Max,
-    /// The first value in processing order.
-    First,
-    /// The last value in processing order.
-    Last,
-}
-
 /// How a result field follows from the state row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResultField {
     Slot(usize),
     /// Quotient of the double in `sum` and the int in `count`; null when the count is 0.
     Mean { sum: usize, count: usize },
-}
-
-/// Windows `[start, start + size)`, aligned to the epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TumblingWindow {
-    pub size: SpanMs,
-    /// A window is closed when `end + grace <= operator time` (D3).
-    pub grace: SpanMs,
-    /// Rows of closed windows stay readable until `end + retention <= operator time`; at least `grace`.
-    pub retention: SpanMs,
-}
-
-/// When an aggregate's results go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Emit {
-    /// Each.
-    OnUpdate,
-    /// The last value per key and commit, in order of first change.
-    OnCommit,
-    /// Once, when the window closes, in order of window and key.
-    OnClose,
 }
 
 /// Looks up a table's row for each row of a stream.
@@ -348,15 +261,6 @@ pub struct StreamTableJoin {
     /// How many slots the right row has.
     pub right_slots: usize,
     pub layout: LayoutId,
-}
-
-/// What becomes of a left row without a right one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum JoinKind {
-    /// It is dropped.
-    Inner,
-    /// It goes on with nulls.
-    Left,
 }
 
 /// Event-sourced state: one per key, with every version kept where `history` is.
@@ -397,14 +301,6 @@ pub struct History {
     pub keep: Keep,
     /// Names of the headers that are kept with each version.
     pub headers: Vec<Text>,
-}
-
-/// How much of the past is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
-    Forever,
-    /// Versions recorded longer ago than this (by stream time) go, all but the newest.
-    For(SpanMs),
 }
 
 /// A store of a sub-topology.

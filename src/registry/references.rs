@@ -13,6 +13,8 @@ pub(super) fn inline(schema: Value, definitions: &BTreeMap<String, Value>) -> Va
     Inliner { definitions, defined: BTreeSet::new() }.schema(schema, "")
 }
 
+const KINDS: [&str; 6] = ["record", "error", "enum", "array", "map", "fixed"];
+
 struct Inliner<'a> {
     definitions: &'a BTreeMap<String, Value>,
     defined: BTreeSet<String>,
@@ -73,12 +75,8 @@ impl Inliner<'_> {
 
     /// A schema inside another: its kind (`record`, …) is no name.
     fn part(&mut self, schema: Value, namespace: &str) -> Value {
-        match &schema {
-            Value::String(kind) if ["record", "error", "enum", "array", "map", "fixed"].contains(&kind.as_str()) => {
-                schema
-            }
-            _ => self.schema(schema, namespace),
-        }
+        let kind = schema.as_str().is_some_and(|kind| KINDS.contains(&kind));
+        if kind { schema } else { self.schema(schema, namespace) }
     }
 }
 

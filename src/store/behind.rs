@@ -135,7 +135,7 @@ impl TaskStores {
         self.behind.unflushed_since = self.behind.unflushed_since.or(since);
         self.behind.last_mark = complete_at.or(self.behind.last_mark);
         self.note_written(&batch, rows);
-        self.stats.committed_overlay_bytes = 0;
+        self.note_levels();
         Ok((rows, batch.size_bytes() as u64))
     }
 
@@ -243,7 +243,7 @@ impl TaskStores {
         store.committed.clear();
         store.codec.forget();
         self.stats.set_aside[reason.index()] += 1;
-        self.stats.committed_overlay_bytes = self.committed_bytes();
+        self.note_levels();
         Ok(())
     }
 

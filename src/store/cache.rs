@@ -68,7 +68,13 @@ impl Cache {
     }
 
     /// Puts a row in a slot and returns what was there: row, generation, size.
-    pub(super) fn replace(&mut self, slot: u32, row: Option<Row>, dirty: u64, size_bytes: u32) -> (Option<Row>, u64, u32) {
+    pub(super) fn replace(
+        &mut self,
+        slot: u32,
+        row: Option<Row>,
+        dirty: u64,
+        size_bytes: u32,
+    ) -> (Option<Row>, u64, u32) {
         let slot = &mut self.slots[slot as usize];
         self.size_bytes = self.size_bytes + size_bytes as usize - slot.size_bytes as usize;
         slot.referenced = true;

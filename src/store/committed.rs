@@ -82,17 +82,12 @@ impl Committed {
     ) -> Box<dyn DoubleEndedIterator<Item = (&'a [u8], &'a Encoded)> + 'a> {
         match &self.rows {
             Rows::Hashed(rows) => {
-                let mut found: Vec<(&[u8], &Encoded)> = rows
-                    .iter()
-                    .map(|(key, value)| (&**key, value))
-                    .filter(|(key, _)| within(key, from, to))
-                    .collect();
+                let mut found: Vec<(&[u8], &Encoded)> =
+                    rows.iter().map(|(key, value)| (&**key, value)).filter(|(key, _)| within(key, from, to)).collect();
                 found.sort_unstable_by_key(|(key, _)| *key);
                 Box::new(found.into_iter())
             }
-            Rows::Sorted(rows) => {
-                Box::new(rows.range::<[u8], _>(bounds(from, to)).map(|(key, value)| (&**key, value)))
-            }
+            Rows::Sorted(rows) => Box::new(rows.range::<[u8], _>(bounds(from, to)).map(|(key, value)| (&**key, value))),
         }
     }
 }

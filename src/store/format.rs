@@ -193,8 +193,7 @@ impl RowCodec {
         let unreadable = |source| Error::RowUnreadable { store: Arc::clone(&self.store), number, source };
         let writer = Schema::parse(&known.text).map_err(|error| unreadable(Box::new(error)))?;
         let wanted: Vec<usize> = (0..self.width()).collect();
-        let plan =
-            DecodePlan::compile(&writer, &self.schema, &wanted).map_err(|error| unreadable(Box::new(error)))?;
+        let plan = DecodePlan::compile(&writer, &self.schema, &wanted).map_err(|error| unreadable(Box::new(error)))?;
         Ok(known.plan.get_or_init(|| plan))
     }
 }

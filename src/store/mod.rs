@@ -41,9 +41,10 @@ use crate::base::time::Timestamp;
 use crate::base::value::Value;
 use crate::error::{Code, Kind, codes};
 
-pub use backend::{Backend, BackendNumbers, Batch, BatchOp};
+pub use backend::{Backend, BackendNumbers, Batch, BatchOp, Visit};
 pub use behind::Written;
-pub use stores::{CacheBudget, Stats, TaskStores};
+pub use scan::VisitRow;
+pub use stores::{CacheBudget, SealSink, Stats, TaskStores};
 
 /// One store of a task: its name, the shape of its rows, how it is used.
 #[derive(Clone, Debug)]
@@ -123,8 +124,7 @@ pub enum SetAsideReason {
 
 impl SetAsideReason {
     /// All reasons, in the order of [`Stats::set_aside`].
-    pub const ALL: [Self; 5] =
-        [Self::TopicReplaced, Self::BeyondEnd, Self::BelowLogStart, Self::TooOld, Self::Corrupt];
+    pub const ALL: [Self; 5] = [Self::TopicReplaced, Self::BeyondEnd, Self::BelowLogStart, Self::TooOld, Self::Corrupt];
 
     /// Returns the place in [`SetAsideReason::ALL`].
     pub fn index(self) -> usize {
@@ -162,7 +162,9 @@ pub enum Error {
     Corrupt { message: String },
     #[error("the state cannot be read or written: {message}")]
     Io { message: String },
-    #[error("a row of store `{store}`, written with its schema number {number}, cannot be read with the row schema of today")]
+    #[error(
+        "a row of store `{store}`, written with its schema number {number}, cannot be read with the row schema of today"
+    )]
     RowUnreadable {
         store: Arc<str>,
         number: u32,

@@ -34,8 +34,7 @@ impl RocksShared {
     /// Divides `budget_bytes`: memtables take up to half, charged to the block cache, whose blocks get the rest.
     pub fn new(budget_bytes: usize) -> Self {
         let cache = Cache::new_lru_cache(budget_bytes);
-        let memtables =
-            WriteBufferManager::new_write_buffer_manager_with_cache(budget_bytes / 2, false, cache.clone());
+        let memtables = WriteBufferManager::new_write_buffer_manager_with_cache(budget_bytes / 2, false, cache.clone());
         Self { cache, memtables }
     }
 
@@ -110,7 +109,11 @@ impl RocksBackend {
         }
         read.set_auto_readahead_size(true);
         let mut entries = self.db.raw_iterator_cf_opt(self.family(family), read);
-        if upwards { entries.seek_to_first() } else { entries.seek_to_last() }
+        if upwards {
+            entries.seek_to_first()
+        } else {
+            entries.seek_to_last()
+        }
         while let Some((key, value)) = entries.item() {
             if visit(key, value).is_break() {
                 return Ok(());
@@ -224,7 +227,9 @@ fn convert(error: &rocksdb::Error, path: &Path) -> Error {
     let message = format!("{}: {error}", path.display());
     match error.kind() {
         // The C interface hands over text alone; these are the two that RocksDB's lock on the folder gives.
-        ErrorKind::IOError if message.contains("While lock file") || message.contains("lock hold by current process") => {
+        ErrorKind::IOError
+            if message.contains("While lock file") || message.contains("lock hold by current process") =>
+        {
             Error::Locked { path: path.display().to_string() }
         }
         ErrorKind::Corruption | ErrorKind::NotSupported | ErrorKind::InvalidArgument | ErrorKind::NotFound => {

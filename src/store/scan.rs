@@ -215,7 +215,11 @@ fn merge(
     let mut at_backend = |key: &[u8], value: &[u8]| {
         let key = &key[head.len()..];
         outcome = before_and_at(&mut upper, key, value, &store.codec, visit);
-        if matches!(outcome, Ok(ControlFlow::Continue(()))) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        if matches!(outcome, Ok(ControlFlow::Continue(()))) {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
     };
     match span.direction {
         Direction::Up => backend.scan(&from, Some(&to), &mut at_backend)?,

@@ -49,6 +49,7 @@ pub struct Stats {
     pub sealed_bytes: u64,
     /// Encoded bytes that are committed but not yet in the backend.
     pub committed_overlay_bytes: u64,
+    pub committed_overlay_rows: u64,
     /// Rows handed to the changelog.
     pub changelog_rows: u64,
     /// Bytes handed to the changelog.
@@ -142,8 +143,15 @@ struct Savepoint {
 #[derive(Debug)]
 enum Undo {
     /// What a slot held; none: it was made by this write.
-    Entry { slot: u32, before: Option<Before> },
-    Append { store: u16, key: Key, before: Option<Encoded> },
+    Entry {
+        slot: u32,
+        before: Option<Before>,
+    },
+    Append {
+        store: u16,
+        key: Key,
+        before: Option<Encoded>,
+    },
 }
 
 #[derive(Debug)]
@@ -354,7 +362,9 @@ impl TaskStores {
         let mut writes = Vec::with_capacity(self.open.len());
         for change in &self.open {
             writes.push(match change {
-                Change::Entry(slot) => self.cache.slot(*slot).write(*slot, &mut self.stores, self.latest, &mut self.scratch)?,
+                Change::Entry(slot) => {
+                    self.cache.slot(*slot).write(*slot, &mut self.stores, self.latest, &mut self.scratch)?
+                }
                 Change::Append { store, key, value, timestamp } => Write {
                     store: *store,
                     slot: None,
@@ -390,6 +400,7 @@ impl TaskStores {
         self.sealed = Some(writes);
         self.generation += 1;
         self.stats.sealed_bytes = std::mem::take(&mut self.stats.open_bytes);
+        self.note_levels();
         Ok(())
     }
 
@@ -423,8 +434,8 @@ impl TaskStores {
         self.meta = Some(meta.to_vec());
         self.behind.meta_changed = true;
         self.stats.sealed_bytes = 0;
-        self.stats.committed_overlay_bytes = self.committed_bytes();
         self.stats.cache_evictions += self.cache.evict_all(self.settled);
+        self.note_levels();
     }
 
     /// Drops the sealed and the open generation with their cache entries. What was committed stays.
@@ -448,6 +459,7 @@ impl TaskStores {
         self.settled = self.generation;
         self.generation += 1;
         (self.stats.open_bytes, self.stats.sealed_bytes) = (0, 0);
+        self.note_levels();
     }
 
     /// Tells whether a sealed generation waits for its commit.
@@ -519,10 +531,8 @@ impl TaskStores {
         &self.stores[index.index()].spec
     }
 
-    /// Returns the counters, with the cache's gauges brought up to date.
-    pub fn stats(&mut self) -> &Stats {
-        self.stats.cache_bytes = self.cache.size_bytes() as u64;
-        self.stats.cache_entries = self.cache.len() as u64;
+    /// Returns the counters; gauges of cache and overlay are those of the last seal, confirm, abort or write.
+    pub fn stats(&self) -> &Stats {
         &self.stats
     }
 
@@ -534,6 +544,13 @@ impl TaskStores {
     /// Returns the engine below.
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend
+    }
+
+    pub(super) fn note_levels(&mut self) {
+        self.stats.cache_bytes = self.cache.size_bytes() as u64;
+        self.stats.cache_entries = self.cache.len() as u64;
+        self.stats.committed_overlay_bytes = self.committed_bytes();
+        self.stats.committed_overlay_rows = self.stores.iter().map(|store| store.committed.len() as u64).sum();
     }
 
     pub(super) fn committed_bytes(&self) -> u64 {

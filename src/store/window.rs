@@ -57,12 +57,7 @@ pub fn scan(
 ///
 /// # Errors
 /// As [`TaskStores::range`].
-pub fn expire(
-    stores: &mut TaskStores,
-    index: StoreIndex,
-    before: Timestamp,
-    rows_max: usize,
-) -> Result<usize, Error> {
+pub fn expire(stores: &mut TaskStores, index: StoreIndex, before: Timestamp, rows_max: usize) -> Result<usize, Error> {
     let mut expired = Vec::new();
     let to = keys::windowed(before, &[]);
     stores.range(index, &[], Some(&to), &mut |joined, _| {

@@ -347,12 +347,12 @@ impl KafkaConsumer {
         let reason = mem::take(&mut self.inbox().reason);
         let topic = self.subscribed.iter().find(|topic| reason.contains(topic.as_str())).cloned();
         let message = if reason.is_empty() { error.to_string() } else { reason };
-        let found = match error {
-            KafkaError::MessageConsumptionFatal(code) => error::fatal(*code, message),
-            _ => match error.rdkafka_error_code() {
-                Some(code) => error::from_code(code, topic.as_ref(), message),
-                None => return Ok(()),
-            },
+        let found = if let KafkaError::MessageConsumptionFatal(code) = error {
+            error::fatal(*code, message)
+        } else if let Some(code) = error.rdkafka_error_code() {
+            error::from_code(code, topic.as_ref(), message)
+        } else {
+            return Ok(());
         };
         match found {
             Error::Fenced { .. }
@@ -402,18 +402,16 @@ impl KafkaConsumer {
             Read::Failed { partition, offset, code, message } => {
                 let Some(assigned) = self.assigned.get_mut(&partition) else { return Ok(()) };
                 let offset = if offset.0 < 0 { assigned.position } else { offset };
-                match code {
-                    Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset | Code::LogTruncation => {
-                        assigned.reading = Reading::Failed;
-                        return Err(Error::OffsetOutOfRange { partition, offset });
-                    }
-                    _ => match error::from_code(code, Some(&partition.topic), message) {
-                        Error::Unavailable { message } => {
-                            tracing::warn!(%partition, message, "fetching failed; it is tried again");
-                        }
-                        other => return Err(other),
-                    },
+                if matches!(code, Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset | Code::LogTruncation)
+                {
+                    assigned.reading = Reading::Failed;
+                    return Err(Error::OffsetOutOfRange { partition, offset });
                 }
+                let found = error::from_code(code, Some(&partition.topic), message);
+                if !matches!(found, Error::Unavailable { .. }) {
+                    return Err(found);
+                }
+                tracing::warn!(%partition, error = %found, "fetching failed; it is tried again");
             }
         }
         Ok(())
@@ -472,7 +470,8 @@ impl KafkaConsumer {
             let wait = if events.len() > before { Duration::ZERO } else { deadline.slice().min(pause) };
             let mut outcome = Ok(());
             for read in self.batches.as_mut().expect("taken on drop only").read(wait) {
-                outcome = outcome.and(self.take_read(read, events));
+                let taken = self.take_read(read, events);
+                outcome = outcome.and(taken);
             }
             outcome?;
             if events.len() > before || deadline.passed() {

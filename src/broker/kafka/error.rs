@@ -10,7 +10,8 @@ pub(super) fn refused(error: &KafkaError) -> Error {
     Error::Invalid { message: error.to_string() }
 }
 
-/// An error of any call outside transactions.
+/// An error of any call.
+#[expect(clippy::wildcard_enum_match_arm, reason = "rdkafka adds errors; what carries a code is sorted by its code")]
 pub(super) fn map(error: &KafkaError, topic: Option<&Topic>) -> Error {
     match error {
         KafkaError::Transaction(inner) => transaction(inner),

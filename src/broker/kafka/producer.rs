@@ -410,12 +410,12 @@ fn failure(client: &Client) -> MutexGuard<'_, Option<Undelivered>> {
 impl Undelivered {
     fn into_error(self) -> Error {
         let topic = self.partition.topic;
-        match self.code {
-            Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
-                Error::RecordTooLarge { topic, size_bytes: self.size_bytes }
-            }
-            code => error::from_code(code, Some(&topic), format!("a record for `{topic}` was not written: {code}")),
+        let too_large = [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidMessageSize];
+        if too_large.contains(&self.code) {
+            return Error::RecordTooLarge { topic, size_bytes: self.size_bytes };
         }
+        let message = format!("a record for `{topic}` was not written: {}", self.code);
+        error::from_code(self.code, Some(&topic), message)
     }
 }
 
@@ -443,12 +443,12 @@ fn carry_out(client: &Client, desk: &Desk, transactional: bool, job: Job) -> Res
         }
     }
     if let Some(undelivered) = failure(client).take() {
-        let error = undelivered.into_error();
-        return Err(match error {
-            // Nothing of a transaction that was not ended is seen: starting it again is safe.
-            Error::Unavailable { message } | Error::Invalid { message } if transactional => Error::Aborted { message },
-            error => fatal_or(client, error),
-        });
+        let found = fatal_or(client, undelivered.into_error());
+        // Nothing of a transaction that was not ended is seen: starting it again is safe.
+        if let (Error::Unavailable { message }, true) = (&found, transactional) {
+            return Err(Error::Aborted { message: message.clone() });
+        }
+        return Err(found);
     }
     if transactional {
         if let (Some(group), false) = (&job.commit.group, job.commit.offsets.is_empty()) {

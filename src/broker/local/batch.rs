@@ -377,7 +377,7 @@ mod tests {
             let mut bytes = batch.bytes.to_vec();
             // The body length alone is not covered by the header's checksum: a wrong one fails the body's.
             let at = at % bytes.len();
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1_u8 << bit;
             let fits = |header: BatchHeader| bytes.get(HEADER_BYTES..header.total_bytes()).is_some_and(|body| header.matches(body));
             prop_assert!(!Batch::read_header(&bytes).is_some_and(fits));
         }

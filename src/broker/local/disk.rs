@@ -25,14 +25,24 @@ pub(super) struct Disk {
     broker_id: u64,
     journal: File,
     journal_bytes: u64,
-    /// Locked as long as it is open; the operating system unlocks it when the process ends, however it ends.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// The lock file, locked. The operating system unlocks it when the process ends, however it ends.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone is not enough: a process that is just being started beside may hold the same file open for a moment.
+    fn drop(&mut self) {
+        self.0.unlock().unwrap_or_default();
+    }
 }
 
 /// A directory that is locked, and what its journal says.
 #[derive(Debug)]
 pub(super) struct Locked {
-    lock: File,
+    lock: Lock,
     /// None: there is no journal yet.
     pub(super) journal: Option<(u64, Vec<Entry>)>,
 }
@@ -45,7 +55,7 @@ impl Locked {
         let lock = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let lock = lock.map_err(|error| unwritable(&path, &error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { lock, journal: read_journal(&directory.join(JOURNAL))? }),
+            Ok(()) => Ok(Self { lock: Lock(lock), journal: read_journal(&directory.join(JOURNAL))? }),
             Err(TryLockError::WouldBlock) => {
                 let message = format!("the local broker in `{}` is in use by another process", directory.display());
                 Err(Error::Unavailable { message })

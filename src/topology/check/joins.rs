@@ -6,7 +6,7 @@ use super::super::spec::JoinSpec;
 use super::super::terms::JoinKind;
 use super::expressions::{Scope, all};
 use super::{Checker, Made};
-use crate::base::types::Type;
+use crate::base::types::{Field, RecordType, Type};
 use crate::error::codes;
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ impl Checker<'_> {
     pub(super) fn join(&self, item: &Item<'_>, join: &JoinSpec, left_id: NodeId, right_id: NodeId) -> Made {
         let (left, right) = (self.rows(left_id), self.rows(right_id));
         let sides = self.sides(join, left, right_id);
-        let row = right.variants.first().map(|variant| Type::Record(Arc::clone(&variant.record)))?;
-        let row = match join.kind {
+        let row = right.variants.first().map(|variant| Arc::clone(&variant.record))?;
+        let row = Type::Record(match join.kind {
             JoinKind::Inner => row,
-            JoinKind::Left => row.optional(),
-        };
+            JoinKind::Left => maybe_absent(&row),
+        });
         // Behind a repartition there is no window.
         let scope = Scope::row("left", left).with("right", row);
         let scope = if left.rekeyed { scope.rekeyed(left.key) } else { scope };
@@ -85,4 +85,10 @@ impl Checker<'_> {
         }
         sound
     }
+}
+
+/// The right row of a left join: where there is none, each of its fields is null.
+fn maybe_absent(row: &RecordType) -> Arc<RecordType> {
+    let fields = row.fields().iter().map(|field| Field { name: field.name.clone(), field_type: field.field_type.clone().optional() });
+    RecordType::new(&row.name, fields.collect())
 }

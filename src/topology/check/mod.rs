@@ -195,6 +195,12 @@ impl Checker<'_> {
                 sound = false;
             }
         }
+        if let (true, Some((first, _)), Err(error)) =
+            (sound, fields.first(), crate::avro::Schema::record_of(name, &typed))
+        {
+            self.error(codes::EXPRESSION_WRONG_TYPE, first.place, error.to_string(), "give the fields types that agree");
+            sound = false;
+        }
         let fields = typed.into_iter().map(|(name, field_type)| Field { name, field_type }).collect();
         sound.then(|| RecordType::new(name, fields))
     }
@@ -210,7 +216,7 @@ impl Checker<'_> {
         let short: Vec<usize> =
             (0..rows.variants.len()).filter(|index| rows.variants[*index].short_name() == name.value).collect();
         match (exact, short.as_slice()) {
-            (Some(index), _) | (None, [index]) => Some(*index),
+            (Some(index), _) | (None, &[index]) => Some(index),
             (None, []) => {
                 let message = format!("`{from}` has no event type `{}`", name.value);
                 let known = rows.variants.iter().map(Variant::short_name);

@@ -1,0 +1,435 @@
+//! Flow → plan: layouts numbered, expressions compiled against slots, schemas of internal topics and stores made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::flow::{Flow, PartId, PartKind, Rekey, ShapeId};
+use super::model::{
+    Aggregate, Child, Entity, Expression, History, Input, Layout, LayoutId, Needs, Node, NodeIndex, NodeKind, Payload,
+    PerLayout, Reader, Source, Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, Update, Upstream,
+    Writer, roots,
+};
+use super::names::{Names, history_store};
+use super::split::{Sub, is_stateful, sub_of, topic_read};
+use super::rows;
+use crate::avro::Schema;
+use crate::base::diag::Diagnostic;
+use crate::base::types::Type;
+use crate::base::value::Text;
+use crate::expr::Checked;
+use crate::topology::{self, ErrorAction, NodeId, ValueFormat};
+
+/// Makes a sub-topology's plan.
+pub(super) fn emit(flow: &Flow<'_>, names: &Names, subs: &[Sub], sub: &Sub) -> Result<SubTopology, Diagnostic> {
+    let emitter = Emitter::new(flow, names, subs, sub)?;
+    let sources = emitter.source_ids.iter().map(|id| emitter.source(*id)).collect::<Result<_, _>>()?;
+    let nodes = emitter.node_ids.iter().map(|id| emitter.node(*id)).collect::<Result<_, _>>()?;
+    Ok(SubTopology {
+        name: sub.name.clone(),
+        meta_topic: names.meta(&sub.name),
+        layouts: emitter.layouts(),
+        sources,
+        nodes,
+        stores: emitter.stores,
+    })
+}
+
+struct Emitter<'f, 'g> {
+    flow: &'f Flow<'g>,
+    names: &'f Names,
+    subs: &'f [Sub],
+    /// By the sources' names.
+    source_ids: Vec<PartId>,
+    /// In the flow's order.
+    node_ids: Vec<PartId>,
+    layout_ids: BTreeMap<ShapeId, LayoutId>,
+    stores: Vec<Store>,
+}
+
+type Made<T> = Result<T, Diagnostic>;
+
+impl<'f, 'g> Emitter<'f, 'g> {
+    fn new(flow: &'f Flow<'g>, names: &'f Names, subs: &'f [Sub], sub: &'f Sub) -> Made<Self> {
+        let is_source = |id: &PartId| matches!(flow.part(*id).kind, PartKind::Source | PartKind::RepartitionSource { .. });
+        let (mut source_ids, node_ids): (Vec<PartId>, Vec<PartId>) = sub.parts.iter().partition(|id| is_source(id));
+        source_ids.sort_by_key(|id| topic_read(flow, names, *id));
+        let shapes = (0..flow.shapes.len()).map(ShapeId).filter(|shape| sub.parts.contains(&flow.shape(*shape).home));
+        let layout_ids = shapes.enumerate().map(|(number, shape)| (shape, LayoutId(number as u16))).collect();
+        let mut emitter = Self { flow, names, subs, source_ids, node_ids, layout_ids, stores: Vec::new() };
+        let mut stores = Vec::new();
+        for id in emitter.node_ids.iter().filter(|id| is_stateful(&flow.part(**id).kind)) {
+            stores.extend(emitter.stores_of(*id)?);
+        }
+        stores.sort_by(|a, b| a.name.cmp(&b.name));
+        emitter.stores = stores;
+        Ok(emitter)
+    }
+
+    fn layouts(&self) -> Vec<Layout> {
+        let layout = |shape: &ShapeId| {
+            let shape = self.flow.shape(*shape);
+            let slots = shape.slots().map(|(_, field)| field.clone()).collect();
+            Layout { type_name: shape.record.name.clone(), slots }
+        };
+        self.layout_ids.keys().map(layout).collect()
+    }
+
+    fn layout(&self, shape: ShapeId) -> LayoutId {
+        self.layout_ids[&shape]
+    }
+
+    fn store(&self, name: &str) -> StoreRef {
+        let index = self.stores.iter().position(|store| store.name == name);
+        StoreRef(index.expect("every stateful part's stores were made") as u16)
+    }
+
+    /// Where the rows of a part go on to.
+    fn children(&self, id: PartId) -> Vec<Child> {
+        let fed = self.node_ids.iter().enumerate().filter(|(_, node)| self.flow.part(**node).parents.contains(&id));
+        fed.map(|(index, _)| Child { node: NodeIndex(index as u16), input: Input::Left }).collect()
+    }
+
+    fn expression(&self, shape: ShapeId, expression: &topology::Expression) -> Expression {
+        self.compiled(shape, &expression.checked, Arc::clone(&expression.text), &|field| field)
+    }
+
+    /// Compiles against a layout; `other` gives the slots of the second row.
+    fn compiled(&self, shape: ShapeId, checked: &Checked, text: Arc<str>, other: &dyn Fn(usize) -> usize) -> Expression {
+        let shape = self.flow.shape(shape);
+        let program = checked.compile(&|used| match (used.root, used.field) {
+            (roots::ROW, Some(field)) => shape.slot(field),
+            (roots::OTHER, Some(field)) => other(field),
+            (_, field) => field.unwrap_or(0),
+        });
+        let reads = |root: usize| checked.fields_used().iter().any(|used| used.root == root);
+        let needs = Needs {
+            key: reads(roots::KEY),
+            meta: reads(roots::META),
+            headers: reads(roots::HEADERS),
+            window: reads(roots::WINDOW),
+        };
+        Expression { program: Arc::new(program), needs, text }
+    }
+
+    fn source(&self, id: PartId) -> Made<Source> {
+        let part = self.flow.part(id);
+        let topic = topic_read(self.flow, self.names, id).expect("the part is a source");
+        let children = self.children(id);
+        let mut timestamp = PerLayout::default();
+        if let PartKind::RepartitionSource { write } = &part.kind {
+            let readers = part.output.iter().map(|(_, shape)| self.internal_reader(part.node, *shape));
+            return Ok(Source {
+                name: Text::new(topic.as_str()),
+                topic,
+                key: self.key_behind(*write),
+                payload: Payload::Internal { readers: readers.collect::<Result<_, _>>()?, upstream: vec![self.upstream(*write)] },
+                timestamp,
+                idle: None,
+                on_decode_error: ErrorAction::StopTask,
+                children,
+            });
+        }
+        let node = self.flow.graph.node(part.node);
+        let source = node.kind.source().expect("the part reads the node's topic");
+        for (variant, shape) in &part.output {
+            if let Some(expression) = source.timestamp.as_ref().and_then(|timestamp| timestamp[*variant].as_ref()) {
+                timestamp.set(self.layout(*shape), self.expression(*shape, expression));
+            }
+        }
+        let mut readers: Vec<Reader> = part.output.iter().filter_map(|(_, shape)| self.reader(*shape)).collect();
+        let payload = match source.value_format {
+            ValueFormat::Avro => Payload::Registry { readers },
+            ValueFormat::Json => Payload::Json { reader: readers.swap_remove(0) },
+        };
+        Ok(Source {
+            name: part.name.clone(),
+            topic,
+            key: node.rows.key,
+            payload,
+            timestamp,
+            idle: source.idle,
+            on_decode_error: source.on_decode_error.clone(),
+            children,
+        })
+    }
+
+    fn reader(&self, id: ShapeId) -> Option<Reader> {
+        let shape = self.flow.shape(id);
+        let schema = shape.schema.clone()?;
+        Some(Reader { schema, wanted: shape.used.iter().copied().collect(), layout: self.layout(id) })
+    }
+
+    fn internal_reader(&self, node: NodeId, id: ShapeId) -> Made<Reader> {
+        let schema = self.internal_schema(node, id)?;
+        let wanted = (0..schema.fields().len()).collect();
+        Ok(Reader { schema, wanted, layout: self.layout(id) })
+    }
+
+    /// The schema of a repartition topic's records: the fields that are used behind it.
+    fn internal_schema(&self, node: NodeId, read: ShapeId) -> Made<Schema> {
+        let shape = self.flow.shape(read);
+        let fields: Vec<(Text, Type)> =
+            shape.slots().map(|(_, field)| (field.name.clone(), field.field_type.clone())).collect();
+        self.record(node, Schema::record_of(&shape.record.name, &fields))
+    }
+
+    /// A schema that could not be made is a finding at the node.
+    fn record(&self, node: NodeId, made: Result<Schema, crate::avro::SchemaError>) -> Made<Schema> {
+        made.map_err(|error| {
+            let place = self.flow.graph.node(node).place;
+            Diagnostic::error(error.code(), place.span, error.to_string()).placed(place.file, 0)
+        })
+    }
+
+    /// The format of the keys that a repartition writes.
+    fn key_behind(&self, write: PartId) -> topology::KeyFormat {
+        let part = self.flow.part(write);
+        let node = self.flow.graph.node(part.node);
+        // What is behind a repartition has the key that its rows were partitioned by.
+        node.rows.key
+    }
+
+    fn upstream(&self, write: PartId) -> Upstream {
+        let sub = &self.subs[sub_of(self.subs, write)];
+        let is = |id: &&PartId, external: bool| match self.flow.part(**id).kind {
+            PartKind::Source => external,
+            PartKind::RepartitionSource { .. } => !external,
+            PartKind::Filter { .. }
+            | PartKind::Rekey { .. }
+            | PartKind::Select { .. }
+            | PartKind::Repartition
+            | PartKind::Merge
+            | PartKind::Table
+            | PartKind::Entity
+            | PartKind::Aggregate
+            | PartKind::Join { .. }
+            | PartKind::Sink => false,
+        };
+        let topics = |external: bool| {
+            let sources = sub.parts.iter().filter(|id| is(id, external));
+            sources.filter_map(|id| topic_read(self.flow, self.names, *id)).min()
+        };
+        let partitions_of = topics(true).or_else(|| topics(false)).expect("every sub-topology has a source");
+        Upstream { sub_topology: sub.name.clone(), partitions_of }
+    }
+
+    fn node(&self, id: PartId) -> Made<Node> {
+        let part = self.flow.part(id);
+        let on_process_error = self.flow.graph.node(part.node).on_process_error.clone();
+        Ok(Node { name: part.name.clone(), kind: self.node_kind(id)?, on_process_error, children: self.children(id) })
+    }
+
+    fn node_kind(&self, id: PartId) -> Made<NodeKind> {
+        let part = self.flow.part(id);
+        let graph_node = self.flow.graph.node(part.node);
+        Ok(match (&part.kind, &graph_node.kind) {
+            (PartKind::Filter { predicate }, _) => {
+                let mut entries = PerLayout::default();
+                for (variant, shape) in &part.input {
+                    if let Some(entry) = predicate[*variant] {
+                        entries.set(self.layout(*shape), entry.map(|expression| self.expression(*shape, expression)));
+                    }
+                }
+                NodeKind::Filter { predicate: entries }
+            }
+            (PartKind::Rekey { key }, _) => self.rekey(id, key),
+            (PartKind::Select { fields }, _) => {
+                let mut entries = PerLayout::default();
+                for (shape, fields) in fields {
+                    let compiled = fields.iter().map(|field| self.expression(*shape, field)).collect();
+                    entries.set(self.layout(*shape), compiled);
+                }
+                NodeKind::Select { fields: entries, layout: self.layout(part.output[0].1) }
+            }
+            (PartKind::Repartition, _) => self.repartition(id)?,
+            (PartKind::Table, topology::NodeKind::Table(table)) => {
+                let (store, layout) = (self.store(&part.name), self.layout(part.output[0].1));
+                match table.versioned {
+                    Some(retention) => NodeKind::VersionedTable { store, layout, retention },
+                    None => NodeKind::Table { store, layout },
+                }
+            }
+            (PartKind::Entity, topology::NodeKind::Entity(entity)) => self.entity(id, entity),
+            (PartKind::Aggregate, topology::NodeKind::Aggregate(aggregate)) => self.aggregate(id, aggregate),
+            (PartKind::Join { table }, topology::NodeKind::Join(join)) => self.join(id, join, *table),
+            (PartKind::Sink, topology::NodeKind::Sink(sink)) => {
+                let mut writers = PerLayout::default();
+                for (variant, shape) in &part.input {
+                    if let Some(writer) = &sink.writers[*variant] {
+                        let slots = writer.columns.iter().map(|column| self.flow.shape(*shape).slot(*column)).collect();
+                        let subject = Some(writer.subject.clone());
+                        writers.set(self.layout(*shape), Writer { schema: writer.schema.clone(), subject, slots });
+                    }
+                }
+                NodeKind::Sink { topic: sink.topic.clone(), writers }
+            }
+            (
+                PartKind::Merge
+                | PartKind::Source
+                | PartKind::RepartitionSource { .. }
+                | PartKind::Table
+                | PartKind::Entity
+                | PartKind::Aggregate
+                | PartKind::Join { .. }
+                | PartKind::Sink,
+                _,
+            ) => NodeKind::Merge,
+        })
+    }
+
+    fn rekey(&self, id: PartId, key: &Rekey<'_>) -> NodeKind {
+        let part = self.flow.part(id);
+        let mut entries = PerLayout::default();
+        for (variant, shape) in &part.input {
+            let expression = match key {
+                Rekey::Expression(key) => key[*variant].as_ref().map(|expression| self.expression(*shape, expression)),
+                Rekey::Hidden(checked) => {
+                    // The one root of this expression is the row, and its one field the last slot.
+                    let last = self.flow.shape(*shape).record.fields().len().saturating_sub(1);
+                    let program = checked.compile(&|_| self.flow.shape(*shape).slot(last));
+                    Some(Expression { program: Arc::new(program), needs: Needs::default(), text: Arc::from("_key") })
+                }
+            };
+            if let Some(expression) = expression {
+                entries.set(self.layout(*shape), expression);
+            }
+        }
+        NodeKind::Rekey { key: entries, format: self.flow.graph.node(part.node).rows.key }
+    }
+
+    fn repartition(&self, id: PartId) -> Made<NodeKind> {
+        let part = self.flow.part(id);
+        let read = self
+            .flow
+            .ids()
+            .map(|id| self.flow.part(id))
+            .find(|reader| matches!(reader.kind, PartKind::RepartitionSource { write } if write == id));
+        let mut writers = PerLayout::default();
+        for (variant, written) in &part.input {
+            let found = read.and_then(|read| read.output.iter().find(|(known, _)| known == variant));
+            let Some((_, read)) = found else { continue };
+            let schema = self.internal_schema(part.node, *read)?;
+            let slots = self.flow.shape(*read).used.iter().map(|field| self.flow.shape(*written).slot(*field)).collect();
+            writers.set(self.layout(*written), Writer { schema, subject: None, slots });
+        }
+        Ok(NodeKind::Repartition { topic: self.names.repartition(&part.name), writers })
+    }
+
+    fn entity(&self, id: PartId, entity: &topology::Entity) -> NodeKind {
+        let part = self.flow.part(id);
+        let mut apply = PerLayout::default();
+        for (variant, shape) in &part.input {
+            if let Some(set) = &entity.apply[*variant] {
+                let set = set.iter().map(|(field, expression)| (*field, self.expression(*shape, expression)));
+                apply.set(self.layout(*shape), set.collect());
+            }
+        }
+        let history = entity.history.map(|keep| History {
+            store: self.store(&history_store(&part.name)),
+            keep,
+            headers: entity.history_headers.clone(),
+        });
+        NodeKind::Entity(Box::new(Entity {
+            store: self.store(&part.name),
+            history,
+            apply,
+            initial: entity.initial.clone(),
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    fn aggregate(&self, id: PartId, aggregate: &topology::Aggregate) -> NodeKind {
+        let part = self.flow.part(id);
+        let state = rows::aggregate_state(aggregate);
+        let mut updates = PerLayout::default();
+        for (variant, shape) in &part.input {
+            let Some(fed) = &aggregate.updates[*variant] else { continue };
+            let fed = fed.iter().map(|update| Update {
+                function: aggregate.fields[update.field].function,
+                argument: update.argument.as_ref().map(|argument| self.expression(*shape, argument)),
+                slot: state.slots[update.field],
+            });
+            updates.set(self.layout(*shape), fed.collect());
+        }
+        NodeKind::Aggregate(Box::new(Aggregate {
+            store: self.store(&part.name),
+            window: aggregate.window,
+            emit: aggregate.emit,
+            updates,
+            initial: state.initial,
+            results: state.results,
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    fn join(&self, id: PartId, join: &topology::Join, table: PartId) -> NodeKind {
+        let part = self.flow.part(id);
+        let right = self.flow.shape(self.flow.table_shape(table));
+        let mut fields = PerLayout::default();
+        for (variant, shape) in &part.input {
+            if let Some(expressions) = &join.fields[*variant] {
+                let compiled = expressions.iter().map(|expression| {
+                    let text = Arc::clone(&expression.text);
+                    self.compiled(*shape, &expression.checked, text, &|field| right.slot(field))
+                });
+                fields.set(self.layout(*shape), compiled.collect());
+            }
+        }
+        let versioned = matches!(self.flow.kind_of(self.flow.part(table)), topology::NodeKind::Table(table) if table.versioned.is_some());
+        NodeKind::StreamTableJoin(Box::new(StreamTableJoin {
+            kind: join.kind,
+            table: self.store(&self.flow.part(table).name),
+            versioned,
+            fields,
+            right_slots: right.used.len(),
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    /// The stores of a stateful part.
+    fn stores_of(&self, id: PartId) -> Made<Vec<Store>> {
+        let part = self.flow.part(id);
+        let node = self.flow.graph.node(part.node);
+        let store = |name: &Text, row: Schema, kind: StoreKind| Store {
+            name: name.clone(),
+            changelog: self.names.changelog(name),
+            key: node.rows.key,
+            row,
+            kind,
+        };
+        Ok(match &node.kind {
+            topology::NodeKind::Table(table) => {
+                let shape = self.flow.shape(part.output[0].1);
+                let fields: Vec<(Text, Type)> =
+                    shape.slots().map(|(_, field)| (field.name.clone(), field.field_type.clone())).collect();
+                let row = match &shape.schema {
+                    Some(schema) => schema.clone(),
+                    None => self.record(part.node, Schema::record_of(&shape.record.name, &fields))?,
+                };
+                let kind = table.versioned.map_or(StoreKind::KeyValue, |retention| StoreKind::Versioned { retention });
+                vec![store(&part.name, row, kind)]
+            }
+            topology::NodeKind::Aggregate(aggregate) => {
+                let state = rows::aggregate_state(aggregate);
+                let row = self.record(part.node, Schema::record_of(&part.name, &state.fields))?;
+                vec![store(&part.name, row, aggregate.window.map_or(StoreKind::KeyValue, StoreKind::Window))]
+            }
+            topology::NodeKind::Entity(entity) => {
+                let row = self.record(part.node, rows::entity_row(&part.name, entity))?;
+                let mut stores = vec![store(&part.name, row, StoreKind::Entity)];
+                if entity.history.is_some() {
+                    let name = history_store(&part.name);
+                    let row = self.record(part.node, rows::history_row(&name, entity))?;
+                    stores.push(store(&name, row, StoreKind::History));
+                }
+                stores
+            }
+            topology::NodeKind::Source(_)
+            | topology::NodeKind::Stream(_)
+            | topology::NodeKind::Case { .. }
+            | topology::NodeKind::Merge { .. }
+            | topology::NodeKind::Join(_)
+            | topology::NodeKind::Sink(_) => Vec::new(),
+        })
+    }
+}

@@ -1,0 +1,434 @@
+//! A plan as text and as a drawing. The text is stable: it says all that the plan means and nothing else, so that golden files hold it,
+//! and a plan's fingerprint is the fingerprint of its text.
+
+use std::fmt::{self, Write};
+
+use super::model::{
+    Aggregate, Child, Entity, ErrorAction, Expression, Keep, KeyFormat, LayoutId, Node, NodeKind, Partitions, Payload,
+    PerLayout, Plan, Reader, ResultField, Source, Store, StoreKind, StreamTableJoin, SubTopology, TopicRole,
+    TumblingWindow, Writer,
+};
+use crate::avro::Schema;
+
+/// Describes a plan, for `graph` and for golden files.
+pub fn explain(plan: &Plan) -> String {
+    let mut out = Out { text: String::new(), fingerprints: Fingerprints::Hidden };
+    out.plan(plan).expect("writing into a string does not fail");
+    out.text
+}
+
+/// Draws a plan in Graphviz's language.
+pub fn dot(plan: &Plan) -> String {
+    let mut text = String::new();
+    draw(plan, &mut text).expect("writing into a string does not fail");
+    text
+}
+
+/// Returns the fingerprint of a plan's meaning.
+pub(super) fn fingerprint(plan: &Plan) -> u64 {
+    let mut out = Out { text: String::new(), fingerprints: Fingerprints::Shown };
+    out.plan(plan).expect("writing into a string does not fail");
+    // 64-bit FNV-1a: the same on every machine and in every version.
+    out.text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Whether schemas are shown with their fingerprints. People do not want them; a plan's fingerprint needs them.
+#[derive(Clone, Copy, PartialEq)]
+enum Fingerprints {
+    Shown,
+    Hidden,
+}
+
+struct Out {
+    text: String,
+    fingerprints: Fingerprints,
+}
+
+impl Out {
+    fn plan(&mut self, plan: &Plan) -> fmt::Result {
+        writeln!(self.text, "application {}", plan.application_id)?;
+        for sub in &plan.sub_topologies {
+            self.sub_topology(sub)?;
+        }
+        writeln!(self.text, "\ntopics")?;
+        for (topic, planned) in &plan.topics {
+            write!(self.text, "  {topic}: {}, ", role(planned.role))?;
+            match &planned.partitions {
+                Partitions::Existing => write!(self.text, "partitions as they are")?,
+                Partitions::MaxOf(topics) => {
+                    let topics: Vec<&str> = topics.iter().map(|topic| topic.as_str()).collect();
+                    write!(self.text, "partitions of {}", topics.join(", "))?;
+                }
+                Partitions::Fixed(count) => write!(self.text, "{count} partitions")?,
+            }
+            for (name, value) in &planned.configs {
+                write!(self.text, ", {name}={value}")?;
+            }
+            writeln!(self.text)?;
+        }
+        Ok(())
+    }
+
+    fn sub_topology(&mut self, sub: &SubTopology) -> fmt::Result {
+        writeln!(self.text, "\nsub-topology {}", sub.name)?;
+        for source in &sub.sources {
+            self.source(sub, source)?;
+        }
+        for node in &sub.nodes {
+            self.node(sub, node)?;
+        }
+        for store in &sub.stores {
+            self.store(store)?;
+        }
+        Ok(())
+    }
+
+    fn source(&mut self, sub: &SubTopology, source: &Source) -> fmt::Result {
+        write!(self.text, "  source {}: ", source.name)?;
+        if source.name != source.topic.as_str() {
+            write!(self.text, "topic {}, ", source.topic)?;
+        }
+        let (format, readers) = match &source.payload {
+            Payload::Registry { readers } => ("avro", readers.as_slice()),
+            Payload::Internal { readers, .. } => ("internal avro", readers.as_slice()),
+            Payload::Json { reader } => ("json", std::slice::from_ref(reader)),
+        };
+        write!(self.text, "{} keys, {format}", key(source.key))?;
+        if let Some(idle) = source.idle {
+            write!(self.text, ", idle after {idle}")?;
+        }
+        writeln!(self.text)?;
+        for reader in readers {
+            self.reader(sub, reader)?;
+        }
+        if let Payload::Internal { upstream, .. } = &source.payload {
+            for writer in upstream {
+                writeln!(
+                    self.text,
+                    "    written by {}, a task for each partition of {}",
+                    writer.sub_topology, writer.partitions_of
+                )?;
+            }
+        }
+        self.per_layout(sub, &source.timestamp, |out, expression| write!(out.text, "timestamp {}", written(expression)))?;
+        if source.on_decode_error != ErrorAction::StopTask {
+            writeln!(self.text, "    on a record that cannot be decoded: {}", action(&source.on_decode_error))?;
+        }
+        self.children(sub, &source.children)
+    }
+
+    fn reader(&mut self, sub: &SubTopology, reader: &Reader) -> fmt::Result {
+        let layout = &sub.layouts[usize::from(reader.layout.0)];
+        let slots: Vec<&str> = layout.slots.iter().map(|field| field.name.as_str()).collect();
+        let schema = self.schema(&reader.schema);
+        writeln!(self.text, "    {schema} as #{}: {}", reader.layout.0, listed(&slots))
+    }
+
+    fn node(&mut self, sub: &SubTopology, node: &Node) -> fmt::Result {
+        write!(self.text, "  {} {}", kind(&node.kind), node.name)?;
+        match &node.kind {
+            NodeKind::Filter { predicate } => {
+                writeln!(self.text)?;
+                self.per_layout(sub, predicate, |out, predicate| match predicate {
+                    Some(expression) => write!(out.text, "where {}", written(expression)),
+                    None => write!(out.text, "all"),
+                })?;
+            }
+            NodeKind::Select { fields, layout } => {
+                writeln!(self.text, ": #{}", layout.0)?;
+                self.fields(sub, fields, *layout)?;
+            }
+            NodeKind::Rekey { key: expressions, format } => {
+                writeln!(self.text, ": {} keys", key(*format))?;
+                self.per_layout(sub, expressions, |out, expression| write!(out.text, "key {}", written(expression)))?;
+            }
+            NodeKind::Repartition { topic, writers } | NodeKind::Sink { topic, writers } => {
+                writeln!(self.text, ": topic {topic}")?;
+                self.per_layout(sub, writers, Self::writer)?;
+            }
+            NodeKind::Table { store, layout } => {
+                writeln!(self.text, ": store {}, #{}", sub.stores[usize::from(store.0)].name, layout.0)?;
+            }
+            NodeKind::VersionedTable { store, layout, retention } => {
+                let store = &sub.stores[usize::from(store.0)].name;
+                writeln!(self.text, ": store {store}, #{}, every row for {retention}", layout.0)?;
+            }
+            NodeKind::Aggregate(aggregate) => self.aggregate(sub, aggregate)?,
+            NodeKind::StreamTableJoin(join) => self.join(sub, join)?,
+            NodeKind::Entity(entity) => self.entity(sub, entity)?,
+            NodeKind::Merge => writeln!(self.text)?,
+        }
+        if node.on_process_error != ErrorAction::StopTask {
+            writeln!(self.text, "    on a record that fails: {}", action(&node.on_process_error))?;
+        }
+        self.children(sub, &node.children)
+    }
+
+    fn writer(&mut self, writer: &Writer) -> fmt::Result {
+        let fields: Vec<&str> = writer.schema.fields().iter().map(|field| field.name.as_str()).collect();
+        let schema = self.schema(&writer.schema);
+        write!(self.text, "as {schema}: {}", listed(&fields))?;
+        match &writer.subject {
+            Some(subject) => write!(self.text, ", subject {subject}"),
+            None => Ok(()),
+        }
+    }
+
+    fn aggregate(&mut self, sub: &SubTopology, aggregate: &Aggregate) -> fmt::Result {
+        let store = &sub.stores[usize::from(aggregate.store.0)];
+        write!(self.text, ": store {}, #{}, {}", store.name, aggregate.layout.0, aggregate.emit.name())?;
+        if let Some(window) = &aggregate.window {
+            write!(self.text, ", {}", windows(window))?;
+        }
+        writeln!(self.text)?;
+        let state = store.row.fields();
+        self.per_layout(sub, &aggregate.updates, |out, updates| {
+            for (index, update) in updates.iter().enumerate() {
+                let argument = update.argument.as_ref().map_or_else(String::new, written);
+                let separator = if index == 0 { "" } else { ", " };
+                let (name, function) = (&state[update.slot].name, update.function.name());
+                write!(out.text, "{separator}{name} ← {function}({argument})")?;
+            }
+            Ok(())
+        })?;
+        let layout = &sub.layouts[usize::from(aggregate.layout.0)];
+        let results = layout.slots.iter().zip(&aggregate.results).map(|(field, result)| match result {
+            ResultField::Slot(slot) if state[*slot].name == field.name => field.name.to_string(),
+            ResultField::Slot(slot) => format!("{} = {}", field.name, state[*slot].name),
+            ResultField::Mean { sum, count } => format!("{} = {} / {}", field.name, state[*sum].name, state[*count].name),
+        });
+        writeln!(self.text, "    gives {}", results.collect::<Vec<_>>().join(", "))
+    }
+
+    fn join(&mut self, sub: &SubTopology, join: &StreamTableJoin) -> fmt::Result {
+        let store = &sub.stores[usize::from(join.table.0)].name;
+        let when = if join.versioned { ", as of the row's timestamp" } else { "" };
+        writeln!(self.text, ": {} with store {store}{when}, #{}", join.kind.name(), join.layout.0)?;
+        self.fields(sub, &join.fields, join.layout)
+    }
+
+    fn entity(&mut self, sub: &SubTopology, entity: &Entity) -> fmt::Result {
+        let store = &sub.stores[usize::from(entity.store.0)].name;
+        write!(self.text, ": store {store}, #{}", entity.layout.0)?;
+        if let Some(history) = &entity.history {
+            let name = &sub.stores[usize::from(history.store.0)].name;
+            match history.keep {
+                Keep::Forever => write!(self.text, ", history in {name} for ever")?,
+                Keep::For(span) => write!(self.text, ", history in {name} for {span}")?,
+            }
+            if !history.headers.is_empty() {
+                write!(self.text, " with headers {}", history.headers.join(", "))?;
+            }
+        }
+        writeln!(self.text)?;
+        let state = &sub.layouts[usize::from(entity.layout.0)].slots;
+        self.per_layout(sub, &entity.apply, |out, set| {
+            for (index, (field, expression)) in set.iter().enumerate() {
+                let separator = if index == 0 { "" } else { ", " };
+                write!(out.text, "{separator}{} = {}", state[*field].name, written(expression))?;
+            }
+            Ok(())
+        })?;
+        let begins: Vec<String> = state
+            .iter()
+            .zip(&entity.initial)
+            .filter(|(_, value)| !value.is_null())
+            .map(|(field, value)| format!("{} = {value:?}", field.name))
+            .collect();
+        if begins.is_empty() { Ok(()) } else { writeln!(self.text, "    begins with {}", begins.join(", ")) }
+    }
+
+    fn fields(&mut self, sub: &SubTopology, fields: &PerLayout<Vec<Expression>>, made: LayoutId) -> fmt::Result {
+        let slots = &sub.layouts[usize::from(made.0)].slots;
+        self.per_layout(sub, fields, |out, expressions| {
+            for (index, (field, expression)) in slots.iter().zip(expressions).enumerate() {
+                let separator = if index == 0 { "" } else { ", " };
+                write!(out.text, "{separator}{} = {}", field.name, written(expression))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn per_layout<T>(
+        &mut self,
+        sub: &SubTopology,
+        entries: &PerLayout<T>,
+        describe: impl Fn(&mut Self, &T) -> fmt::Result,
+    ) -> fmt::Result {
+        for (layout, entry) in entries.iter() {
+            write!(self.text, "    #{} {}: ", layout.0, sub.layouts[usize::from(layout.0)].type_name)?;
+            describe(self, entry)?;
+            writeln!(self.text)?;
+        }
+        Ok(())
+    }
+
+    fn children(&mut self, sub: &SubTopology, children: &[Child]) -> fmt::Result {
+        let names = children.iter().map(|child| {
+            let node = &sub.nodes[usize::from(child.node.0)];
+            format!("{} {}", kind(&node.kind), node.name)
+        });
+        let names: Vec<String> = names.collect();
+        if names.is_empty() { Ok(()) } else { writeln!(self.text, "    → {}", names.join(", ")) }
+    }
+
+    fn store(&mut self, store: &Store) -> fmt::Result {
+        let kind = match &store.kind {
+            StoreKind::KeyValue => "newest row per key".to_owned(),
+            StoreKind::Window(window) => format!("row per key and window, {}", windows(window)),
+            StoreKind::Versioned { retention } => format!("every row per key for {retention}"),
+            StoreKind::Entity => "state per key".to_owned(),
+            StoreKind::History => "every version per key".to_owned(),
+        };
+        let schema = self.schema(&store.row);
+        writeln!(self.text, "  store {}: {kind}, {} keys, changelog {}", store.name, key(store.key), store.changelog)?;
+        let fields = store.row.fields().iter().map(|field| format!("{} {}", field.name, field.field_type));
+        writeln!(self.text, "    {schema}: {}", fields.collect::<Vec<_>>().join(", "))
+    }
+
+    fn schema(&self, schema: &Schema) -> String {
+        let name = schema.full_name().unwrap_or_default();
+        match self.fingerprints {
+            Fingerprints::Hidden => name.to_owned(),
+            Fingerprints::Shown => format!("{name}:{:016x}", schema.fingerprint()),
+        }
+    }
+}
+
+fn listed(names: &[&str]) -> String {
+    if names.is_empty() { "no field".to_owned() } else { names.join(", ") }
+}
+
+/// An expression's text without white space that means nothing.
+fn written(expression: &Expression) -> String {
+    let mut tidy = String::new();
+    let mut quote: Option<char> = None;
+    let mut characters = expression.text.trim().chars().peekable();
+    while let Some(character) = characters.next() {
+        match quote {
+            Some(open) => {
+                tidy.push(character);
+                if character == '\\' {
+                    tidy.extend(characters.next());
+                } else if character == open {
+                    quote = None;
+                }
+            }
+            None if character.is_whitespace() => {
+                while characters.next_if(|next| next.is_whitespace()).is_some() {}
+                tidy.push(' ');
+            }
+            None => {
+                quote = Some(character).filter(|character| matches!(character, '"' | '\''));
+                tidy.push(character);
+            }
+        }
+    }
+    tidy
+}
+
+fn windows(window: &TumblingWindow) -> String {
+    format!("windows of {}, grace {}, kept {}", window.size, window.grace, window.retention)
+}
+
+fn action(action: &ErrorAction) -> String {
+    match action {
+        ErrorAction::StopTask => "stop the task".to_owned(),
+        ErrorAction::Skip => "skip it".to_owned(),
+        ErrorAction::DeadLetter { topic } => format!("dead letter to {topic}"),
+    }
+}
+
+fn key(format: KeyFormat) -> &'static str {
+    format.name()
+}
+
+fn kind(kind: &NodeKind) -> &'static str {
+    match kind {
+        NodeKind::Filter { .. } => "filter",
+        NodeKind::Select { .. } => "select",
+        NodeKind::Rekey { .. } => "re-key",
+        NodeKind::Repartition { .. } => "repartition",
+        NodeKind::Sink { .. } => "sink",
+        NodeKind::Table { .. } => "table",
+        NodeKind::VersionedTable { .. } => "versioned table",
+        NodeKind::Aggregate(_) => "aggregate",
+        NodeKind::StreamTableJoin(_) => "join",
+        NodeKind::Entity(_) => "entity",
+        NodeKind::Merge => "merge",
+    }
+}
+
+fn role(role: TopicRole) -> &'static str {
+    match role {
+        TopicRole::Source => "source",
+        TopicRole::Sink => "sink",
+        TopicRole::DeadLetter => "dead letters",
+        TopicRole::Repartition => "repartition",
+        TopicRole::Changelog => "changelog",
+        TopicRole::Meta => "meta",
+    }
+}
+
+/// Topics are boxes that sub-topologies share; stores are cylinders; a dashed line is a look-up.
+fn draw(plan: &Plan, text: &mut String) -> fmt::Result {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
+    writeln!(text, "digraph {} {{", quoted(&plan.application_id))?;
+    writeln!(text, "  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];")?;
+    let mut topics: Vec<&str> = Vec::new();
+    for sub in &plan.sub_topologies {
+        let id = |node: usize| quoted(&format!("{}/{node}", sub.name));
+        let store_id = |store: usize| quoted(&format!("{}/store/{}", sub.name, sub.stores[store].name));
+        let topic_id = |topic: &str| quoted(&format!("topic/{topic}"));
+        writeln!(text, "  subgraph {} {{", quoted(&format!("cluster_{}", sub.name)))?;
+        writeln!(text, "    label={};", quoted(&sub.name))?;
+        for (index, node) in sub.nodes.iter().enumerate() {
+            let label = format!("{}\n{}", kind(&node.kind), node.name).replace('\n', "\\n");
+            writeln!(text, "    {} [label=\"{label}\"];", id(index))?;
+        }
+        for (index, store) in sub.stores.iter().enumerate() {
+            writeln!(text, "    {} [label={}, shape=cylinder, style=solid];", store_id(index), quoted(&store.name))?;
+        }
+        writeln!(text, "  }}")?;
+        for source in &sub.sources {
+            topics.push(source.topic.as_str());
+            for child in &source.children {
+                writeln!(text, "  {} -> {};", topic_id(source.topic.as_str()), id(usize::from(child.node.0)))?;
+            }
+        }
+        for (index, node) in sub.nodes.iter().enumerate() {
+            for child in &node.children {
+                writeln!(text, "  {} -> {};", id(index), id(usize::from(child.node.0)))?;
+            }
+            match &node.kind {
+                NodeKind::Repartition { topic, .. } | NodeKind::Sink { topic, .. } => {
+                    topics.push(topic.as_str());
+                    writeln!(text, "  {} -> {};", id(index), topic_id(topic.as_str()))?;
+                }
+                NodeKind::Table { store, .. } | NodeKind::VersionedTable { store, .. } => {
+                    writeln!(text, "  {} -> {};", id(index), store_id(usize::from(store.0)))?;
+                }
+                NodeKind::Aggregate(aggregate) => {
+                    writeln!(text, "  {} -> {};", id(index), store_id(usize::from(aggregate.store.0)))?;
+                }
+                NodeKind::StreamTableJoin(join) => {
+                    writeln!(text, "  {} -> {} [style=dashed];", store_id(usize::from(join.table.0)), id(index))?;
+                }
+                NodeKind::Entity(entity) => {
+                    writeln!(text, "  {} -> {};", id(index), store_id(usize::from(entity.store.0)))?;
+                    if let Some(history) = &entity.history {
+                        writeln!(text, "  {} -> {};", id(index), store_id(usize::from(history.store.0)))?;
+                    }
+                }
+                NodeKind::Filter { .. } | NodeKind::Select { .. } | NodeKind::Rekey { .. } | NodeKind::Merge => {}
+            }
+        }
+    }
+    topics.sort_unstable();
+    topics.dedup();
+    for topic in topics {
+        let (id, label) = (quoted(&format!("topic/{topic}")), quoted(topic));
+        writeln!(text, "  {id} [label={label}, style=filled, fillcolor=\"#eeeeee\"];")?;
+    }
+    writeln!(text, "}}")
+}

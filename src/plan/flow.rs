@@ -1,0 +1,266 @@
+//! Graph → flow: the graph's nodes taken apart into the steps that a task runs, with a repartition put in front of everything
+//! stateful whose rows were re-keyed, and an account of which fields of which rows anybody uses.
+//!
+//! Invariants: each part stands after all that feed it; a row's shape belongs to the part that made it. Nodes without any effect
+//! (no store, no sink behind them) are left out.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::avro::Schema;
+use crate::base::types::{Field, RecordType};
+use crate::base::value::Text;
+use crate::expr::Checked;
+use crate::topology::{self, ByVariant, Graph, NodeId, NodeKind, TableInput, Variant, roots};
+
+mod build;
+
+/// Index into [`Flow::parts`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct PartId(pub usize);
+
+/// Index into [`Flow::shapes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ShapeId(pub usize);
+
+/// A shape that rows have somewhere, and which variant of the graph node's rows it is. Behind a merge several shapes may be one
+/// variant.
+pub(super) type Shaped = (usize, ShapeId);
+
+#[derive(Debug)]
+pub(super) struct Flow<'g> {
+    pub graph: &'g Graph,
+    pub parts: Vec<Part<'g>>,
+    pub shapes: Vec<Shape>,
+}
+
+/// A step: a source, or something that a task's node does.
+#[derive(Debug)]
+pub(super) struct Part<'g> {
+    /// The graph node's name.
+    pub name: Text,
+    pub node: NodeId,
+    pub kind: PartKind<'g>,
+    /// Those whose rows it gets.
+    pub parents: Vec<PartId>,
+    pub input: Vec<Shaped>,
+    pub output: Vec<Shaped>,
+}
+
+#[derive(Debug)]
+pub(super) enum PartKind<'g> {
+    /// Reads the graph node's topic.
+    Source,
+    /// Reads what `write` wrote; each of its output's shapes is the shape of the same variant there.
+    RepartitionSource { write: PartId },
+    Filter { predicate: Vec<Option<Option<&'g topology::Expression>>> },
+    Rekey { key: Rekey<'g> },
+    /// One expression per slot; shapes without an entry are dropped.
+    Select { fields: Vec<(ShapeId, Vec<&'g topology::Expression>)> },
+    Repartition,
+    Merge,
+    Table,
+    Entity,
+    Aggregate,
+    /// Looks rows up in the store of this part.
+    Join { table: PartId },
+    Sink,
+}
+
+/// Where a new key comes from.
+#[derive(Debug)]
+pub(super) enum Rekey<'g> {
+    /// An expression over the row, by variant.
+    Expression(&'g ByVariant<topology::Expression>),
+    /// A hidden last slot of the row, filled by the `select` in front: such a `select` uses the old key.
+    Hidden(Arc<Checked>),
+}
+
+/// A record type somewhere in the flow.
+#[derive(Debug)]
+pub(super) struct Shape {
+    pub record: Arc<RecordType>,
+    /// Where rows are as a schema file has them.
+    pub schema: Option<Schema>,
+    /// The part that makes rows of it.
+    pub home: PartId,
+    /// Positions of the fields that have a slot.
+    pub used: BTreeSet<usize>,
+}
+
+impl Shape {
+    /// Returns the fields that have a slot, in the order of the slots.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (usize, &Field)> {
+        self.used.iter().map(|position| (*position, &self.record.fields()[*position]))
+    }
+
+    /// Returns the slot of a field that is used.
+    pub(super) fn slot(&self, field: usize) -> usize {
+        self.used.range(..field).count()
+    }
+
+    fn use_all(&mut self) {
+        self.used.extend(0..self.record.fields().len());
+    }
+}
+
+impl<'g> Flow<'g> {
+    /// Takes a graph apart.
+    pub(super) fn new(graph: &'g Graph) -> Self {
+        let mut flow = build::build(graph);
+        flow.mark_used();
+        flow
+    }
+
+    pub(super) fn part(&self, id: PartId) -> &Part<'g> {
+        &self.parts[id.0]
+    }
+
+    pub(super) fn shape(&self, id: ShapeId) -> &Shape {
+        &self.shapes[id.0]
+    }
+
+    pub(super) fn kind_of(&self, part: &Part<'g>) -> &'g NodeKind {
+        &self.graph.node(part.node).kind
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = PartId> + use<> {
+        (0..self.parts.len()).map(PartId)
+    }
+
+    /// Returns the shape of a table's rows, for those that look them up.
+    pub(super) fn table_shape(&self, table: PartId) -> ShapeId {
+        self.part(table).output[0].1
+    }
+
+    /// Notes every field that somebody uses. From the end to the start, since what is read behind a repartition must have been
+    /// written into it.
+    fn mark_used(&mut self) {
+        for index in (0..self.parts.len()).rev() {
+            for (shape, field) in self.uses(&self.parts[index]) {
+                match field {
+                    Some(field) => {
+                        self.shapes[shape.0].used.insert(field);
+                    }
+                    None => self.shapes[shape.0].use_all(),
+                }
+            }
+        }
+    }
+
+    fn uses(&self, part: &Part<'g>) -> Vec<(ShapeId, Option<usize>)> {
+        let mut uses = Vec::new();
+        let whole = |shapes: &[Shaped], uses: &mut Vec<(ShapeId, Option<usize>)>| {
+            uses.extend(shapes.iter().map(|(_, shape)| (*shape, None)));
+        };
+        match (&part.kind, self.kind_of(part)) {
+            (PartKind::Source, kind) => {
+                if let Some(timestamp) = kind.source().and_then(|source| source.timestamp.as_ref()) {
+                    by_variant(&part.output, timestamp, &mut uses);
+                }
+            }
+            (PartKind::Filter { predicate }, _) => {
+                for (variant, shape) in &part.input {
+                    if let Some(Some(expression)) = predicate[*variant] {
+                        row_uses(*shape, &expression.checked, &mut uses);
+                    }
+                }
+            }
+            (PartKind::Rekey { key: Rekey::Expression(key) }, _) => by_variant(&part.input, key, &mut uses),
+            (PartKind::Select { fields }, _) => {
+                for (shape, fields) in fields {
+                    fields.iter().for_each(|field| row_uses(*shape, &field.checked, &mut uses));
+                }
+                whole(&part.output, &mut uses);
+            }
+            (PartKind::Repartition, _) => {
+                let reader = self.ids().find(
+                    |id| matches!(self.part(*id).kind, PartKind::RepartitionSource { write } if std::ptr::eq(self.part(write), part)),
+                );
+                for (variant, read) in reader.map_or(&[][..], |id| &self.part(id).output) {
+                    let written = part.input.iter().filter(|(written, _)| written == variant);
+                    for (_, shape) in written {
+                        uses.extend(self.shape(*read).used.iter().map(|field| (*shape, Some(*field))));
+                    }
+                }
+            }
+            (PartKind::Table, _) => whole(&part.input, &mut uses),
+            (PartKind::Entity, NodeKind::Entity(entity)) => {
+                for (variant, shape) in &part.input {
+                    let set = entity.apply[*variant].iter().flatten();
+                    set.for_each(|(_, expression)| row_uses(*shape, &expression.checked, &mut uses));
+                }
+                whole(&part.output, &mut uses);
+            }
+            (PartKind::Aggregate, NodeKind::Aggregate(aggregate)) => {
+                for (variant, shape) in &part.input {
+                    let arguments = aggregate.updates[*variant].iter().flatten().filter_map(|it| it.argument.as_ref());
+                    arguments.for_each(|expression| row_uses(*shape, &expression.checked, &mut uses));
+                }
+                whole(&part.output, &mut uses);
+            }
+            (PartKind::Join { .. }, NodeKind::Join(join)) => {
+                for (variant, shape) in &part.input {
+                    let fields = join.fields[*variant].iter().flatten();
+                    fields.for_each(|expression| row_uses(*shape, &expression.checked, &mut uses));
+                }
+                whole(&part.output, &mut uses);
+            }
+            (PartKind::Sink, NodeKind::Sink(sink)) => {
+                for (variant, shape) in &part.input {
+                    let columns = sink.writers[*variant].iter().flat_map(|writer| &writer.columns);
+                    uses.extend(columns.map(|column| (*shape, Some(*column))));
+                }
+            }
+            (
+                PartKind::Rekey { key: Rekey::Hidden(_) }
+                | PartKind::RepartitionSource { .. }
+                | PartKind::Merge
+                | PartKind::Entity
+                | PartKind::Aggregate
+                | PartKind::Join { .. }
+                | PartKind::Sink,
+                _,
+            ) => {}
+        }
+        uses
+    }
+}
+
+fn by_variant(
+    shapes: &[Shaped],
+    expressions: &ByVariant<topology::Expression>,
+    uses: &mut Vec<(ShapeId, Option<usize>)>,
+) {
+    for (variant, shape) in shapes {
+        if let Some(expression) = &expressions[*variant] {
+            row_uses(*shape, &expression.checked, uses);
+        }
+    }
+}
+
+/// The fields of the input row that an expression reads.
+fn row_uses(shape: ShapeId, checked: &Checked, uses: &mut Vec<(ShapeId, Option<usize>)>) {
+    let row = checked.fields_used().into_iter().filter(|field_use| field_use.root == roots::ROW);
+    uses.extend(row.map(|field_use| (shape, field_use.field)));
+}
+
+/// Tells whether an expression reads the key.
+fn uses_key(expression: &topology::Expression) -> bool {
+    expression.checked.fields_used().iter().any(|field_use| field_use.root == roots::KEY)
+}
+
+/// Returns whether a table reads a topic itself.
+fn reads_topic(kind: &NodeKind) -> bool {
+    matches!(kind, NodeKind::Source(_))
+        || matches!(kind, NodeKind::Table(table) if matches!(table.input, TableInput::Topic(_)))
+}
+
+fn shape_of(variant: &Variant, home: PartId) -> Shape {
+    Shape {
+        record: Arc::clone(&variant.record),
+        schema: variant.schema.clone(),
+        home,
+        used: BTreeSet::new(),
+    }
+}

@@ -1,0 +1,298 @@
+//! Taking a graph's nodes apart, one after the other.
+
+use std::sync::Arc;
+
+use super::{Flow, Part, PartId, PartKind, Rekey, Shape, ShapeId, Shaped, reads_topic, shape_of, uses_key};
+use crate::base::types::{Field, RecordType, Type};
+use crate::base::value::Text;
+use crate::expr::{self, Env};
+use crate::topology::{self, Graph, NodeId, NodeKind, TableInput};
+
+/// The hidden field that carries a new key from a `select` to the re-keying behind it.
+const HIDDEN_KEY: &str = "_key";
+
+/// Where a graph node's rows come out.
+#[derive(Clone, Debug, Default)]
+struct Ends {
+    parts: Vec<PartId>,
+    rows: Vec<Shaped>,
+}
+
+struct Builder<'g> {
+    flow: Flow<'g>,
+    /// By graph node.
+    ends: Vec<Ends>,
+}
+
+pub(super) fn build(graph: &Graph) -> Flow<'_> {
+    let mut builder = Builder {
+        flow: Flow { graph, parts: Vec::new(), shapes: Vec::new() },
+        ends: vec![Ends::default(); graph.nodes.len()],
+    };
+    let live = live(graph);
+    for (id, _) in graph.iter().filter(|(id, _)| live[id.0]) {
+        builder.ends[id.0] = builder.node(id);
+    }
+    builder.flow
+}
+
+/// Nodes that keep or write something, and those that feed them.
+fn live(graph: &Graph) -> Vec<bool> {
+    let mut live = vec![false; graph.nodes.len()];
+    for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
+        let effect = matches!(
+            node.kind,
+            NodeKind::Table(_) | NodeKind::Entity(_) | NodeKind::Aggregate(_) | NodeKind::Sink(_)
+        );
+        if effect || live[id.0] {
+            live[id.0] = true;
+            node.kind.inputs().iter().for_each(|input| live[input.0] = true);
+        }
+    }
+    live
+}
+
+impl<'g> Builder<'g> {
+    fn node(&mut self, id: NodeId) -> Ends {
+        let node = self.flow.graph.node(id);
+        let source = if reads_topic(&node.kind) { self.source(id) } else { Ends::default() };
+        match &node.kind {
+            NodeKind::Source(_) => source,
+            NodeKind::Table(table) => {
+                let from = match table.input {
+                    TableInput::Topic(_) => source,
+                    // A table has one layout; where a merge brings several together, a repartition makes one of them.
+                    TableInput::From(from) if self.ends[from.0].rows.len() > 1 => {
+                        let ends = self.ends[from.0].clone();
+                        self.repartition(id, from, &ends, |_| true)
+                    }
+                    TableInput::From(from) => self.partitioned(id, from, |_| true),
+                };
+                self.passing(id, PartKind::Table, &from)
+            }
+            NodeKind::Stream(stream) => self.stream(id, stream),
+            NodeKind::Case { from, filter } => {
+                let from = self.ends[from.0].clone();
+                self.filter(id, &from, filter)
+            }
+            NodeKind::Merge { from } => {
+                let rows = self.merged(id, from);
+                self.passing(id, PartKind::Merge, &rows)
+            }
+            NodeKind::Entity(entity) => {
+                let from = self.partitioned(id, entity.from, |variant| entity.apply[variant].is_some());
+                self.shaping(id, PartKind::Entity, &from)
+            }
+            NodeKind::Aggregate(aggregate) => self.aggregate(id, aggregate),
+            NodeKind::Join(join) => {
+                let from = self.partitioned(id, join.left, |_| true);
+                let table = self.ends[join.right.0].parts[0];
+                self.shaping(id, PartKind::Join { table }, &from)
+            }
+            NodeKind::Sink(sink) => {
+                let from = self.ends[sink.from.0].clone();
+                self.push(id, PartKind::Sink, from.parts, from.rows, Vec::new());
+                Ends::default()
+            }
+        }
+    }
+
+    fn push(
+        &mut self,
+        node: NodeId,
+        kind: PartKind<'g>,
+        parents: Vec<PartId>,
+        input: Vec<Shaped>,
+        output: Vec<Shaped>,
+    ) -> Ends {
+        let id = PartId(self.flow.parts.len());
+        let name = self.flow.graph.node(node).name.clone();
+        self.flow.parts.push(Part { name, node, kind, parents, input, output: output.clone() });
+        Ends { parts: vec![id], rows: output }
+    }
+
+    fn next_part(&self) -> PartId {
+        PartId(self.flow.parts.len())
+    }
+
+    fn new_shape(&mut self, shape: Shape) -> ShapeId {
+        self.flow.shapes.push(shape);
+        ShapeId(self.flow.shapes.len() - 1)
+    }
+
+    /// A part that passes rows on in the shape that they have.
+    fn passing(&mut self, id: NodeId, kind: PartKind<'g>, from: &Ends) -> Ends {
+        self.push(id, kind, from.parts.clone(), from.rows.clone(), from.rows.clone())
+    }
+
+    /// A part that gives rows of the graph node's one shape.
+    fn shaping(&mut self, id: NodeId, kind: PartKind<'g>, from: &Ends) -> Ends {
+        let variant = &self.flow.graph.node(id).rows.variants[0];
+        let shape = self.new_shape(shape_of(variant, self.next_part()));
+        self.push(id, kind, from.parts.clone(), from.rows.clone(), vec![(0, shape)])
+    }
+
+    fn source(&mut self, id: NodeId) -> Ends {
+        let variants = &self.flow.graph.node(id).rows.variants;
+        let rows = variants
+            .iter()
+            .enumerate()
+            .map(|(variant, of)| (variant, self.new_shape(shape_of(of, self.next_part()))))
+            .collect();
+        self.push(id, PartKind::Source, Vec::new(), Vec::new(), rows)
+    }
+
+    /// A node's rows under the variants of a merge.
+    fn merged(&self, id: NodeId, from: &[NodeId]) -> Ends {
+        let variants = &self.flow.graph.node(id).rows.variants;
+        let mut merged = Ends::default();
+        for input in from {
+            let ends = &self.ends[input.0];
+            merged.parts.extend(&ends.parts);
+            for (_, shape) in &ends.rows {
+                let name = &self.flow.shape(*shape).record.name;
+                let variant = variants.iter().position(|variant| variant.name() == name);
+                merged.rows.extend(variant.map(|variant| (variant, *shape)));
+            }
+        }
+        // A node may be named twice, or two cases of one branch meet again: their rows come by both, their shapes are one.
+        merged.parts.dedup();
+        merged.rows.sort_unstable();
+        merged.rows.dedup();
+        merged
+    }
+
+    /// The rows of `from`, by way of a repartition topic where they were re-keyed.
+    fn partitioned(&mut self, id: NodeId, from: NodeId, wanted: impl Fn(usize) -> bool) -> Ends {
+        let ends = self.ends[from.0].clone();
+        if self.flow.graph.node(from).rows.rekeyed { self.repartition(id, from, &ends, wanted) } else { ends }
+    }
+
+    fn repartition(&mut self, id: NodeId, from: NodeId, ends: &Ends, wanted: impl Fn(usize) -> bool) -> Ends {
+        let written: Vec<Shaped> = ends.rows.iter().copied().filter(|(variant, _)| wanted(*variant)).collect();
+        let write = self.push(id, PartKind::Repartition, ends.parts.clone(), written.clone(), Vec::new()).parts[0];
+        let home = self.next_part();
+        let mut rows: Vec<Shaped> = Vec::new();
+        for (variant, _) in written {
+            if rows.iter().all(|(known, _)| *known != variant) {
+                let of = &self.flow.graph.node(from).rows.variants[variant];
+                let shape = Shape { schema: None, ..shape_of(of, home) };
+                rows.push((variant, self.new_shape(shape)));
+            }
+        }
+        self.push(id, PartKind::RepartitionSource { write }, Vec::new(), Vec::new(), rows)
+    }
+
+    fn filter(
+        &mut self,
+        id: NodeId,
+        from: &Ends,
+        filter: &'g topology::ByVariant<Option<topology::Expression>>,
+    ) -> Ends {
+        let predicate: Vec<_> = filter.iter().map(|entry| entry.as_ref().map(Option::as_ref)).collect();
+        let passed: Vec<Shaped> =
+            from.rows.iter().copied().filter(|(variant, _)| predicate[*variant].is_some()).collect();
+        self.push(id, PartKind::Filter { predicate }, from.parts.clone(), from.rows.clone(), passed)
+    }
+
+    fn stream(&mut self, id: NodeId, stream: &'g topology::Stream) -> Ends {
+        let mut ends = self.ends[stream.from.0].clone();
+        if let Some(filter) = &stream.filter {
+            ends = self.filter(id, &ends, filter);
+        }
+        let (columns, one) = match &stream.shape {
+            Some(topology::Shape::Select(columns)) => (Some(columns), true),
+            Some(topology::Shape::Set(columns)) => (Some(columns), false),
+            None => (None, false),
+        };
+        let old_key = columns.is_some_and(|columns| columns.iter().flatten().flatten().any(uses_key));
+        match (&stream.key, columns) {
+            (None, None) => {}
+            (Some(key), None) => ends = self.passing(id, PartKind::Rekey { key: Rekey::Expression(key) }, &ends),
+            (None, Some(columns)) => ends = self.select(id, &ends, columns, one, None),
+            (Some(key), Some(columns)) if old_key => ends = self.select(id, &ends, columns, one, Some(key)),
+            (Some(key), Some(columns)) => {
+                ends = self.passing(id, PartKind::Rekey { key: Rekey::Expression(key) }, &ends);
+                ends = self.select(id, &ends, columns, one, None);
+            }
+        }
+        // `on` leaves variants out, so those of the node count anew.
+        let variants = &self.flow.graph.node(id).rows.variants;
+        for (variant, shape) in &mut ends.rows {
+            let name = &self.flow.shapes[shape.0].record.name;
+            *variant = variants.iter().position(|known| known.name() == name).unwrap_or(*variant);
+        }
+        ends
+    }
+
+    /// `select` makes one shape of all, `set` a shape of each. A new key that must be computed beside a use of the old one travels
+    /// in a hidden field.
+    fn select(
+        &mut self,
+        id: NodeId,
+        from: &Ends,
+        columns: &'g topology::ByVariant<Vec<topology::Expression>>,
+        one: bool,
+        key: Option<&'g topology::ByVariant<topology::Expression>>,
+    ) -> Ends {
+        let variants = &self.flow.graph.node(id).rows.variants;
+        let mut groups: Vec<(usize, Vec<Shaped>)> = Vec::new();
+        for (variant, shape) in &from.rows {
+            let name = &self.flow.shape(*shape).record.name;
+            let made = if one { Some(0) } else { variants.iter().position(|known| known.name() == name) };
+            let Some(made) = made else { continue };
+            match groups.iter_mut().find(|(known, _)| *known == made) {
+                Some((_, group)) => group.push((*variant, *shape)),
+                None => groups.push((made, vec![(*variant, *shape)])),
+            }
+        }
+        let mut ends = Ends::default();
+        for (made, group) in groups {
+            let mut shape = shape_of(&variants[made], self.next_part());
+            let hidden = key.and_then(|key| key.iter().flatten().next()).map(|key| key.checked.value_type().clone());
+            if let Some(key_type) = &hidden {
+                shape.record = with_hidden_key(&shape.record, key_type);
+            }
+            let record = Arc::clone(&shape.record);
+            let shape = self.new_shape(shape);
+            let fields = group
+                .iter()
+                .map(|(variant, shape)| {
+                    let fields = columns[*variant].iter().flatten();
+                    let key = key.and_then(|key| key[*variant].as_ref());
+                    (*shape, fields.chain(key).collect())
+                })
+                .collect();
+            let parents = from.parts.clone();
+            let mut part = self.push(id, PartKind::Select { fields }, parents, from.rows.clone(), vec![(made, shape)]);
+            if hidden.is_some() {
+                let env = Env::new().root("value", Type::Record(record));
+                let checked = expr::check(&format!("value.{HIDDEN_KEY}"), &env);
+                let checked = checked.expect("the record has the hidden field");
+                part = self.passing(id, PartKind::Rekey { key: Rekey::Hidden(Arc::new(checked)) }, &part);
+            }
+            ends.parts.extend(part.parts);
+            ends.rows.extend(part.rows);
+        }
+        ends
+    }
+
+    fn aggregate(&mut self, id: NodeId, aggregate: &'g topology::Aggregate) -> Ends {
+        let fed = |variant: usize| aggregate.updates[variant].is_some();
+        let mut ends = self.ends[aggregate.from.0].clone();
+        let from = self.flow.graph.node(aggregate.from);
+        if let Some(key) = &aggregate.group_by {
+            ends = self.passing(id, PartKind::Rekey { key: Rekey::Expression(key) }, &ends);
+        }
+        if from.rows.rekeyed || aggregate.group_by.is_some() {
+            ends = self.repartition(id, aggregate.from, &ends, fed);
+        }
+        self.shaping(id, PartKind::Aggregate, &ends)
+    }
+}
+
+fn with_hidden_key(record: &RecordType, key_type: &Type) -> Arc<RecordType> {
+    let mut fields = record.fields().to_vec();
+    fields.push(Field { name: Text::new(HIDDEN_KEY), field_type: key_type.clone() });
+    RecordType::new(&record.name, fields)
+}

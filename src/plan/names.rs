@@ -1,0 +1,54 @@
+//! Names and settings of internal topics and stores, from the topology's names alone.
+
+use std::collections::BTreeMap;
+
+use crate::base::ids::Topic;
+use crate::base::value::Text;
+
+/// Makes the names of one application's internal topics.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    pub application_id: String,
+}
+
+impl Names {
+    pub(super) fn repartition(&self, node: &str) -> Topic {
+        Topic::new(format!("{}-{node}-repartition", self.application_id))
+    }
+
+    pub(super) fn changelog(&self, store: &str) -> Topic {
+        Topic::new(format!("{}-{store}-changelog", self.application_id))
+    }
+
+    pub(super) fn meta(&self, sub_topology: &str) -> Topic {
+        Topic::new(format!("{}-{sub_topology}-meta", self.application_id))
+    }
+}
+
+/// Returns the name of an entity's history store.
+pub(super) fn history_store(entity: &str) -> Text {
+    Text::from(format!("{entity}_history"))
+}
+
+/// Bytes after which a repartition topic begins a new segment, so that what was worked on can be deleted (Kafka Streams: 50 MB).
+const REPARTITION_SEGMENT_BYTES: u32 = 52_428_800;
+
+/// Settings of changelogs and meta topics: the newest record per key for ever; expiry is by our own tombstones, since the
+/// broker's clock knows nothing of stream time. The record's timestamp is the row's.
+pub(super) fn compacted() -> BTreeMap<String, String> {
+    configs(&[("cleanup.policy", "compact"), ("retention.ms", "-1"), ("message.timestamp.type", "CreateTime")])
+}
+
+/// Settings of repartition topics: nothing goes by age, since a backlog may be old.
+pub(super) fn repartition() -> BTreeMap<String, String> {
+    configs(&[
+        ("cleanup.policy", "delete"),
+        ("retention.ms", "-1"),
+        ("segment.bytes", &REPARTITION_SEGMENT_BYTES.to_string()),
+        ("message.timestamp.type", "CreateTime"),
+    ])
+}
+
+fn configs(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}

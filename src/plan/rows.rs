@@ -1,0 +1,95 @@
+//! What the rows of stores look like: the state of aggregates, entities and their histories.
+
+use crate::avro::Schema;
+use crate::avro::SchemaError;
+use crate::base::types::Type;
+use crate::base::value::{Text, Value};
+use crate::plan::model::{ENTITY_SYSTEM_FIELDS, HISTORY_SYSTEM_FIELDS, ResultField};
+use crate::topology::{Aggregate, AggregateField, AggregateFunction, Entity};
+
+/// An aggregate's state row.
+#[derive(Debug)]
+pub(super) struct AggregateState {
+    pub fields: Vec<(Text, Type)>,
+    pub initial: Vec<Value>,
+    pub results: Vec<ResultField>,
+    /// First slot of each of the aggregate's fields.
+    pub slots: Vec<usize>,
+}
+
+/// Lays out an aggregate's state: a field for each function, two for an average (`<name>_sum`, a double, and `<name>_count`).
+pub(super) fn aggregate_state(aggregate: &Aggregate) -> AggregateState {
+    let mut state = AggregateState { fields: Vec::new(), initial: Vec::new(), results: Vec::new(), slots: Vec::new() };
+    for field in &aggregate.fields {
+        let slot = state.fields.len();
+        state.slots.push(slot);
+        state.results.push(match field.function {
+            AggregateFunction::Avg => ResultField::Mean { sum: slot, count: slot + 1 },
+            AggregateFunction::Count
+            | AggregateFunction::Sum
+            | AggregateFunction::Min
+            | AggregateFunction::Max
+            | AggregateFunction::First
+            | AggregateFunction::Last => ResultField::Slot(slot),
+        });
+        for (name, field_type, initial) in state_fields(field) {
+            state.fields.push((name, field_type));
+            state.initial.push(initial);
+        }
+    }
+    state
+}
+
+fn state_fields(field: &AggregateField) -> Vec<(Text, Type, Value)> {
+    let name = &field.name;
+    match field.function {
+        AggregateFunction::Count => vec![(name.clone(), Type::Int, Value::Int(0))],
+        AggregateFunction::Sum => {
+            let zero = if field.argument == Type::Double { Value::Double(0.0) } else { Value::Int(0) };
+            vec![(name.clone(), field.argument.clone(), zero)]
+        }
+        AggregateFunction::Avg => vec![
+            (Text::from(format!("{name}_sum")), Type::Double, Value::Double(0.0)),
+            (Text::from(format!("{name}_count")), Type::Int, Value::Int(0)),
+        ],
+        AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::First | AggregateFunction::Last => {
+            vec![(name.clone(), field.argument.clone().optional(), Value::Null)]
+        }
+    }
+}
+
+/// The row of an entity's store: its version, then the state's fields.
+pub(super) fn entity_row(name: &str, entity: &Entity) -> Result<Schema, SchemaError> {
+    let system = ENTITY_SYSTEM_FIELDS.map(|field| (Text::new(field), Type::Int));
+    row(name, system, entity)
+}
+
+/// The row of a history store: the coordinates of the event, then the state after it.
+///
+/// `_schema_id` is null for values without a registry's id (JSON); `_occurred` is the record's timestamp, `_recorded` the
+/// running maximum that views of the past go by, `_processed` the wall clock; `_headers` has those that the entity keeps.
+pub(super) fn history_row(name: &str, entity: &Entity) -> Result<Schema, SchemaError> {
+    let headers = Type::Map(std::sync::Arc::new(Type::Bytes));
+    let types = [
+        Type::String,
+        Type::Int,
+        Type::Int,
+        Type::String,
+        Type::Int.optional(),
+        Type::DateTime,
+        Type::DateTime,
+        Type::DateTime,
+        headers,
+    ];
+    row(name, HISTORY_SYSTEM_FIELDS.map(Text::new).into_iter().zip(types), entity)
+}
+
+fn row(
+    name: &str,
+    system: impl IntoIterator<Item = (Text, Type)>,
+    entity: &Entity,
+) -> Result<Schema, SchemaError> {
+    let state = entity.state.fields().iter().map(|field| (field.name.clone(), field.field_type.clone()));
+    let fields: Vec<(Text, Type)> = system.into_iter().chain(state).collect();
+    Schema::record_of(name, &fields)
+}
