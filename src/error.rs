@@ -102,18 +102,6 @@ pub mod codes {
         STATE_FIELD = "E0125";
         /// An expression is not CEL.
         EXPRESSION_SYNTAX = "E0201";
-        /// A schema does not parse, or says something that cannot be.
-        SCHEMA_SYNTAX = "E0301";
-        /// A reader's schema cannot take a writer's data.
-        SCHEMA_INCOMPATIBLE = "E0302";
-        /// A value or its JSON does not fit its schema.
-        VALUE_NOT_IN_SCHEMA = "E0303";
-        /// Bytes are not a datum of their schema.
-        DATUM_UNREADABLE = "E0304";
-        /// A name that tidemill makes is taken.
-        INTERNAL_NAME_TAKEN = "E0401";
-        /// A topology with more parts than a plan can number.
-        TOPOLOGY_TOO_LARGE = "E0402";
         /// An expression names what is not there.
         EXPRESSION_UNKNOWN_NAME = "E0202";
         /// A record or another value has no such field.
@@ -140,6 +128,10 @@ pub mod codes {
         VALUE_NOT_IN_SCHEMA = "E0303";
         /// Bytes are not a datum of their schema.
         DATUM_UNREADABLE = "E0304";
+        /// A name that tidemill makes is taken.
+        INTERNAL_NAME_TAKEN = "E0401";
+        /// A topology with more parts than a plan can number.
+        TOPOLOGY_TOO_LARGE = "E0402";
         /// A setting's name is unknown.
         SETTING_UNKNOWN = "E0501";
         /// A setting's value has the wrong type or is out of bounds.

@@ -30,5 +30,4 @@ pub mod registry;
 pub mod runtime;
 pub mod store;
 pub mod task;
-pub mod plan;
 pub mod topology;

@@ -41,6 +41,7 @@ pub const READ_ROWS_MAX: usize = 10_000;
 
 /// Versions that `blame` looks at.
 pub const BLAME_VERSIONS_MAX: usize = 10_000;
+
 /// Steps of the cache's hand per insertion; a cache full of uncommitted rows grows past its budget instead of searching longer.
 pub const CACHE_EVICTION_STEPS_MAX: usize = 64;
 
@@ -89,11 +90,13 @@ pub const EMPTY_ITEMS_MAX: usize = 1024;
 /// Bytes of an application id and of a node's name; longer is refused at `check`. Kafka allows 249 for a topic, and internal
 /// topics are `<application id>-<node>_history-repartition` at the longest.
 pub const TOPOLOGY_NAME_BYTES_MAX: usize = 100;
+
 /// Text or bytes that one operation of an expression builds; longer is an evaluation error.
 pub const EXPRESSION_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A compiled pattern of `matches`; larger is refused at `check`, or an evaluation error when the pattern is not literal.
 pub const EXPRESSION_REGEX_BYTES_MAX: usize = 1024 * 1024;
+
 /// Bytes of records in one batch of the local broker; the batch is closed behind the record that goes beyond.
 pub const LOCAL_BATCH_BYTES_MAX: usize = 256 * 1024;
 
@@ -132,6 +135,7 @@ pub const LOCAL_PARTITIONS_MAX: u32 = 1024;
 
 /// Partitions that one `poll` of the local broker hands records out of; the others come with the next call.
 pub const LOCAL_POLL_PARTITIONS_MAX: usize = 16;
+
 /// Bytes of one secret's file; a larger one is refused at start.
 pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
 

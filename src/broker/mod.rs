@@ -6,8 +6,8 @@
 //!
 //! Nothing here decides partitions, offsets to start from, or what to do about an error: the callers do.
 
-pub mod local;
 pub mod kafka;
+pub mod local;
 
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};

@@ -56,22 +56,15 @@ pub fn ask(
     flight: &str,
 ) -> Result<Answers, Error> {
     let read = |what| service.read(&Read { what, wait_for: Vec::new() }, WAIT);
-    let totals = read(ReadKind::Keys {
-        store: "origin_totals".to_owned(),
-        prefix: String::new(),
-        limit: 100,
-        cursor: None,
-    })?;
-    let history = match read(ReadKind::History {
-        entity: "flight".to_owned(),
-        key: flight.to_owned(),
-        limit: 100,
-        cursor: None,
-    }) {
-        Ok(history) => rows(&history, "versions"),
-        Err(ReadError::NotFound { .. }) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
+    let totals =
+        read(ReadKind::Keys { store: "origin_totals".to_owned(), prefix: String::new(), limit: 100, cursor: None })?;
+    let history =
+        match read(ReadKind::History { entity: "flight".to_owned(), key: flight.to_owned(), limit: 100, cursor: None })
+        {
+            Ok(history) => rows(&history, "versions"),
+            Err(ReadError::NotFound { .. }) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
     let as_of = match between(&history) {
         Some(moment) => {
             let at = At::AsOf(moment);

@@ -122,10 +122,7 @@ fn subject(schema: EventSchema) -> String {
     }
 }
 
-fn create_topics(
-    broker: &dyn Broker,
-    topics: &[&'static str],
-) -> Result<BTreeMap<&'static str, u32>, broker::Error> {
+fn create_topics(broker: &dyn Broker, topics: &[&'static str]) -> Result<BTreeMap<&'static str, u32>, broker::Error> {
     let mut admin = broker.admin()?;
     let names: Vec<Topic> = topics.iter().map(|topic| Topic::new(*topic)).collect();
     let found = admin.describe(&names, WAIT)?;
@@ -135,11 +132,8 @@ fn create_topics(
         if found.is_none() {
             // Event times are of 2013: a topic that forgets by age would forget everything at once.
             let policy = if *topic == FLIGHTS_TOPIC || *topic == WEATHER_TOPIC { "delete" } else { "compact" };
-            let configs = [
-                ("cleanup.policy", policy),
-                ("retention.ms", "-1"),
-                ("message.timestamp.type", "CreateTime"),
-            ];
+            let configs =
+                [("cleanup.policy", policy), ("retention.ms", "-1"), ("message.timestamp.type", "CreateTime")];
             admin.create(
                 &NewTopic {
                     topic: name,
@@ -197,10 +191,8 @@ impl Loader<'_> {
             std::collections::btree_map::Entry::Vacant(empty) => {
                 let text = event.schema.text();
                 let id = self.registry.register(&subject(event.schema), text, WAIT)?;
-                let schema = Schema::parse(text).map_err(|error| Error::Event {
-                    record: event.schema.record(),
-                    message: error.to_string(),
-                })?;
+                let schema = Schema::parse(text)
+                    .map_err(|error| Error::Event { record: event.schema.record(), message: error.to_string() })?;
                 empty.insert(Writer { id, encoder: Encoder::compile(&schema) })
             }
         };

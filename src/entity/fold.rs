@@ -111,13 +111,7 @@ fn listed(names: &[Text], headers: &Headers) -> Value {
 }
 
 /// Deletes at most two versions that are recorded longer ago than is kept: more go with the events that follow.
-fn trim(
-    history: &History,
-    key: &[u8],
-    newest: u64,
-    recorded: Timestamp,
-    stores: &mut TaskStores,
-) -> Result<(), Error> {
+fn trim(history: &History, key: &[u8], newest: u64, recorded: Timestamp, stores: &mut TaskStores) -> Result<(), Error> {
     let Keep::For(span) = history.keep else { return Ok(()) };
     let store = StoreIndex(history.store.0);
     let mut old = Vec::new();

@@ -86,14 +86,22 @@ pub(super) async fn blame(
     answer(&shared, ReadKind::Blame { entity, key }, &params).await
 }
 
-pub(super) async fn topic(State(shared): App, path: Names<String>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+pub(super) async fn topic(
+    State(shared): App,
+    path: Names<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let Path(topic) = path?;
     Params::parse(query.as_deref(), &[])?;
     let answer = shared.call(move |service| service.topic(&topic, TOPIC_WAIT)).await?;
     Ok(Json(answer).into_response())
 }
 
-pub(super) async fn records(State(shared): App, path: Names<String>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+pub(super) async fn records(
+    State(shared): App,
+    path: Names<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
     let Path(topic) = path?;
     let params = Params::parse(query.as_deref(), &["partition", "offset", "limit"])?;
     let Some(partition) = params.number("partition", 0, i64::from(i32::MAX))? else {

@@ -12,8 +12,7 @@ use super::*;
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::time::DateTime;
 use crate::runtime::service::{
-    At, Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, StoreStatus, TaskStatus,
-    TopicPage,
+    At, Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
 };
 
 /// Remembers what it was asked; knows the key `JFK`, panics at `panic`, blocks at `slow`.

@@ -80,11 +80,7 @@ pub const GROUPS: &[Group] = &[
                 &["node", "reason"],
                 "Records that a node dropped: null_key, null_value, late, undeclared_type, decode, process, future, too_large.",
             ),
-            counter(
-                "dead_letters_total",
-                &["node", "reason"],
-                "Records that were written to a dead-letter topic.",
-            ),
+            counter("dead_letters_total", &["node", "reason"], "Records that were written to a dead-letter topic."),
             histogram(
                 "record_e2e_latency_seconds",
                 &["node"],

@@ -86,9 +86,11 @@ pub(crate) fn key_value(key: Option<&[u8]>, format: &KeyFormat) -> Result<Value,
         KeyFormat::String => std::str::from_utf8(bytes)
             .map(Value::text)
             .map_err(|_| Error::Record { message: "the key is not UTF-8, but `key_format` is `string`".to_owned() }),
-        KeyFormat::Long => <[u8; 8]>::try_from(bytes).map(|bytes| Value::Int(i64::from_be_bytes(bytes))).map_err(|_| {
-            Error::Record { message: format!("the key has {} bytes, but `key_format` `long` takes 8", bytes.len()) }
-        }),
+        KeyFormat::Long => {
+            <[u8; 8]>::try_from(bytes).map(|bytes| Value::Int(i64::from_be_bytes(bytes))).map_err(|_| Error::Record {
+                message: format!("the key has {} bytes, but `key_format` `long` takes 8", bytes.len()),
+            })
+        }
         KeyFormat::Bytes => Ok(Value::Bytes(bytes.into())),
     }
 }
@@ -103,7 +105,9 @@ pub(crate) fn key_bytes(value: &Value, format: &KeyFormat, out: &mut Vec<u8>) ->
         (KeyFormat::String, Value::String(text)) => out.extend_from_slice(text.as_bytes()),
         (KeyFormat::Long, Value::Int(number)) => out.extend_from_slice(&number.to_be_bytes()),
         (KeyFormat::Bytes, Value::Bytes(bytes)) => out.extend_from_slice(bytes),
-        _ => return Err(Error::Record { message: format!("a key of {value:?} does not fit the key format {format:?}") }),
+        _ => {
+            return Err(Error::Record { message: format!("a key of {value:?} does not fit the key format {format:?}") });
+        }
     }
     Ok(())
 }

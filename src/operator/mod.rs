@@ -9,8 +9,8 @@ mod window;
 mod writer;
 
 pub use aggregate::{Closed, Folded, aggregate, close_windows, expire_windows, result_row};
-pub(crate) use eval::{key_bytes, key_value};
 pub use eval::Evaluator;
+pub(crate) use eval::{key_bytes, key_value};
 pub use join::{Joined, join};
 pub use table::{Upserted, upsert, upsert_versioned};
 pub(crate) use window::first_open_start;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use super::flow::{Flow, PartId, PartKind, Rekey, ShapeId};
 use super::model::{
     Aggregate, Child, Entity, Expression, History, Input, Layout, LayoutId, Needs, Node, NodeIndex, NodeKind, Payload,
-    PerLayout, Reader, Source, Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, Update, Upstream,
-    Writer, roots,
+    PerLayout, Reader, Source, Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, Update, Upstream, Writer,
+    roots,
 };
 use super::names::{Names, history_store};
-use super::split::{Sub, is_stateful, sub_of, topic_read};
 use super::rows;
+use super::split::{Sub, is_stateful, sub_of, topic_read};
 use crate::avro::Schema;
 use crate::base::diag::Diagnostic;
 use crate::base::types::Type;
@@ -50,7 +50,8 @@ type Made<T> = Result<T, Diagnostic>;
 
 impl<'f, 'g> Emitter<'f, 'g> {
     fn new(flow: &'f Flow<'g>, names: &'f Names, subs: &'f [Sub], sub: &'f Sub) -> Made<Self> {
-        let is_source = |id: &PartId| matches!(flow.part(*id).kind, PartKind::Source | PartKind::RepartitionSource { .. });
+        let is_source =
+            |id: &PartId| matches!(flow.part(*id).kind, PartKind::Source | PartKind::RepartitionSource { .. });
         let (mut source_ids, node_ids): (Vec<PartId>, Vec<PartId>) = sub.parts.iter().partition(|id| is_source(id));
         source_ids.sort_by_key(|id| topic_read(flow, names, *id));
         let shapes = (0..flow.shapes.len()).map(ShapeId).filter(|shape| sub.parts.contains(&flow.shape(*shape).home));
@@ -94,7 +95,13 @@ impl<'f, 'g> Emitter<'f, 'g> {
     }
 
     /// Compiles against a layout; `other` gives the slots of the second row.
-    fn compiled(&self, shape: ShapeId, checked: &Checked, text: Arc<str>, other: &dyn Fn(usize) -> usize) -> Expression {
+    fn compiled(
+        &self,
+        shape: ShapeId,
+        checked: &Checked,
+        text: Arc<str>,
+        other: &dyn Fn(usize) -> usize,
+    ) -> Expression {
         let shape = self.flow.shape(shape);
         let program = checked.compile(&|used| match (used.root, used.field) {
             (roots::ROW, Some(field)) => shape.slot(field),
@@ -122,7 +129,10 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 name: Text::new(topic.as_str()),
                 topic,
                 key: self.key_behind(*write),
-                payload: Payload::Internal { readers: readers.collect::<Result<_, _>>()?, upstream: vec![self.upstream(*write)] },
+                payload: Payload::Internal {
+                    readers: readers.collect::<Result<_, _>>()?,
+                    upstream: vec![self.upstream(*write)],
+                },
                 timestamp,
                 idle: None,
                 on_decode_error: ErrorAction::StopTask,
@@ -309,7 +319,8 @@ impl<'f, 'g> Emitter<'f, 'g> {
             let found = read.and_then(|read| read.output.iter().find(|(known, _)| known == variant));
             let Some((_, read)) = found else { continue };
             let schema = self.internal_schema(part.node, *read)?;
-            let slots = self.flow.shape(*read).used.iter().map(|field| self.flow.shape(*written).slot(*field)).collect();
+            let slots =
+                self.flow.shape(*read).used.iter().map(|field| self.flow.shape(*written).slot(*field)).collect();
             writers.set(self.layout(*written), Writer { schema, subject: None, slots });
         }
         Ok(NodeKind::Repartition { topic: self.names.repartition(&part.name), writers })

@@ -110,7 +110,9 @@ impl Out {
                 )?;
             }
         }
-        self.per_layout(sub, &source.timestamp, |out, expression| write!(out.text, "timestamp {}", written(expression)))?;
+        self.per_layout(sub, &source.timestamp, |out, expression| {
+            write!(out.text, "timestamp {}", written(expression))
+        })?;
         if source.on_decode_error != ErrorAction::StopTask {
             writeln!(self.text, "    on a record that cannot be decoded: {}", action(&source.on_decode_error))?;
         }
@@ -195,7 +197,9 @@ impl Out {
         let results = layout.slots.iter().zip(&aggregate.results).map(|(field, result)| match result {
             ResultField::Slot(slot) if state[*slot].name == field.name => field.name.to_string(),
             ResultField::Slot(slot) => format!("{} = {}", field.name, state[*slot].name),
-            ResultField::Mean { sum, count } => format!("{} = {} / {}", field.name, state[*sum].name, state[*count].name),
+            ResultField::Mean { sum, count } => {
+                format!("{} = {} / {}", field.name, state[*sum].name, state[*count].name)
+            }
         });
         writeln!(self.text, "    gives {}", results.collect::<Vec<_>>().join(", "))
     }

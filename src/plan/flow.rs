@@ -52,18 +52,28 @@ pub(super) enum PartKind<'g> {
     /// Reads the graph node's topic.
     Source,
     /// Reads what `write` wrote; each of its output's shapes is the shape of the same variant there.
-    RepartitionSource { write: PartId },
-    Filter { predicate: Vec<Option<Option<&'g topology::Expression>>> },
-    Rekey { key: Rekey<'g> },
+    RepartitionSource {
+        write: PartId,
+    },
+    Filter {
+        predicate: Vec<Option<Option<&'g topology::Expression>>>,
+    },
+    Rekey {
+        key: Rekey<'g>,
+    },
     /// One expression per slot; shapes without an entry are dropped.
-    Select { fields: Vec<(ShapeId, Vec<&'g topology::Expression>)> },
+    Select {
+        fields: Vec<(ShapeId, Vec<&'g topology::Expression>)>,
+    },
     Repartition,
     Merge,
     Table,
     Entity,
     Aggregate,
     /// Looks rows up in the store of this part.
-    Join { table: PartId },
+    Join {
+        table: PartId,
+    },
     Sink,
 }
 
@@ -257,10 +267,5 @@ fn reads_topic(kind: &NodeKind) -> bool {
 }
 
 fn shape_of(variant: &Variant, home: PartId) -> Shape {
-    Shape {
-        record: Arc::clone(&variant.record),
-        schema: variant.schema.clone(),
-        home,
-        used: BTreeSet::new(),
-    }
+    Shape { record: Arc::clone(&variant.record), schema: variant.schema.clone(), home, used: BTreeSet::new() }
 }

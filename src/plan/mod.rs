@@ -96,7 +96,9 @@ impl Plan {
                 continue;
             };
             for writer in upstream {
-                let Some(sub) = self.sub_topologies.iter().find(|sub| sub.name == writer.sub_topology) else { continue };
+                let Some(sub) = self.sub_topologies.iter().find(|sub| sub.name == writer.sub_topology) else {
+                    continue;
+                };
                 let writes = sub.nodes.iter().position(
                     |node| matches!(&node.kind, NodeKind::Repartition { topic, .. } if *topic == source.topic),
                 );
@@ -116,11 +118,11 @@ fn names_taken(graph: &Graph, names: &Names) -> Vec<Diagnostic> {
         for topic in [names.changelog(&node.name), names.repartition(&node.name), names.meta(&node.name)] {
             made.insert(topic, &node.name);
         }
-        let keeps_history =
-            matches!(&node.kind, crate::topology::NodeKind::Entity(entity) if entity.history.is_some());
+        let keeps_history = matches!(&node.kind, crate::topology::NodeKind::Entity(entity) if entity.history.is_some());
         let store = history_store(&node.name);
         if keeps_history && nodes.contains(store.as_str()) {
-            let message = format!("the history of `{}` is kept in store `{store}`, which is also a node's name", node.name);
+            let message =
+                format!("the history of `{}` is kept in store `{store}`, which is also a node's name", node.name);
             findings.push(
                 Diagnostic::error(codes::INTERNAL_NAME_TAKEN, node.place.span, message)
                     .help(format!("rename node `{store}`"))

@@ -186,19 +186,40 @@ pub struct Needs {
 #[derive(Debug)]
 pub enum NodeKind {
     /// Passes rows of the listed layouts, and of these those for which the predicate holds (`on`, `where`).
-    Filter { predicate: PerLayout<Option<Expression>> },
+    Filter {
+        predicate: PerLayout<Option<Expression>>,
+    },
     /// Gives every row a new shape.
-    Select { fields: PerLayout<Vec<Expression>>, layout: LayoutId },
+    Select {
+        fields: PerLayout<Vec<Expression>>,
+        layout: LayoutId,
+    },
     /// Gives every row a new key (`select_key`); a repartition follows where something stateful needs it.
-    Rekey { key: PerLayout<Expression>, format: KeyFormat },
+    Rekey {
+        key: PerLayout<Expression>,
+        format: KeyFormat,
+    },
     /// Sends rows to a repartition topic, by their key.
-    Repartition { topic: Topic, writers: PerLayout<Writer> },
+    Repartition {
+        topic: Topic,
+        writers: PerLayout<Writer>,
+    },
     /// Sends rows to a topic.
-    Sink { topic: Topic, writers: PerLayout<Writer> },
+    Sink {
+        topic: Topic,
+        writers: PerLayout<Writer>,
+    },
     /// Keeps the newest row per key.
-    Table { store: StoreRef, layout: LayoutId },
+    Table {
+        store: StoreRef,
+        layout: LayoutId,
+    },
     /// Keeps every version of a row per key, by timestamp.
-    VersionedTable { store: StoreRef, layout: LayoutId, retention: SpanMs },
+    VersionedTable {
+        store: StoreRef,
+        layout: LayoutId,
+        retention: SpanMs,
+    },
     Aggregate(Box<Aggregate>),
     StreamTableJoin(Box<StreamTableJoin>),
     Entity(Box<Entity>),
@@ -246,7 +267,10 @@ pub struct Update {
 pub enum ResultField {
     Slot(usize),
     /// Quotient of the double in `sum` and the int in `count`; null when the count is 0.
-    Mean { sum: usize, count: usize },
+    Mean {
+        sum: usize,
+        count: usize,
+    },
 }
 
 /// Looks up a table's row for each row of a stream.
@@ -282,17 +306,8 @@ pub struct Entity {
 pub const ENTITY_SYSTEM_FIELDS: [&str; 1] = ["_version"];
 
 /// Fields in front of the state's own in a history store.
-pub const HISTORY_SYSTEM_FIELDS: [&str; 9] = [
-    "_topic",
-    "_partition",
-    "_offset",
-    "_type",
-    "_schema_id",
-    "_occurred",
-    "_recorded",
-    "_processed",
-    "_headers",
-];
+pub const HISTORY_SYSTEM_FIELDS: [&str; 9] =
+    ["_topic", "_partition", "_offset", "_type", "_schema_id", "_occurred", "_recorded", "_processed", "_headers"];
 
 /// Where an entity's past is kept.
 #[derive(Debug)]
@@ -319,7 +334,9 @@ pub struct Store {
 pub enum StoreKind {
     KeyValue,
     Window(TumblingWindow),
-    Versioned { retention: SpanMs },
+    Versioned {
+        retention: SpanMs,
+    },
     /// Current state of an entity.
     Entity,
     /// Every version of an entity.

@@ -84,11 +84,7 @@ pub(super) fn history_row(name: &str, entity: &Entity) -> Result<Schema, SchemaE
     row(name, HISTORY_SYSTEM_FIELDS.map(Text::new).into_iter().zip(types), entity)
 }
 
-fn row(
-    name: &str,
-    system: impl IntoIterator<Item = (Text, Type)>,
-    entity: &Entity,
-) -> Result<Schema, SchemaError> {
+fn row(name: &str, system: impl IntoIterator<Item = (Text, Type)>, entity: &Entity) -> Result<Schema, SchemaError> {
     let state = entity.state.fields().iter().map(|field| (field.name.clone(), field.field_type.clone()));
     let fields: Vec<(Text, Type)> = system.into_iter().chain(state).collect();
     Schema::record_of(name, &fields)

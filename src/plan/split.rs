@@ -40,10 +40,8 @@ pub(super) fn split(flow: &Flow<'_>, names: &Names) -> Vec<Sub> {
     for id in flow.ids() {
         members.entry(groups.root(id.0)).or_default().push(id);
     }
-    let mut subs: Vec<Sub> = members
-        .into_values()
-        .map(|parts| Sub { name: name(flow, &parts), parts, counted: BTreeSet::new() })
-        .collect();
+    let mut subs: Vec<Sub> =
+        members.into_values().map(|parts| Sub { name: name(flow, &parts), parts, counted: BTreeSet::new() }).collect();
     subs.sort_by(|a, b| a.name.cmp(&b.name));
     count_partitions(flow, names, &mut subs);
     subs

@@ -75,8 +75,13 @@ impl Daemon {
         let no_thread = |error: std::io::Error| Error::Bug { message: format!("a thread cannot be started: {error}") };
         let schemas = SchemaFetcher::start(Arc::clone(&registry)).map_err(no_thread)?;
         let threads = options.threads.max(1);
-        let shared =
-            Arc::new(Shared::new(Arc::new(plan), Options { threads, ..options }, cluster, Arc::clone(&broker), schemas));
+        let shared = Arc::new(Shared::new(
+            Arc::new(plan),
+            Options { threads, ..options },
+            cluster,
+            Arc::clone(&broker),
+            schemas,
+        ));
         let mut daemon = Self {
             topics: TopicReader::new(Arc::clone(&broker), Arc::clone(&registry)),
             writer: Mutex::new(EventWriter::new(broker, registry)),
@@ -120,9 +125,8 @@ impl Daemon {
         self.shared.stop.store(true, Ordering::Relaxed);
         let mut outcome = Ok(());
         for thread in self.threads.drain(..) {
-            let ended = thread
-                .join()
-                .unwrap_or_else(|_| Err(Error::Bug { message: "a stream thread panicked".to_owned() }));
+            let ended =
+                thread.join().unwrap_or_else(|_| Err(Error::Bug { message: "a stream thread panicked".to_owned() }));
             if outcome.is_ok() {
                 outcome = ended;
             }
@@ -341,7 +345,11 @@ impl Service for Daemon {
             measurements.histograms.extend(snapshot.histograms.iter().cloned());
         }
         for (state, count) in states {
-            measurements.samples.push(Sample { name: "tasks", labels: vec![state.to_owned()], value: f64::from(count) });
+            measurements.samples.push(Sample {
+                name: "tasks",
+                labels: vec![state.to_owned()],
+                value: f64::from(count),
+            });
         }
         let mut memory = |component: &str, bytes: usize| {
             let labels = vec![component.to_owned()];
@@ -359,7 +367,7 @@ fn topology_json(plan: &Plan) -> Json {
         .iter()
         .map(|sub| {
             json!({
-                "name": sub.name,
+                "name": sub.name.as_str(),
                 "sources": sub.sources.iter().map(|source| source.topic.as_str()).collect::<Vec<_>>(),
                 "nodes": sub.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(),
                 "stores": sub.stores.iter().map(|store| store.name.as_str()).collect::<Vec<_>>(),

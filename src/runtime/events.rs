@@ -91,7 +91,9 @@ impl EventWriter {
                 let value = from_json(json, schema).map_err(|error| invalid(error.to_string()))?;
                 let mut bytes = Vec::new();
                 frame::write(*id, &mut bytes);
-                Encoder::compile(schema).encode_value(&value, &mut bytes).map_err(|error| invalid(error.to_string()))?;
+                Encoder::compile(schema)
+                    .encode_value(&value, &mut bytes)
+                    .map_err(|error| invalid(error.to_string()))?;
                 Some(Bytes::from(bytes))
             }
         };
@@ -155,7 +157,9 @@ impl EventWriter {
         match types.iter().find(|known| **known == wanted || unqualified(known) == wanted) {
             Some(known) => Ok(format!("{prefix}{known}")),
             None if types.is_empty() && subjects.contains(&by_topic) => Ok(by_topic),
-            None => Err(invalid(format!("topic `{topic}` has no record type `{wanted}`; {}", suggestion(wanted, types)))),
+            None => {
+                Err(invalid(format!("topic `{topic}` has no record type `{wanted}`; {}", suggestion(wanted, types))))
+            }
         }
     }
 }

@@ -279,13 +279,7 @@ impl<'a> View<'a> {
         }
     }
 
-    fn scan(
-        &self,
-        prefix: &str,
-        limit: usize,
-        cursor: Option<&str>,
-        stores: &TaskStores,
-    ) -> Result<Json, ReadError> {
+    fn scan(&self, prefix: &str, limit: usize, cursor: Option<&str>, stores: &TaskStores) -> Result<Json, ReadError> {
         let windowed = match &self.store.kind {
             StoreKind::Window(window) => Some(window),
             StoreKind::KeyValue | StoreKind::Versioned { .. } | StoreKind::Entity | StoreKind::History => None,
@@ -311,7 +305,10 @@ impl<'a> View<'a> {
                 let mut shown = Map::new();
                 shown.insert("key".to_owned(), self.key_json(key));
                 if let Some(span) = span {
-                    shown.insert("window".to_owned(), json!({ "start": span.start.to_string(), "end": span.end.to_string() }));
+                    shown.insert(
+                        "window".to_owned(),
+                        json!({ "start": span.start.to_string(), "end": span.end.to_string() }),
+                    );
                 }
                 shown.insert("value".to_owned(), self.value(row));
                 shown.insert("timestamp".to_owned(), Json::String(row.timestamp.to_string()));
@@ -399,7 +396,8 @@ fn entity_history(
     stores: &TaskStores,
 ) -> Result<Json, ReadError> {
     let (entity, view) = entity_of(sub, name)?;
-    let invalid = || ReadError::Invalid { code: codes::READ_INVALID, detail: "the cursor is not one of ours".to_owned() };
+    let invalid =
+        || ReadError::Invalid { code: codes::READ_INVALID, detail: "the cursor is not one of ours".to_owned() };
     let first = cursor.map_or(Ok(1), |cursor| cursor.parse::<u64>().map_err(|_| invalid()))?;
     let limit = limit.min(limits::READ_ROWS_MAX);
     let versions = entity::history(entity, key, first, limit, stores).map_err(|error| failed(&error))?;

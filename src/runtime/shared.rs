@@ -7,9 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::base::ids::{Partition, TaskId, Topic};
-use crate::broker::{
-    Broker, Consumer, ConsumerSettings, GroupSettings, Isolation, Producer, ProducerSettings,
-};
+use crate::broker::{Broker, Consumer, ConsumerSettings, GroupSettings, Isolation, Producer, ProducerSettings};
 use crate::limits;
 use crate::plan::{Plan, StoreKind, TopicRole};
 use crate::runtime::Error;

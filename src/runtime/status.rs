@@ -187,7 +187,11 @@ impl ThreadStatus {
             for reason in DropReason::ALL {
                 let dropped = stats.dropped[index][reason as usize];
                 if dropped > 0 {
-                    add("records_dropped_total", vec![source.name.to_string(), reason.label().to_owned()], dropped as f64);
+                    add(
+                        "records_dropped_total",
+                        vec![source.name.to_string(), reason.label().to_owned()],
+                        dropped as f64,
+                    );
                 }
             }
         }
@@ -199,7 +203,9 @@ impl ThreadStatus {
                     add("records_dropped_total", labels, dropped[index][reason as usize] as f64);
                 }
             }
-            if let crate::plan::NodeKind::Sink { topic, .. } | crate::plan::NodeKind::Repartition { topic, .. } = &node.kind {
+            if let crate::plan::NodeKind::Sink { topic, .. } | crate::plan::NodeKind::Repartition { topic, .. } =
+                &node.kind
+            {
                 add("records_produced_total", vec![topic.to_string()], produced[index] as f64);
             }
         }

@@ -91,7 +91,10 @@ impl Connection {
 
 impl std::fmt::Debug for StreamThread {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StreamThread").field("index", &self.index).field("tasks", &self.slots.len()).finish_non_exhaustive()
+        f.debug_struct("StreamThread")
+            .field("index", &self.index)
+            .field("tasks", &self.slots.len())
+            .finish_non_exhaustive()
     }
 }
 

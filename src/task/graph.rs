@@ -18,8 +18,8 @@ use crate::operator::{
     self, Closed, DropReason, Evaluator, Folded, Joined, RecordContext, Row, RowWriter, Upserted, aggregate, key_bytes,
 };
 use crate::plan::{
-    Aggregate, Child, ENTITY_SYSTEM_FIELDS, Emit, Expression, KeyFormat, Node, NodeIndex, NodeKind, PerLayout, SourceIndex,
-    SubTopology, TumblingWindow,
+    Aggregate, Child, ENTITY_SYSTEM_FIELDS, Emit, Expression, KeyFormat, Node, NodeIndex, NodeKind, PerLayout,
+    SourceIndex, SubTopology, TumblingWindow,
 };
 use crate::store::TaskStores;
 use crate::task::marker;
@@ -90,7 +90,13 @@ struct Saved {
 }
 
 impl Graph {
-    pub(super) fn new(task: TaskId, plan: &SubTopology, stores: TaskStores, times: Times, resolved: Arc<Resolved>) -> Self {
+    pub(super) fn new(
+        task: TaskId,
+        plan: &SubTopology,
+        stores: TaskStores,
+        times: Times,
+        resolved: Arc<Resolved>,
+    ) -> Self {
         let nodes = plan.nodes.len();
         Self {
             task,
@@ -160,7 +166,13 @@ impl Graph {
     }
 
     /// Hands `row` to each child in order.
-    pub(super) fn forward(&mut self, plan: &SubTopology, children: &[Child], row: &Row<'_>, context: &RecordContext) -> Step {
+    pub(super) fn forward(
+        &mut self,
+        plan: &SubTopology,
+        children: &[Child],
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
         for child in children {
             let node = &plan.nodes[usize::from(child.node.0)];
             self.deliver(plan, child.node, node, row, context)?;
@@ -168,7 +180,14 @@ impl Graph {
         Ok(())
     }
 
-    fn deliver(&mut self, plan: &SubTopology, index: NodeIndex, node: &Node, row: &Row<'_>, context: &RecordContext) -> Step {
+    fn deliver(
+        &mut self,
+        plan: &SubTopology,
+        index: NodeIndex,
+        node: &Node,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
         let at = usize::from(index.0);
         self.times.nodes[at] = self.times.nodes[at].max(row.timestamp);
         let failed = |error| NodeError { node: index, error };
@@ -251,8 +270,8 @@ impl Graph {
             }
             NodeKind::Entity(entity) => {
                 let moment = Moment { recorded: self.times.recorded, processed: self.now };
-                let applied =
-                    entity::apply(entity, row, context, moment, &mut self.stores, &mut self.evaluator).map_err(failed)?;
+                let applied = entity::apply(entity, row, context, moment, &mut self.stores, &mut self.evaluator)
+                    .map_err(failed)?;
                 match applied {
                     Applied::Untouched => Ok(()),
                     Applied::Dropped(reason) => self.drop_row(index, reason),
@@ -420,7 +439,14 @@ impl Graph {
         }
     }
 
-    fn send(&mut self, index: NodeIndex, topic: &Topic, row: &Row<'_>, context: &RecordContext, headers: Headers) -> Step {
+    fn send(
+        &mut self,
+        index: NodeIndex,
+        topic: &Topic,
+        row: &Row<'_>,
+        context: &RecordContext,
+        headers: Headers,
+    ) -> Step {
         let at = usize::from(index.0);
         let resolved = Arc::clone(&self.resolved);
         let value = match row.slots {

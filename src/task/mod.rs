@@ -131,9 +131,8 @@ impl Task {
     ) -> Result<Self, Error> {
         let sub = &plan.sub_topologies[sub_topology];
         let upstream = upstream_counts(&resolved);
-        let committed = committed.unwrap_or_else(|| {
-            TaskMeta::new(sub, &Times::new(sub, &upstream), &vec![None; sub.sources.len()], 0)
-        });
+        let committed = committed
+            .unwrap_or_else(|| TaskMeta::new(sub, &Times::new(sub, &upstream), &vec![None; sub.sources.len()], 0));
         let times = committed.times(sub, &upstream);
         let decoders = sub
             .sources
@@ -141,9 +140,8 @@ impl Task {
             .map(|source| SourceDecoder::new(&source.payload))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|message| Error::Bug { task: id.clone(), message })?;
-        let queue = |source: &Source| {
-            SourceQueue::new(TopicPartition { topic: source.topic.clone(), partition: id.partition })
-        };
+        let queue =
+            |source: &Source| SourceQueue::new(TopicPartition { topic: source.topic.clone(), partition: id.partition });
         Ok(Self {
             queues: sub.sources.iter().map(queue).collect(),
             decoders,
@@ -273,8 +271,7 @@ impl Task {
                 Next::Drained | Next::WaitsFor(_) => return Ok(Ran::Waiting),
                 Next::NeedsSchema(_, id) => return Ok(Ran::NeedsSchema(id)),
                 Next::Source(source) => {
-                    let head =
-                        self.queues[usize::from(source.0)].take().expect("the rule chose a queue with a head");
+                    let head = self.queues[usize::from(source.0)].take().expect("the rule chose a queue with a head");
                     self.process(sub, source, head, now)?;
                 }
             }
@@ -293,7 +290,9 @@ impl Task {
             timestamp: head.timestamp,
             type_name: match &head.decoded {
                 Decoded::Row { type_name, .. } => type_name.clone(),
-                Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => Text::default(),
+                Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => {
+                    Text::default()
+                }
             },
             schema_id: match &head.decoded {
                 Decoded::Row { schema_id, .. } => *schema_id,
@@ -321,7 +320,8 @@ impl Task {
                 return Err(self.bug("a record without its schema was chosen to be next"));
             }
             _ if head.timestamp > now.saturating_add(self.max_future) => {
-                let message = format!("the record is dated {}, more than {} ahead of the clock", head.timestamp, self.max_future);
+                let message =
+                    format!("the record is dated {}, more than {} ahead of the clock", head.timestamp, self.max_future);
                 return self.fail(&source.on_decode_error, &source.name, at, DropReason::Future, &message, head);
             }
             Decoded::Row { layout, .. } => (*layout, Some(head.slots.as_slice())),
@@ -422,15 +422,20 @@ impl Task {
 
     /// The original bytes, key and headers, with the reason in Kafka Streams' headers (KIP-1034).
     fn dead_letter(&self, target: &Topic, topic: &Topic, node: &str, message: &str, record: &Record) -> Outgoing {
-        let partitions =
-            self.resolved.dead_letter_partitions.iter().find(|(known, _)| known == target).map_or(1, |(_, count)| *count);
+        let partitions = self
+            .resolved
+            .dead_letter_partitions
+            .iter()
+            .find(|(known, _)| known == target)
+            .map_or(1, |(_, count)| *count);
         let partition = match &record.key {
             Some(key) => partition_of(key, partitions),
             None => Partition(self.id.partition.0.rem_euclid(partitions.max(1) as i32)),
         };
         let mut headers: Vec<Header> = record.headers.iter().cloned().collect();
         let mut add = |name: &str, value: String| {
-            headers.push(Header { name: Text::new(format!("__streams.errors.{name}")), value: Some(Bytes::from(value)) });
+            headers
+                .push(Header { name: Text::new(format!("__streams.errors.{name}")), value: Some(Bytes::from(value)) });
         };
         add("exception", "tidemill.RecordError".to_owned());
         add("message", message.to_owned());
@@ -663,4 +668,3 @@ fn own_timestamp(
         other => Err(format!("`{}` gives {other:?}, which is no timestamp", expression.text)),
     }
 }
-

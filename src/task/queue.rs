@@ -53,15 +53,7 @@ pub(super) enum Next {
 
 impl SourceQueue {
     pub(super) fn new(partition: TopicPartition) -> Self {
-        Self {
-            partition,
-            records: VecDeque::new(),
-            bytes: 0,
-            head: None,
-            end: None,
-            taken: None,
-            spare: Vec::new(),
-        }
+        Self { partition, records: VecDeque::new(), bytes: 0, head: None, end: None, taken: None, spare: Vec::new() }
     }
 
     /// Takes fetched records in.
@@ -95,7 +87,8 @@ impl SourceQueue {
     /// Returns the offset to commit: of the next record that waits, else after what was handed out (transaction markers and
     /// compaction's gaps included), else after what was taken. None before the first.
     pub(super) fn committable(&self) -> Option<Offset> {
-        let waiting = self.head.as_ref().map(|head| head.record.offset).or_else(|| self.records.front().map(|r| r.offset));
+        let waiting =
+            self.head.as_ref().map(|head| head.record.offset).or_else(|| self.records.front().map(|r| r.offset));
         waiting.or_else(|| self.end.max(self.taken))
     }
 
@@ -167,9 +160,8 @@ pub(super) fn next(
     let mut best: Option<(Timestamp, &str, SourceIndex)> = None;
     for (index, (queue, decoder)) in queues.iter_mut().zip(decoders).enumerate() {
         let source = SourceIndex(index as u16);
-        let mut timestamp_of = |record: &Record, decoded: &Decoded, slots: &[Value]| {
-            timestamp_of(source, record, decoded, slots)
-        };
+        let mut timestamp_of =
+            |record: &Record, decoded: &Decoded, slots: &[Value]| timestamp_of(source, record, decoded, slots);
         queue.fill_head(decoder, &mut timestamp_of);
         if let Some(Head { decoded: Decoded::NeedsSchema(_), .. }) = queue.head {
             queue.redecode(decoder, &mut timestamp_of);

@@ -158,7 +158,8 @@ impl TaskMeta {
         struct Format {
             format: u32,
         }
-        let Format { format } = serde_json::from_slice(bytes).map_err(|error| format!("the task's meta row: {error}"))?;
+        let Format { format } =
+            serde_json::from_slice(bytes).map_err(|error| format!("the task's meta row: {error}"))?;
         if format > META_FORMAT {
             return Err(format!("the task's meta row has format {format}, this version reads up to {META_FORMAT}"));
         }

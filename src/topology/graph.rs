@@ -108,8 +108,13 @@ pub enum NodeKind {
     Source(Source),
     Stream(Stream),
     /// A case of a branch: rows that no earlier case took.
-    Case { from: NodeId, filter: ByVariant<Option<Expression>> },
-    Merge { from: Vec<NodeId> },
+    Case {
+        from: NodeId,
+        filter: ByVariant<Option<Expression>>,
+    },
+    Merge {
+        from: Vec<NodeId>,
+    },
     /// Keeps the newest row per key, of a topic or a stream.
     Table(Table),
     Entity(Entity),

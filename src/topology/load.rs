@@ -83,9 +83,10 @@ fn schema_names(sources: &Sources) -> BTreeSet<String> {
 fn find_schema(folder: &Path, schema_path: &[PathBuf], name: &str) -> Result<Option<SchemaFile>, LoadError> {
     let own_name = folder.file_name().unwrap_or_default();
     let candidates = [folder.join(name)].into_iter().chain(
-        schema_path.iter().map(|path| path.join(name)).chain(
-            schema_path.iter().map(|path| path.join(own_name).join(name)),
-        ),
+        schema_path
+            .iter()
+            .map(|path| path.join(name))
+            .chain(schema_path.iter().map(|path| path.join(own_name).join(name))),
     );
     for path in candidates {
         match fs::read_to_string(&path) {

@@ -161,7 +161,12 @@ fn read_derived(table: &mut TableReader<'_>) -> Option<StreamSpec> {
     let select_key = table.expression("select_key");
     let (select, set) = (table.expressions("select"), table.expressions("set"));
     if let (Some(_), Some(span)) = (&select, table.key_span("set")) {
-        conflict(table, span, "`select` and `set` exclude each other", "`select` gives the whole row, `set` changes fields");
+        conflict(
+            table,
+            span,
+            "`select` and `set` exclude each other",
+            "`select` gives the whole row, `set` changes fields",
+        );
     }
     let shape = match (select, set) {
         (Some(fields), _) => Some(Shape::Select(fields)),
@@ -180,7 +185,12 @@ fn read_table(table: &mut TableReader<'_>) -> Option<Body> {
             let mut topic = read_topic(table)?;
             topic.versioned = versioned;
             if let Some(second) = topic.schemas.get(1) {
-                conflict(table, second.place.span, "a table has one schema", "its rows have one shape; keep one schema");
+                conflict(
+                    table,
+                    second.place.span,
+                    "a table has one schema",
+                    "its rows have one shape; keep one schema",
+                );
             }
             Some(Body::TableOfTopic(topic))
         }
@@ -270,8 +280,9 @@ fn read_aggregate(table: &mut TableReader<'_>) -> Option<AggregateSpec> {
     let emit = table.choice("emit", &emits).unwrap_or(Emit::OnCommit);
     if let (Emit::OnClose, None, Some(span)) = (emit, window_span, table.key_span("emit")) {
         table.file.report(
-            Diagnostic::error(codes::WINDOW_MISUSE, span, "`emit = \"on_close\"` needs a `window`")
-                .help("only a window closes: add `window = { tumbling = \"1h\", grace = \"10m\" }`, or emit \"on_commit\""),
+            Diagnostic::error(codes::WINDOW_MISUSE, span, "`emit = \"on_close\"` needs a `window`").help(
+                "only a window closes: add `window = { tumbling = \"1h\", grace = \"10m\" }`, or emit \"on_commit\"",
+            ),
         );
     }
     Some(AggregateSpec { from: from?, group_by, updates: updates?, window, emit })
@@ -368,7 +379,8 @@ fn read_join(table: &mut TableReader<'_>) -> Option<JoinSpec> {
         None => None,
     };
     let select = table.expressions("select");
-    let select = required(table, "select", select, "say what the joined row holds: `select = { total = 'left.total' }`");
+    let select =
+        required(table, "select", select, "say what the joined row holds: `select = { total = 'left.total' }`");
     Some(JoinSpec { left: left?, right: right?, kind: kind.unwrap_or(JoinKind::Inner), select: select? })
 }
 

@@ -65,9 +65,7 @@ fn read_file(file: File<'_>, root: &DeTable<'_>, spec: &mut Spec) -> bool {
                 None => {
                     let known = KINDS.iter().chain(&["topology", "defaults"]).copied();
                     let message = format!("unknown table `[{key}]`");
-                    file.report(
-                        Diagnostic::error(codes::TOML_UNKNOWN_KEY, at, message).help(suggestion(key, known)),
-                    );
+                    file.report(Diagnostic::error(codes::TOML_UNKNOWN_KEY, at, message).help(suggestion(key, known)));
                 }
             },
         }

@@ -236,7 +236,8 @@ impl<'a> TableReader<'a> {
             }
             let message = format!("unknown key `{key}` in {}", self.title);
             let help = suggestion(key, self.asked.iter().copied());
-            let kind = if matches!(value.get_ref(), DeValue::Table(_)) { "no such table here" } else { "no such key here" };
+            let kind =
+                if matches!(value.get_ref(), DeValue::Table(_)) { "no such table here" } else { "no such key here" };
             self.file.report(Diagnostic::error(codes::TOML_UNKNOWN_KEY, span, message).label(kind).help(help));
         }
     }

@@ -40,10 +40,8 @@ pub(super) fn build(graph: &Graph) -> Flow<'_> {
 fn live(graph: &Graph) -> Vec<bool> {
     let mut live = vec![false; graph.nodes.len()];
     for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
-        let effect = matches!(
-            node.kind,
-            NodeKind::Table(_) | NodeKind::Entity(_) | NodeKind::Aggregate(_) | NodeKind::Sink(_)
-        );
+        let effect =
+            matches!(node.kind, NodeKind::Table(_) | NodeKind::Entity(_) | NodeKind::Aggregate(_) | NodeKind::Sink(_));
         if effect || live[id.0] {
             live[id.0] = true;
             node.kind.inputs().iter().for_each(|input| live[input.0] = true);

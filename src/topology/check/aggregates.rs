@@ -1,8 +1,6 @@
 //! Aggregates: which function each field is, of which argument, fed by which types of row.
 
-use super::super::graph::{
-    Aggregate, AggregateField, ByVariant, Nature, NodeId, NodeKind, Rows, Update, Variant,
-};
+use super::super::graph::{Aggregate, AggregateField, ByVariant, Nature, NodeId, NodeKind, Rows, Update, Variant};
 use super::super::resolve::Item;
 use super::super::sources::Located;
 use super::super::spec::{AggregateSpec, ExpressionText, Fields, Updates};
@@ -96,15 +94,13 @@ impl Checker<'_> {
             };
             let arguments = match &argument {
                 None => taking.map(|_, _| None),
-                Some(argument) => {
-                    match self.expression_of_kind(argument, taking, scope, &expressions::ANY) {
-                        Some(arguments) => arguments.into_iter().map(|argument| argument.map(Some)).collect(),
-                        None => {
-                            found.sound = false;
-                            continue;
-                        }
+                Some(argument) => match self.expression_of_kind(argument, taking, scope, &expressions::ANY) {
+                    Some(arguments) => arguments.into_iter().map(|argument| argument.map(Some)).collect(),
+                    None => {
+                        found.sound = false;
+                        continue;
                     }
-                }
+                },
             };
             for (variant, argument) in arguments.into_iter().enumerate() {
                 let Some(argument) = argument else { continue };
@@ -217,7 +213,12 @@ impl Checker<'_> {
         };
         let this = AggregateField { name: Text::default(), function, argument };
         let message = format!("`{}` is {} elsewhere and {} here", name.value, said(first), said(&this));
-        self.error(codes::AGGREGATE_MISUSE, text_place(text), message, "one field is one function; give this one another name");
+        self.error(
+            codes::AGGREGATE_MISUSE,
+            text_place(text),
+            message,
+            "one field is one function; give this one another name",
+        );
         None
     }
 
@@ -232,7 +233,8 @@ impl Checker<'_> {
         let mut sound = true;
         for (name, _) in &found.fields {
             if let Some((_, avg)) = taken.iter().find(|(kept, _)| *kept == name.value) {
-                let message = format!("`{}` is a name that the average `{}` keeps its state under", name.value, avg.name);
+                let message =
+                    format!("`{}` is a name that the average `{}` keeps its state under", name.value, avg.name);
                 self.error(codes::AGGREGATE_MISUSE, name.place, message, "give one of the two another name");
                 sound = false;
             }
@@ -264,10 +266,9 @@ impl AggregateField {
             AggregateFunction::Count => Type::Int,
             AggregateFunction::Sum => self.argument.clone(),
             AggregateFunction::Avg => Type::Double.optional(),
-            AggregateFunction::Min
-            | AggregateFunction::Max
-            | AggregateFunction::First
-            | AggregateFunction::Last => self.argument.clone().optional(),
+            AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::First | AggregateFunction::Last => {
+                self.argument.clone().optional()
+            }
         }
     }
 }

@@ -18,8 +18,7 @@ impl Checker<'_> {
         let unwindowed = self.unwindowed(input, entity.from.place, "an entity");
         let (state, record) = self.schemas.record(&entity.schema)?;
         let initial: Vec<_> = start_values(&state);
-        let lacking: Vec<&str> =
-            initial.iter().filter_map(|value| value.as_ref().err()).map(String::as_str).collect();
+        let lacking: Vec<&str> = initial.iter().filter_map(|value| value.as_ref().err()).map(String::as_str).collect();
         if !lacking.is_empty() {
             let message = format!(
                 "`{}` does not say what `{}` is before the first event",

@@ -198,7 +198,13 @@ impl Checker<'_> {
     }
 
     /// An expression for a field passed on unchanged.
-    pub(super) fn passed_on(&self, row: &'static str, field: &str, rows: &Rows, variant: &Variant) -> Option<Expression> {
+    pub(super) fn passed_on(
+        &self,
+        row: &'static str,
+        field: &str,
+        rows: &Rows,
+        variant: &Variant,
+    ) -> Option<Expression> {
         let text = format!("{row}.{field}");
         let checked = expr::check(&text, &Scope::row(row, rows).env(variant)).ok()?;
         Some(Expression { text: Arc::from(text), checked: Arc::new(checked) })
@@ -269,5 +275,9 @@ pub(super) fn common(a: &Type, b: &Type) -> Option<Type> {
         return Some(a.clone());
     }
     let either = b.clone().optional();
-    if expr::fits(a, &either) { Some(either) } else { Some(a.clone().optional()).filter(|either| expr::fits(b, either)) }
+    if expr::fits(a, &either) {
+        Some(either)
+    } else {
+        Some(a.clone().optional()).filter(|either| expr::fits(b, either))
+    }
 }

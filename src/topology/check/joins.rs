@@ -52,7 +52,8 @@ impl Checker<'_> {
         match &self.nodes[right_id.0].kind {
             NodeKind::Table(_) => {}
             NodeKind::Aggregate(_) | NodeKind::Entity(_) if !right.windowed => {
-                let message = format!("looking up an aggregate or entity, `{}`, is not yet supported", join.right.value);
+                let message =
+                    format!("looking up an aggregate or entity, `{}`, is not yet supported", join.right.value);
                 let help = format!("keep a table of it: `[table.…]` with `from = \"{}\"`", join.right.value);
                 self.error(codes::NOT_YET_SUPPORTED, join.right.place, message, help);
                 sound = false;
@@ -79,7 +80,8 @@ impl Checker<'_> {
                 join.right.value,
                 right.key.name()
             );
-            let help = "rows meet by the bytes of their keys: re-key the left side with `select_key`, or mend `key_format`";
+            let help =
+                "rows meet by the bytes of their keys: re-key the left side with `select_key`, or mend `key_format`";
             self.error(codes::JOIN_SIDES, join.left.place, message, help);
             sound = false;
         }
@@ -89,6 +91,9 @@ impl Checker<'_> {
 
 /// The right row of a left join: where there is none, each of its fields is null.
 fn maybe_absent(row: &RecordType) -> Arc<RecordType> {
-    let fields = row.fields().iter().map(|field| Field { name: field.name.clone(), field_type: field.field_type.clone().optional() });
+    let fields = row
+        .fields()
+        .iter()
+        .map(|field| Field { name: field.name.clone(), field_type: field.field_type.clone().optional() });
     RecordType::new(&row.name, fields.collect())
 }

@@ -61,8 +61,12 @@ impl Checker<'_> {
         let Some(inputs) = inputs else { return };
         let Some((kind, rows)) = self.body(item, body, &inputs) else { return };
         let spec = item.spec;
-        let on_process_error =
-            spec.on_error.process.clone().or_else(|| self.spec.defaults.process.clone()).unwrap_or(ErrorAction::StopTask);
+        let on_process_error = spec
+            .on_error
+            .process
+            .clone()
+            .or_else(|| self.spec.defaults.process.clone())
+            .unwrap_or(ErrorAction::StopTask);
         self.ids[index] = Some(NodeId(self.nodes.len()));
         let name = Text::new(&item.name.value);
         self.nodes.push(Node { name, place: item.name.place, kind, rows, on_process_error });
@@ -191,14 +195,24 @@ impl Checker<'_> {
                 self.error(codes::NAME_NOT_ALLOWED, field.place, message, help);
                 sound = false;
             } else if let Err(error) = crate::avro::Schema::record_of(name, std::slice::from_ref(pair)) {
-                self.error(codes::EXPRESSION_WRONG_TYPE, field.place, error.to_string(), "give it another type: `int(…)`");
+                self.error(
+                    codes::EXPRESSION_WRONG_TYPE,
+                    field.place,
+                    error.to_string(),
+                    "give it another type: `int(…)`",
+                );
                 sound = false;
             }
         }
         if let (true, Some((first, _)), Err(error)) =
             (sound, fields.first(), crate::avro::Schema::record_of(name, &typed))
         {
-            self.error(codes::EXPRESSION_WRONG_TYPE, first.place, error.to_string(), "give the fields types that agree");
+            self.error(
+                codes::EXPRESSION_WRONG_TYPE,
+                first.place,
+                error.to_string(),
+                "give the fields types that agree",
+            );
             sound = false;
         }
         let fields = typed.into_iter().map(|(name, field_type)| Field { name, field_type }).collect();

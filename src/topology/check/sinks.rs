@@ -88,7 +88,8 @@ impl Checker<'_> {
             (None, None, Some(schema)) => Some(schema.clone()),
             (None, None, None) => {
                 let message = format!("`[sink.{}]` does not say what its records are called", item.name.value);
-                let help = "add `record = \"flights.AirportDelay\"`: readers know records by it, whatever nodes are called";
+                let help =
+                    "add `record = \"flights.AirportDelay\"`: readers know records by it, whatever nodes are called";
                 self.error(codes::SINK_SCHEMA, item.name.place, message, help);
                 None
             }
@@ -105,8 +106,7 @@ impl Checker<'_> {
                 return None;
             }
         }
-        let derived: Vec<&str> =
-            rows.iter().filter(|row| row.schema.is_none()).map(Variant::short_name).collect();
+        let derived: Vec<&str> = rows.iter().filter(|row| row.schema.is_none()).map(Variant::short_name).collect();
         if derived.is_empty() {
             return Some(rows.iter().filter_map(|row| row.schema.clone()).collect());
         }

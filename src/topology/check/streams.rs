@@ -139,18 +139,10 @@ impl Checker<'_> {
     }
 
     /// Checks `set`: each type of row keeps its name and its fields, with some changed or added at the end.
-    fn set(
-        &self,
-        fields: &Fields,
-        input: &Rows,
-        taking: &Taking<'_>,
-        scope: &Scope,
-    ) -> Option<(Shape, Vec<Variant>)> {
+    fn set(&self, fields: &Fields, input: &Rows, taking: &Taking<'_>, scope: &Scope) -> Option<(Shape, Vec<Variant>)> {
         let set: Vec<Option<(&Located<String>, ByVariant<Expression>)>> = fields
             .iter()
-            .map(|(field, text)| {
-                Some((field, self.expression_of_kind(text, taking, scope, &expressions::ANY)?))
-            })
+            .map(|(field, text)| Some((field, self.expression_of_kind(text, taking, scope, &expressions::ANY)?)))
             .collect();
         let set: Vec<_> = set.into_iter().collect::<Option<_>>()?;
         let mut variants = Vec::new();

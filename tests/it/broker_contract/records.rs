@@ -23,16 +23,15 @@ pub(crate) fn contract_records_come_back_as_they_were_sent(broker: &dyn Broker, 
         header("trace", Some(b"2")),
         header("ünïcode", Some(&[0, 255])),
     ];
-    let outgoing = |timestamp: i64, key: Option<&'static [u8]>, value: Option<&'static [u8]>, headers: Vec<Header>| {
-        Outgoing {
+    let outgoing =
+        |timestamp: i64, key: Option<&'static [u8]>, value: Option<&'static [u8]>, headers: Vec<Header>| Outgoing {
             topic: topic.clone(),
             partition: Partition(0),
             timestamp: Timestamp(timestamp),
             key: key.map(Bytes::from_static),
             value: value.map(Bytes::from_static),
             headers: Headers::new(headers),
-        }
-    };
+        };
     let sent = vec![
         outgoing(1_372_636_800_000, Some(b"k"), Some(b"v"), all_headers),
         outgoing(1, Some(b"k"), None, Vec::new()),
@@ -120,8 +119,8 @@ pub(crate) fn contract_record_above_the_limit_is_refused(broker: &dyn Broker, un
     let mut producer = transactional(broker, unique);
     producer.begin().unwrap();
     let too_large = Outgoing { value: Some(Bytes::from(large)), ..record(&topic, 0, "") };
-    let outcome = try_send(&mut *producer, [too_large])
-        .and_then(|()| commit(&mut *producer, Commit::default()).map(|_| ()));
+    let outcome =
+        try_send(&mut *producer, [too_large]).and_then(|()| commit(&mut *producer, Commit::default()).map(|_| ()));
     assert!(matches!(outcome, Err(Error::RecordTooLarge { .. } | Error::Aborted { .. })), "{outcome:?}");
     producer.abort(WAIT).unwrap();
     producer.begin().unwrap();
