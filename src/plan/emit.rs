@@ -20,7 +20,7 @@ use crate::expr::Checked;
 use crate::topology::{self, ErrorAction, NodeId, ValueFormat};
 
 /// Makes a sub-topology's plan.
-pub(super) fn emit(flow: &Flow<'_>, names: &Names, subs: &[Sub], sub: &Sub) -> Result<SubTopology, Diagnostic> {
+pub(super) fn emit(flow: &Flow<'_>, names: &Names, subs: &[Sub], sub: &Sub) -> Made<SubTopology> {
     let emitter = Emitter::new(flow, names, subs, sub)?;
     let sources = emitter.source_ids.iter().map(|id| emitter.source(*id)).collect::<Result<_, _>>()?;
     let nodes = emitter.node_ids.iter().map(|id| emitter.node(*id)).collect::<Result<_, _>>()?;
@@ -46,7 +46,8 @@ struct Emitter<'f, 'g> {
     stores: Vec<Store>,
 }
 
-type Made<T> = Result<T, Diagnostic>;
+/// A schema that cannot be made is the one thing that may go wrong.
+pub(super) type Made<T> = Result<T, Box<Diagnostic>>;
 
 impl<'f, 'g> Emitter<'f, 'g> {
     fn new(flow: &'f Flow<'g>, names: &'f Names, subs: &'f [Sub], sub: &'f Sub) -> Made<Self> {
@@ -187,7 +188,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
     fn record(&self, node: NodeId, made: Result<Schema, crate::avro::SchemaError>) -> Made<Schema> {
         made.map_err(|error| {
             let place = self.flow.graph.node(node).place;
-            Diagnostic::error(error.code(), place.span, error.to_string()).placed(place.file, 0)
+            Box::new(Diagnostic::error(error.code(), place.span, error.to_string()).placed(place.file, 0))
         })
     }
 

@@ -51,7 +51,7 @@ pub fn build(graph: &Graph) -> Result<Plan, Vec<Diagnostic>> {
     for sub in &subs {
         match emit::emit(&flow, &names, &subs, sub) {
             Ok(made) => sub_topologies.push(made),
-            Err(finding) => findings.push(finding),
+            Err(finding) => findings.push(*finding),
         }
     }
     if !findings.is_empty() {
@@ -134,10 +134,7 @@ fn names_taken(graph: &Graph, names: &Names) -> Vec<Diagnostic> {
         }
     }
     for node in &graph.nodes {
-        let sink = match &node.kind {
-            crate::topology::NodeKind::Sink(sink) => Some(&sink.topic),
-            _ => None,
-        };
+        let sink = if let crate::topology::NodeKind::Sink(sink) = &node.kind { Some(&sink.topic) } else { None };
         let topics = node.kind.source().map(|source| &source.topic).into_iter().chain(sink);
         for (topic, owner) in topics.filter_map(|topic| Some((topic, made.get(topic)?))) {
             let message = format!("topic `{topic}` is named as an internal topic of `{owner}`");

@@ -1,1 +1,324 @@
+use std::path::Path;
 
+use expect_test::{expect, expect_file};
+use proptest::prelude::*;
+
+use super::*;
+use crate::topology::{self, Sources};
+
+const PLACED: &str = r#"{"type": "record", "name": "shop.Placed", "fields": [
+    {"name": "customer", "type": "string"}, {"name": "total", "type": "double"},
+    {"name": "note", "type": ["null", "string"], "default": null}]}"#;
+const CANCELLED: &str = r#"{"type": "record", "name": "shop.Cancelled", "fields": [
+    {"name": "customer", "type": "string"}, {"name": "reason", "type": "string"}]}"#;
+const CUSTOMER: &str = r#"{"type": "record", "name": "shop.Customer", "fields": [
+    {"name": "name", "type": "string"}, {"name": "town", "type": ["null", "string"], "default": null}]}"#;
+
+const HEAD: &str = "[topology]\nformat = 1\napplication_id = \"shop\"\n";
+const ORDERS: &str = "[stream.orders]\ntopic = \"orders\"\nschemas = [\"Placed.avsc\", \"Cancelled.avsc\"]\n";
+const CUSTOMERS: &str = "[table.customers]\ntopic = \"customers\"\nschemas = [\"Customer.avsc\"]\n";
+
+fn sources(tables: &[&str]) -> Sources {
+    Sources::default()
+        .with_file("shop.toml", &format!("{HEAD}{}", tables.concat()))
+        .with_schema("Placed.avsc", PLACED)
+        .with_schema("Cancelled.avsc", CANCELLED)
+        .with_schema("Customer.avsc", CUSTOMER)
+}
+
+fn plan(tables: &[&str]) -> Plan {
+    let sources = sources(tables);
+    let (graph, findings) = topology::check(&sources);
+    let told = topology::render(&findings, &sources, topology::Colour::Never);
+    build(&graph.unwrap_or_else(|| panic!("{told}"))).unwrap_or_else(|findings| panic!("{findings:?}"))
+}
+
+fn refused(tables: &[&str]) -> String {
+    let sources = sources(tables);
+    let (graph, findings) = topology::check(&sources);
+    let graph = graph.unwrap_or_else(|| panic!("{findings:?}"));
+    topology::render(&build(&graph).expect_err("is refused"), &sources, topology::Colour::Never)
+}
+
+fn flights() -> Plan {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let sources = topology::load(&root.join("topologies/flights"), &[root.join("schemas")]).unwrap();
+    let (graph, findings) = topology::check(&sources);
+    assert_eq!(topology::render(&findings, &sources, topology::Colour::Never), "");
+    build(&graph.unwrap()).unwrap()
+}
+
+#[test]
+fn flights_has_the_plan_it_had() {
+    expect_file!["tests/flights.txt"].assert_eq(&explain(&flights()));
+    expect_file!["tests/flights.dot"].assert_eq(&dot(&flights()));
+}
+
+#[test]
+fn flights_keeps_the_history_of_flights_for_ever() {
+    let topics = BTreeSet::from([Topic::new("flights.events")]);
+    assert_eq!(flights().kept_for_ever(), [(Text::new("flight"), topics)]);
+}
+
+#[test]
+fn a_repartition_carries_only_what_is_used_behind_it() {
+    let text = explain(&plan(&[
+        ORDERS,
+        "[aggregate.spent]\nfrom = \"orders\"\ngroup_by = 'value.customer'\n\
+         on.Placed.set = { total = 'sum(value.total)' }\non.Cancelled.set = { cancelled = 'count()' }\n",
+    ]));
+    expect![[r#"
+        application shop
+
+        sub-topology orders
+          source orders: string keys, avro
+            shop.Placed as #0: customer, total
+            shop.Cancelled as #1: customer
+            → re-key spent
+          re-key spent: string keys
+            #0 shop.Placed: key value.customer
+            #1 shop.Cancelled: key value.customer
+            → repartition spent
+          repartition spent: topic shop-spent-repartition
+            #0 shop.Placed: as shop.Placed: total
+            #1 shop.Cancelled: as shop.Cancelled: no field
+
+        sub-topology spent
+          source shop-spent-repartition: string keys, internal avro
+            shop.Placed as #0: total
+            shop.Cancelled as #1: no field
+            written by orders, a task for each partition of orders
+            → aggregate spent
+          aggregate spent: store spent, #2, on_commit
+            #0 shop.Placed: total ← sum(value.total)
+            #1 shop.Cancelled: cancelled ← count()
+            gives cancelled, total
+          store spent: newest row per key, string keys, changelog shop-spent-changelog
+            spent: cancelled int, total double
+
+        topics
+          orders: source, partitions as they are
+          shop-orders-meta: meta, partitions of orders, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+          shop-spent-changelog: changelog, partitions of orders, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+          shop-spent-meta: meta, partitions of orders, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+          shop-spent-repartition: repartition, partitions of orders, cleanup.policy=delete, message.timestamp.type=CreateTime, retention.ms=-1, segment.bytes=52428800
+    "#]]
+    .assert_eq(&text);
+}
+
+const BY_CUSTOMER: &str = "[stream.by_customer]\nfrom = \"orders\"\non = [\"Placed\"]\nselect_key = 'value.customer'\n";
+const NAMED: &str = "[join.named]\nleft = \"by_customer\"\nright = \"customers\"\nkind = \"left\"\n\
+                     select = { name = 'right.?name', total = 'left.total' }\n\
+                     [sink.named_orders]\nfrom = \"named\"\ntopic = \"orders.named\"\nrecord = \"shop.NamedOrder\"\n";
+
+#[test]
+fn a_repartition_in_front_of_a_join_has_the_tables_partitions() {
+    let plan = plan(&[ORDERS, CUSTOMERS, BY_CUSTOMER, NAMED]);
+    let repartition = &plan.topics[&Topic::new("shop-named-repartition")];
+    assert_eq!(repartition.partitions, Partitions::MaxOf(vec![Topic::new("customers")]));
+    let names: Vec<_> = plan.sub_topologies.iter().map(|sub| sub.name.as_str()).collect();
+    assert_eq!(names, ["customers", "orders"]);
+}
+
+#[test]
+fn a_stateless_consumer_of_re_keyed_rows_needs_no_repartition() {
+    let plan = plan(&[
+        ORDERS,
+        BY_CUSTOMER,
+        "[sink.out]\nfrom = \"by_customer\"\ntopic = \"orders.by_customer\"\nsubjects = \"record_name\"\n",
+    ]);
+    assert_eq!(plan.sub_topologies.len(), 1);
+    assert!(plan.topics.values().all(|topic| topic.role != TopicRole::Repartition));
+}
+
+#[test]
+fn a_pass_through_to_a_sink_decodes_every_field_that_is_written_and_nothing_else() {
+    let plan = plan(&[
+        ORDERS,
+        "[sink.copy]\nfrom = \"placed\"\ntopic = \"copy\"\n[stream.placed]\nfrom = \"orders\"\non = [\"Placed\"]\n",
+    ]);
+    let Payload::Registry { readers } = &plan.sub_topologies[0].sources[0].payload else { panic!() };
+    assert_eq!(readers[0].wanted, [0, 1, 2]);
+    assert_eq!(readers[1].wanted, [0_usize; 0]);
+}
+
+#[test]
+fn the_old_key_can_be_selected_beside_a_new_one() {
+    let text = explain(&plan(&[
+        ORDERS,
+        "[stream.moved]\nfrom = \"orders\"\non = [\"Placed\"]\nselect_key = 'value.customer'\nselect = { order = 'key' }\n\
+         [sink.out]\nfrom = \"moved\"\ntopic = \"moved\"\nrecord = \"shop.Moved\"\n",
+    ]));
+    let nodes = &text[text.find("  filter").unwrap()..text.find("\ntopics").unwrap()];
+    expect![[r#"
+          filter moved
+            #0 shop.Placed: all
+            → select moved
+          select moved: #2
+            #0 shop.Placed: order = key, _key = value.customer
+            → re-key moved
+          re-key moved: string keys
+            #2 moved: key _key
+            → sink out
+          sink out: topic moved
+            #2 moved: as shop.Moved: order, subject moved-value
+    "#]]
+    .assert_eq(nodes);
+}
+
+#[test]
+fn an_average_keeps_its_sum_and_its_count() {
+    let plan = plan(&[
+        ORDERS,
+        "[aggregate.mean]\nfrom = \"orders\"\non.Placed.set = { mean = 'avg(value.total)', last = 'last(value.note)' }\n",
+    ]);
+    let sub = &plan.sub_topologies[0];
+    let NodeKind::Aggregate(aggregate) = &sub.nodes[0].kind else { panic!() };
+    let fields: Vec<String> =
+        sub.stores[0].row.fields().iter().map(|field| format!("{} {}", field.name, field.field_type)).collect();
+    assert_eq!(fields, ["last optional(string)", "mean_sum double", "mean_count int"]);
+    assert_eq!(aggregate.initial, [Value::Null, Value::Double(0.0), Value::Int(0)]);
+    assert_eq!(aggregate.results, [ResultField::Slot(0), ResultField::Mean { sum: 1, count: 2 }]);
+    let layout = &sub.layouts[usize::from(aggregate.layout.0)];
+    assert_eq!(layout.slots[1].field_type.to_string(), "optional(double)");
+}
+
+#[test]
+fn branches_take_what_earlier_cases_left_and_meet_again() {
+    let text = explain(&plan(&[
+        ORDERS,
+        "[stream.placed]\nfrom = \"orders\"\non = [\"Placed\"]\n\
+         [branch.by_size]\nfrom = \"placed\"\n\
+         [[branch.by_size.case]]\nname = \"large\"\nwhere = 'value.total > 1000.0'\n\
+         [[branch.by_size.case]]\nname = \"middle\"\nwhere = 'value.total > 100.0'\n\
+         [[branch.by_size.case]]\nname = \"small\"\n\
+         [merge.others]\nfrom = [\"small\", \"middle\"]\n\
+         [sink.out]\nfrom = \"others\"\ntopic = \"others\"\n\
+         [sink.large_out]\nfrom = \"large\"\ntopic = \"large\"\n",
+    ]));
+    let filters: Vec<&str> = text.lines().filter(|line| line.contains("where") || line.contains("  →")).collect();
+    expect![[r#"
+            → filter placed
+            → filter large, filter middle, filter small
+            #0 shop.Placed: where (value.total > 1000.0)
+            → sink large_out
+            #0 shop.Placed: where !(value.total > 1000.0) && (value.total > 100.0)
+            → merge others
+            #0 shop.Placed: where !(value.total > 1000.0) && !(value.total > 100.0)
+            → merge others
+            → sink out"#]]
+    .assert_eq(&filters.join("\n"));
+}
+
+#[test]
+fn adding_a_node_downstream_renames_no_sub_topology() {
+    let names = |tables: &[&str]| -> Vec<String> {
+        plan(tables).sub_topologies.iter().map(|sub| sub.name.to_string()).collect()
+    };
+    let totals = "[aggregate.totals]\nfrom = \"orders\"\non.Placed.set = { total = 'sum(value.total)' }\n";
+    let before = names(&[ORDERS, totals]);
+    let after = names(&[
+        ORDERS,
+        totals,
+        "[aggregate.again]\nfrom = \"totals\"\nselect = { changes = 'count()' }\n",
+        "[stream.a]\nfrom = \"orders\"\non = [\"Placed\"]\n[sink.b]\nfrom = \"a\"\ntopic = \"b\"\n",
+    ]);
+    assert_eq!((before.as_slice(), after.as_slice()), (&["totals".to_owned()][..], &["totals".to_owned()][..]));
+}
+
+#[test]
+fn names_that_tidemill_makes_are_refused() {
+    let entity =
+        r#"{"type": "record", "name": "shop.Order", "fields": [{"name": "total", "type": "double", "default": 0.0}]}"#;
+    let tables = [
+        "[stream.orders]\ntopic = \"shop-order_history-changelog\"\nschemas = [\"Placed.avsc\"]\n",
+        "[entity.order]\nfrom = \"orders\"\nschema = \"Order.avsc\"\nhistory = \"90d\"\n",
+        "apply.Placed.set = { total = 'event.total' }\n",
+        "[table.order_history]\ntopic = \"old\"\nschemas = [\"Customer.avsc\"]\n",
+    ];
+    let sources = sources(&tables).with_schema("Order.avsc", entity);
+    let (graph, findings) = topology::check(&sources);
+    let findings = build(&graph.unwrap_or_else(|| panic!("{findings:?}"))).expect_err("is refused");
+    expect![[r#"
+        error[E0401]: the history of `order` is kept in store `order_history`, which is also a node's name
+         --> shop.toml:7:9
+          |
+        7 | [entity.order]
+          |         ^^^^^
+          |
+          = help: rename node `order_history`
+
+        error[E0401]: topic `shop-order_history-changelog` is named as an internal topic of `order`
+         --> shop.toml:4:9
+          |
+        4 | [stream.orders]
+          |         ^^^^^^
+          |
+          = help: use another topic, or another `application_id`
+    "#]]
+    .assert_eq(&topology::render(&findings, &sources, topology::Colour::Never));
+}
+
+#[test]
+fn too_many_parts_are_refused() {
+    let mut tables = vec![ORDERS.to_owned()];
+    for number in 0..32_800 {
+        tables.push(format!("[sink.s{number}]\nfrom = \"orders\"\ntopic = \"t{number}\"\n"));
+    }
+    let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+    assert!(refused(&tables).starts_with("error[E0402]: the topology has 65602 parts"));
+}
+
+const ALL: [&str; 8] = [
+    ORDERS,
+    CUSTOMERS,
+    BY_CUSTOMER,
+    NAMED,
+    "[aggregate.spent]\nfrom = \"orders\"\ngroup_by = 'value.customer'\non.Placed.set = { n = 'count()', t = 'sum(value.total)' }\n",
+    "[aggregate.hourly]\nfrom = \"by_customer\"\nwindow = { tumbling = \"1h\", grace = \"0s\" }\nselect = { n = 'count()' }\n",
+    "[merge.all]\nfrom = [\"by_customer\", \"rekeyed\"]\n[stream.rekeyed]\nfrom = \"orders\"\nselect_key = 'value.customer'\n",
+    "[table.newest]\nfrom = \"placed\"\n[stream.placed]\nfrom = \"all\"\non = [\"Placed\"]\n",
+];
+
+proptest! {
+    #[test]
+    fn a_plan_does_not_depend_on_the_order_of_tables(tables in Just(ALL.to_vec()).prop_shuffle(), cut in 0..ALL.len()) {
+        let expected = plan(&ALL);
+        let shuffled = plan(&tables);
+        prop_assert_eq!(explain(&expected), explain(&shuffled));
+        prop_assert_eq!(expected.fingerprint, shuffled.fingerprint);
+        // Nor on how they are spread over files.
+        let mut split = sources(&tables[..cut]);
+        split.files.push(topology::SourceFile { path: "more.toml".to_owned(), text: tables[cut..].concat() });
+        let (graph, findings) = topology::check(&split);
+        let spread = build(&graph.unwrap_or_else(|| panic!("{findings:?}"))).unwrap();
+        prop_assert_eq!(expected.fingerprint, spread.fingerprint);
+    }
+}
+
+#[test]
+fn a_fingerprint_knows_meaning_from_formatting() {
+    let of = |filter: &str| {
+        plan(&[
+            ORDERS,
+            "[stream.big]\nfrom = \"orders\"\non = [\"Placed\"]\nwhere = '",
+            filter,
+            "'\n[sink.b]\nfrom = \"big\"\ntopic = \"b\"\n",
+        ])
+        .fingerprint
+    };
+    assert_eq!(of("value.total > 10.0"), of("  value.total   >  10.0 "));
+    assert_ne!(of("value.total > 10.0"), of("value.total > 11.0"));
+    assert_ne!(of("value.customer == \"a b\""), of("value.customer == \"a  b\""));
+}
+
+#[test]
+fn every_node_stands_after_those_that_feed_it() {
+    for plan in [plan(&ALL), flights()] {
+        for sub in &plan.sub_topologies {
+            for (index, node) in sub.nodes.iter().enumerate() {
+                assert!(node.children.iter().all(|child| usize::from(child.node.0) > index), "{}", node.name);
+            }
+        }
+    }
+}

@@ -183,17 +183,7 @@ impl<'g> Flow<'g> {
                 }
                 whole(&part.output, &mut uses);
             }
-            (PartKind::Repartition, _) => {
-                let reader = self.ids().find(
-                    |id| matches!(self.part(*id).kind, PartKind::RepartitionSource { write } if std::ptr::eq(self.part(write), part)),
-                );
-                for (variant, read) in reader.map_or(&[][..], |id| &self.part(id).output) {
-                    let written = part.input.iter().filter(|(written, _)| written == variant);
-                    for (_, shape) in written {
-                        uses.extend(self.shape(*read).used.iter().map(|field| (*shape, Some(*field))));
-                    }
-                }
-            }
+            (PartKind::Repartition, _) => self.carried(part, &mut uses),
             (PartKind::Table, _) => whole(&part.input, &mut uses),
             (PartKind::Entity, NodeKind::Entity(entity)) => {
                 for (variant, shape) in &part.input {
@@ -234,6 +224,29 @@ impl<'g> Flow<'g> {
             ) => {}
         }
         uses
+    }
+
+    /// What is used behind a repartition must be written into it.
+    fn carried(&self, part: &Part<'g>, uses: &mut Vec<(ShapeId, Option<usize>)>) {
+        let reader = self.parts.iter().find(|reader| match reader.kind {
+            PartKind::RepartitionSource { write } => std::ptr::eq(self.part(write), part),
+            PartKind::Source
+            | PartKind::Filter { .. }
+            | PartKind::Rekey { .. }
+            | PartKind::Select { .. }
+            | PartKind::Repartition
+            | PartKind::Merge
+            | PartKind::Table
+            | PartKind::Entity
+            | PartKind::Aggregate
+            | PartKind::Join { .. }
+            | PartKind::Sink => false,
+        });
+        for (variant, read) in reader.map_or(&[][..], |reader| &reader.output) {
+            for (_, shape) in part.input.iter().filter(|(written, _)| written == variant) {
+                uses.extend(self.shape(*read).used.iter().map(|field| (*shape, Some(*field))));
+            }
+        }
     }
 }
 
