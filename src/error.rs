@@ -47,7 +47,7 @@ macro_rules! codes {
 pub mod codes {
     use super::Code;
 
-    // E01xx topology files · E02xx expressions · E03xx schemas · E04xx plan · E05xx settings · E06xx broker
+    // E01xx topology files · E02xx expressions · E03xx schemas · E04xx plan · E05xx settings, HTTP and commands · E06xx broker
     // E07xx registry · E08xx state · E09xx running · E10xx records
     codes! {
         /// A file is not TOML.
@@ -102,18 +102,6 @@ pub mod codes {
         STATE_FIELD = "E0125";
         /// An expression is not CEL.
         EXPRESSION_SYNTAX = "E0201";
-        /// A schema does not parse, or says something that cannot be.
-        SCHEMA_SYNTAX = "E0301";
-        /// A reader's schema cannot take a writer's data.
-        SCHEMA_INCOMPATIBLE = "E0302";
-        /// A value or its JSON does not fit its schema.
-        VALUE_NOT_IN_SCHEMA = "E0303";
-        /// Bytes are not a datum of their schema.
-        DATUM_UNREADABLE = "E0304";
-        /// A name that tidemill makes is taken.
-        INTERNAL_NAME_TAKEN = "E0401";
-        /// A topology with more parts than a plan can number.
-        TOPOLOGY_TOO_LARGE = "E0402";
         /// An expression names what is not there.
         EXPRESSION_UNKNOWN_NAME = "E0202";
         /// A record or another value has no such field.
@@ -132,10 +120,104 @@ pub mod codes {
         LITERAL_INVALID = "E0209";
         /// An expression that is too long or too deep.
         EXPRESSION_TOO_LARGE = "E0210";
+        /// A schema does not parse, or says something that cannot be.
+        SCHEMA_SYNTAX = "E0301";
+        /// A reader's schema cannot take a writer's data.
+        SCHEMA_INCOMPATIBLE = "E0302";
+        /// A value or its JSON does not fit its schema.
+        VALUE_NOT_IN_SCHEMA = "E0303";
+        /// Bytes are not a datum of their schema.
+        DATUM_UNREADABLE = "E0304";
+        /// A name that tidemill makes is taken.
+        INTERNAL_NAME_TAKEN = "E0401";
+        /// A topology with more parts than a plan can number.
+        TOPOLOGY_TOO_LARGE = "E0402";
+        /// A setting's name is unknown.
+        SETTING_UNKNOWN = "E0501";
+        /// A setting's value has the wrong type or is out of bounds.
+        SETTING_VALUE = "E0502";
+        /// The settings file is not TOML.
+        SETTINGS_SYNTAX = "E0503";
+        /// The settings file cannot be read.
+        SETTINGS_UNREADABLE = "E0504";
+        /// A secret cannot be read, or stands in the open.
+        SECRET_UNREADABLE = "E0505";
+        /// The admin listener would be open to others without a token.
+        ADMIN_OPEN = "E0506";
+        /// A librdkafka property that tidemill decides itself.
+        PROPERTY_OURS = "E0507";
+        /// A setting that this version does not serve.
+        SETTING_NOT_SERVED = "E0508";
+        /// `run` without a broker.
+        BROKER_NOT_SET = "E0509";
+        /// An address to listen on is taken or not ours.
+        LISTEN_FAILED = "E0520";
+        /// No such path.
+        PATH_UNKNOWN = "E0521";
+        /// The path does not take that method.
+        METHOD_NOT_ALLOWED = "E0522";
+        /// A part of the URL's query or path is wrong.
+        REQUEST_PARAMETER = "E0523";
+        /// A POST's body is not what it should be.
+        REQUEST_BODY = "E0524";
+        /// A POST's body is too large.
+        REQUEST_TOO_LARGE = "E0525";
+        /// The admin listener's token is missing or wrong.
+        TOKEN_REFUSED = "E0526";
+        /// Too many requests at once.
+        TOO_BUSY = "E0527";
+        /// A POST's body is of another media type.
+        MEDIA_TYPE = "E0528";
+        /// Answering failed for a reason that is ours.
+        ANSWER_FAILED = "E0529";
+        /// No daemon answers at the URL.
+        DAEMON_UNREACHABLE = "E0530";
+        /// A topic that is read is not there, or one of our own may not be created.
+        TOPIC_MISSING = "E0601";
+        /// The next offset of an input is not in its topic.
+        OFFSET_OUT_OF_RANGE = "E0602";
+        /// There is no committed offset, and the settings say that this is an error.
+        OFFSET_MISSING = "E0603";
+        /// A history kept for ever stands on a topic that forgets.
+        HISTORY_ON_FORGETTING_TOPIC = "E0604";
+        /// A topic has other partitions or another policy than the topology needs.
+        TOPIC_MISMATCH = "E0605";
+        /// State was written by a newer version.
+        STATE_NEWER_FORMAT = "E0801";
+        /// A state folder belongs to another application.
+        STATE_OTHER_APPLICATION = "E0802";
+        /// Another process has the state folder open.
+        STATE_LOCKED = "E0803";
+        /// State at rest is damaged.
+        STATE_CORRUPT = "E0804";
+        /// The state folder cannot be read or written.
+        STATE_IO = "E0805";
+        /// Stored rows cannot be read with the row schema of today.
+        ROW_UNREADABLE = "E0806";
+        /// A row does not fit its store's schema.
+        ROW_INVALID = "E0807";
+        /// A row is larger than its changelog takes.
+        ROW_TOO_LARGE = "E0808";
+        /// State cannot be read here and now.
+        READ_UNAVAILABLE = "E0901";
+        /// A read names a store or an entity that is not there.
+        READ_UNKNOWN_STORE = "E0902";
+        /// A key that is not there, or was not there then.
+        READ_UNKNOWN_KEY = "E0903";
+        /// A key, an event or a cursor that cannot be understood.
+        READ_INVALID = "E0904";
+        /// An entity's past, of which none is kept.
+        READ_NO_HISTORY = "E0905";
     }
 }
 
 /// Returns the page of a code, `E0201` or `e0201`.
 pub fn page(code: &str) -> Option<&'static str> {
     codes::PAGES.iter().find(|(known, _)| known.0.eq_ignore_ascii_case(code)).map(|(_, page)| *page)
+}
+
+/// Returns the first line of a code's page without the code: `an expression is not CEL`.
+pub fn title(code: &str) -> Option<&'static str> {
+    let heading = page(code)?.lines().next()?.trim_start_matches('#').trim();
+    Some(heading.split_once(": ").map_or(heading, |(_, title)| title))
 }

@@ -9,16 +9,27 @@
 //! L3  entity → operator;  task → operator, entity, store;  operator → store
 //! L2  plan → topology
 //! L1  expr, avro
-//! L0  base (ids, time, record, value, diagnostics), limits, error
+//! L0  base (ids, time, record, value, diagnostics) → error;  limits
 //! ```
 
 pub mod avro;
 pub mod base;
 pub mod broker;
+pub mod cli;
+pub mod config;
 pub mod dev;
+pub mod entity;
 pub mod error;
 pub mod expr;
+pub mod http;
 pub mod limits;
 pub mod plan;
 pub mod registry;
+pub mod metrics;
+pub mod operator;
+pub mod plan;
+pub mod registry;
+pub mod runtime;
+pub mod store;
+pub mod task;
 pub mod topology;

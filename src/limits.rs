@@ -9,6 +9,77 @@ pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 /// Nesting of a decoded datum (records, lists, maps); a record nested deeper is a decode error.
 pub const DATUM_DEPTH_MAX: usize = 64;
 
+/// Rows of closed or expired windows handled in one step; more are handled in the steps that follow at once.
+pub const WINDOW_CLOSE_ROWS_MAX: usize = 1000;
+
+/// Records a task processes before its thread looks at its other duties again.
+pub const TASK_RUN_RECORDS_MAX: usize = 1000;
+
+/// Bytes that wait in one source partition's queue; above, the partition is paused, and resumed at half of it.
+pub const SOURCE_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of sends and state that a task holds uncommitted; above, it stops processing until a commit has finished.
+pub const GENERATION_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// A single wait for the broker; a stop and the heartbeat are seen between two.
+pub const BROKER_WAIT_SLICE: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// How long a broker call is tried before the thread joins anew.
+pub const BROKER_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A single wait for the registry.
+pub const REGISTRY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// How often an id that the registry does not know is asked for; then the records that carry it are decode errors.
+pub const SCHEMA_UNKNOWN_TRIES_MAX: u32 = 8;
+
+/// Reads a stream thread answers between two batches.
+pub const READS_PER_TURN_MAX: usize = 64;
+
+/// Versions or rows of one answer; more come by cursor.
+pub const READ_ROWS_MAX: usize = 10_000;
+
+/// Versions that `blame` looks at.
+pub const BLAME_VERSIONS_MAX: usize = 10_000;
+
+/// Steps of the cache's hand per insertion; a cache full of uncommitted rows grows past its budget instead of searching longer.
+pub const CACHE_EVICTION_STEPS_MAX: usize = 64;
+
+/// Bytes of a row with its key, unless the changelog's `max.message.bytes` says otherwise; larger is refused at the write.
+/// Kafka's default is 1,048,588 for a batch with its head.
+pub const ROW_BYTES_MAX: usize = 1_000_000;
+
+/// Bytes of committed rows of one task that wait for the backend; at this they are written.
+pub const WRITE_BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Milliseconds that committed rows wait for the backend; longer batches sort better.
+pub const WRITE_BEHIND_MS_MAX: i64 = 5_000;
+
+/// Bytes written to the backend since its last flush; at this a flush starts. A crash replays them from the changelog.
+pub const FLUSH_DISTANCE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Milliseconds since the last flush while something is unflushed; at this a flush starts.
+pub const FLUSH_DISTANCE_MS_MAX: i64 = 60_000;
+
+/// Milliseconds between two marks of an idle task that its stores are complete; the mark decides whether they are believed
+/// after a pause.
+pub const DURABLE_MARK_MS_MAX: i64 = 3_600_000;
+
+/// Kafka's default of `delete.retention.ms`, where the broker does not tell.
+pub const DELETE_RETENTION_DEFAULT_MS: i64 = 86_400_000;
+
+/// Most of `delete.retention.ms` that is given away for clocks that disagree.
+pub const RESTORE_MARGIN_MAX_MS: i64 = 3_600_000;
+
+/// Files that one task's RocksDB keeps open; further ones are opened when read.
+pub const ROCKS_OPEN_FILES_MAX: i32 = 256;
+
+/// Bytes of one RocksDB memtable; at this it is flushed in the background.
+pub const ROCKS_MEMTABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Versions of one key that a write looks at for trimming; the rest waits for the next write.
+pub const VERSIONS_TRIMMED_MAX: usize = 64;
+
 /// Nesting of a schema's types, references followed; a schema nested deeper does not parse.
 pub const SCHEMA_DEPTH_MAX: usize = 200;
 
@@ -19,8 +90,102 @@ pub const EMPTY_ITEMS_MAX: usize = 1024;
 /// Bytes of an application id and of a node's name; longer is refused at `check`. Kafka allows 249 for a topic, and internal
 /// topics are `<application id>-<node>_history-repartition` at the longest.
 pub const TOPOLOGY_NAME_BYTES_MAX: usize = 100;
+
 /// Text or bytes that one operation of an expression builds; longer is an evaluation error.
 pub const EXPRESSION_TEXT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A compiled pattern of `matches`; larger is refused at `check`, or an evaluation error when the pattern is not literal.
 pub const EXPRESSION_REGEX_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of records in one batch of the local broker; the batch is closed behind the record that goes beyond.
+pub const LOCAL_BATCH_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of a partition that the local broker keeps in memory beside its files; older batches are read from the files.
+pub const LOCAL_TAIL_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of a partition that wait for a commit; more are written before it.
+pub const LOCAL_UNWRITTEN_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one segment file of the local broker; the next write begins another file.
+pub const LOCAL_SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// Bytes of a segment between two entries of its index in memory; a read begins at most so far before its offset.
+pub const LOCAL_INDEX_BYTES: u64 = 32 * 1024;
+
+/// Bytes read from a segment file at a time; a larger batch is read whole.
+pub const LOCAL_CHUNK_BYTES: usize = 512 * 1024;
+
+/// Bytes of the local broker's journal; a longer one is replaced by what it comes to.
+pub const LOCAL_JOURNAL_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Bytes of a partition that compaction at open leaves alone.
+pub const LOCAL_COMPACT_BYTES_MIN: u64 = 1024 * 1024;
+
+/// Records that one `poll` of the local broker hands out of one partition; more come with the next call.
+pub const LOCAL_FETCH_RECORDS_MAX: usize = 1000;
+
+/// Records that one `poll` of the local broker hands out; more come with the next call.
+pub const LOCAL_POLL_RECORDS_MAX: usize = 4000;
+
+/// Bytes that one `poll` of the local broker hands out, to within one record; more come with the next call.
+pub const LOCAL_POLL_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Partitions of one topic of the local broker; more are refused.
+pub const LOCAL_PARTITIONS_MAX: u32 = 1024;
+
+/// Partitions that one `poll` of the local broker hands records out of; the others come with the next call.
+pub const LOCAL_POLL_PARTITIONS_MAX: usize = 16;
+
+/// Bytes of one secret's file; a larger one is refused at start.
+pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
+
+/// Half of this machine's memory when nothing tells how much there is.
+pub const MEMORY_BUDGET_FALLBACK_BYTES: u64 = 512 * 1024 * 1024;
+
+/// Least `memory.budget`; less is refused at start, and the default never goes below.
+pub const MEMORY_BUDGET_MIN_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Least `commit_interval`; less is refused at start.
+pub const COMMIT_INTERVAL_MIN_MS: i64 = 10;
+
+/// Greatest `commit_interval`; more is refused at start.
+pub const COMMIT_INTERVAL_MAX_MS: i64 = 10 * 60 * 1000;
+
+/// Least `registry.timeout`; less is refused at start.
+pub const REGISTRY_TIMEOUT_MIN_MS: i64 = 100;
+
+/// Greatest `registry.timeout`; more is refused at start.
+pub const REGISTRY_TIMEOUT_MAX_MS: i64 = 5 * 60 * 1000;
+
+/// Greatest `num_stream_threads`; more is refused at start.
+pub const STREAM_THREADS_MAX: usize = 256;
+
+/// Reads and writes over HTTP that the daemon works on at once; more wait, then are told 503.
+pub const HTTP_REQUESTS_AT_ONCE_MAX: usize = 64;
+
+/// Time a request waits for its turn; then it is told 503.
+pub const HTTP_TURN_WAIT_MAX_MS: u64 = 2000;
+
+/// Bytes of a POST's body; a larger one is refused with 413.
+pub const HTTP_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Events in one POST; more are refused with 413.
+pub const HTTP_EVENTS_MAX: usize = 10_000;
+
+/// Rows of a page unless `limit` says otherwise.
+pub const HTTP_PAGE_ROWS_DEFAULT: usize = 100;
+
+/// Greatest `limit`; more is refused with 400.
+pub const HTTP_PAGE_ROWS_MAX: usize = 1000;
+
+/// Inputs that one read may wait for; more are refused with 400.
+pub const HTTP_WAIT_FOR_MAX: usize = 64;
+
+/// Time a read waits for `wait_for` unless `wait` says otherwise.
+pub const HTTP_WAIT_DEFAULT_MS: u64 = 5000;
+
+/// Greatest `wait`; more is refused with 400.
+pub const HTTP_WAIT_MAX_MS: u64 = 30_000;
+
+/// Time open requests have to end when the daemon stops; then they are cut off.
+pub const HTTP_STOP_WAIT_MAX_MS: u64 = 3000;

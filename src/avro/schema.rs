@@ -235,6 +235,11 @@ impl Schema {
         self.root_node().named().map(|named| named.name.as_str())
     }
 
+    /// Returns the full names that a record, enum or fixed is also known by.
+    pub fn aliases(&self) -> &[Text] {
+        self.root_node().named().map_or(&[], |named| named.aliases.as_slice())
+    }
+
     /// Returns the documentation of a record, enum or fixed.
     pub fn doc(&self) -> Option<&str> {
         self.root_node().named().and_then(|named| named.doc.as_deref())

@@ -6,6 +6,9 @@
 //!
 //! Nothing here decides partitions, offsets to start from, or what to do about an error: the callers do.
 
+pub mod local;
+pub mod kafka;
+
 use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;

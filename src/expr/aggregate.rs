@@ -6,8 +6,7 @@ use super::ast::AstKind;
 use super::parse::parse;
 
 /// The aggregates there are.
-pub const AGGREGATES: [&str; 9] =
-    ["count", "sum", "avg", "min", "max", "first", "last", "collect", "count_distinct"];
+pub const AGGREGATES: [&str; 9] = ["count", "sum", "avg", "min", "max", "first", "last", "collect", "count_distinct"];
 
 /// An expression that is one call of an aggregate.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -162,13 +162,9 @@ impl Ast {
             AstKind::Unary { operand, .. } => operand.depth,
             AstKind::Binary { left, right, .. } => left.depth.max(right.depth),
             AstKind::Logic { operands, .. } => operands.iter().map(|operand| operand.depth).max().unwrap_or(0),
-            AstKind::Conditional { condition, then, otherwise } => {
-                condition.depth.max(then.depth).max(otherwise.depth)
-            }
+            AstKind::Conditional { condition, then, otherwise } => condition.depth.max(then.depth).max(otherwise.depth),
             AstKind::List(items) => items.iter().map(|item| item.depth).max().unwrap_or(0),
-            AstKind::Map(entries) => {
-                entries.iter().map(|(key, value)| key.depth.max(value.depth)).max().unwrap_or(0)
-            }
+            AstKind::Map(entries) => entries.iter().map(|(key, value)| key.depth.max(value.depth)).max().unwrap_or(0),
         };
         Self { kind, span, depth: below + 1 }
     }

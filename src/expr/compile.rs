@@ -11,9 +11,7 @@ use crate::base::value::Value;
 
 use super::FieldUse;
 use super::ast::{LogicOp, Relation};
-use super::eval::{
-    ArithmeticOp, EvalError, Handler, Op, Operand, PlacePath, Program, Scratch,
-};
+use super::eval::{ArithmeticOp, EvalError, Handler, Op, Operand, PlacePath, Program, Scratch};
 use super::tree::{Comprehension, Macro, Node, NodeKind};
 use super::types::{Overload, Shape, Style};
 
@@ -56,12 +54,12 @@ impl Compiler<'_> {
     /// Gives a jump its target: the next op.
     fn land(&mut self, jump: usize) {
         let here = self.here();
-        match &mut self.program.ops[jump] {
-            Op::Jump { target }
-            | Op::JumpIf { target, .. }
-            | Op::JumpIfPresent { target, .. }
-            | Op::NextItem { end: target, .. } => *target = here,
-            other => unreachable!("only jumps are landed, not {other:?}"),
+        if let Op::Jump { target }
+        | Op::JumpIf { target, .. }
+        | Op::JumpIfPresent { target, .. }
+        | Op::NextItem { end: target, .. } = &mut self.program.ops[jump]
+        {
+            *target = here;
         }
     }
 
@@ -80,13 +78,11 @@ impl Compiler<'_> {
     fn slot(&self, root: usize, field: Option<usize>) -> Operand {
         let slot = (self.layout)(FieldUse { root, field });
         // What no layout has reads as absent.
-        Operand::Slot {
-            root: u16::try_from(root).unwrap_or(u16::MAX),
-            slot: u32::try_from(slot).unwrap_or(u32::MAX),
-        }
+        Operand::Slot { root: u16::try_from(root).unwrap_or(u16::MAX), slot: u32::try_from(slot).unwrap_or(u32::MAX) }
     }
 
     /// Returns where a node's value lies, if it need not be computed.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other node is computed")]
     fn place(&mut self, node: &Node) -> Option<Operand> {
         match &node.kind {
             NodeKind::Constant(value) => Some(self.constant(value.clone())),
@@ -206,9 +202,10 @@ impl Compiler<'_> {
     fn call(&mut self, overload: &'static Overload, args: &[Node], span: Span, to: u32) {
         if let ([left, right], Some((op, shape))) = (args, arithmetic(overload)) {
             let (left, right) = (self.operand(left), self.operand(right));
-            let op = match shape {
-                Shape::Int => Op::ArithmeticInt { to, op, left, right },
-                _ => Op::ArithmeticDouble { to, op, left, right },
+            let op = if shape == Shape::Int {
+                Op::ArithmeticInt { to, op, left, right }
+            } else {
+                Op::ArithmeticDouble { to, op, left, right }
             };
             self.push(op, span);
             return;

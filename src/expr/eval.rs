@@ -101,39 +101,148 @@ pub(super) enum ArithmeticOp {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
-    CompareIntConstant { to: u32, relation: Relation, left: Operand, constant: i64 },
-    CompareInt { to: u32, relation: Relation, left: Operand, right: Operand },
-    CompareDoubleConstant { to: u32, relation: Relation, left: Operand, constant: f64 },
-    CompareDouble { to: u32, relation: Relation, left: Operand, right: Operand },
-    CompareText { to: u32, relation: Relation, left: Operand, right: Operand },
+    CompareIntConstant {
+        to: u32,
+        relation: Relation,
+        left: Operand,
+        constant: i64,
+    },
+    CompareInt {
+        to: u32,
+        relation: Relation,
+        left: Operand,
+        right: Operand,
+    },
+    CompareDoubleConstant {
+        to: u32,
+        relation: Relation,
+        left: Operand,
+        constant: f64,
+    },
+    CompareDouble {
+        to: u32,
+        relation: Relation,
+        left: Operand,
+        right: Operand,
+    },
+    CompareText {
+        to: u32,
+        relation: Relation,
+        left: Operand,
+        right: Operand,
+    },
     /// An order of any other two types.
-    Compare { to: u32, relation: Relation, left: Operand, right: Operand },
-    Equal { to: u32, expected: bool, left: Operand, right: Operand },
-    ArithmeticInt { to: u32, op: ArithmeticOp, left: Operand, right: Operand },
-    ArithmeticDouble { to: u32, op: ArithmeticOp, left: Operand, right: Operand },
-    Not { to: u32, of: Operand },
-    IsNull { to: u32, of: Operand, expected: bool },
-    Jump { target: u32 },
-    JumpIf { of: Operand, expected: bool, target: u32 },
-    JumpIfPresent { of: Operand, target: u32 },
-    Copy { to: u32, from: Operand },
-    SetInt { to: u32, value: i64 },
-    Increment { register: u32 },
+    Compare {
+        to: u32,
+        relation: Relation,
+        left: Operand,
+        right: Operand,
+    },
+    Equal {
+        to: u32,
+        expected: bool,
+        left: Operand,
+        right: Operand,
+    },
+    ArithmeticInt {
+        to: u32,
+        op: ArithmeticOp,
+        left: Operand,
+        right: Operand,
+    },
+    ArithmeticDouble {
+        to: u32,
+        op: ArithmeticOp,
+        left: Operand,
+        right: Operand,
+    },
+    Not {
+        to: u32,
+        of: Operand,
+    },
+    IsNull {
+        to: u32,
+        of: Operand,
+        expected: bool,
+    },
+    Jump {
+        target: u32,
+    },
+    JumpIf {
+        of: Operand,
+        expected: bool,
+        target: u32,
+    },
+    JumpIfPresent {
+        of: Operand,
+        target: u32,
+    },
+    Copy {
+        to: u32,
+        from: Operand,
+    },
+    SetInt {
+        to: u32,
+        value: i64,
+    },
+    Increment {
+        register: u32,
+    },
     /// Takes the item at `index` and counts on, or jumps to `end` when there is none.
-    NextItem { range: Operand, index: u32, item: u32, end: u32 },
-    RequirePresent { of: Operand },
-    Call { to: u32, run: Run, first: u32, count: u32 },
-    Matches { to: u32, text: Operand, pattern: u32 },
-    MakeList { to: u32, first: u32, count: u32 },
+    NextItem {
+        range: Operand,
+        index: u32,
+        item: u32,
+        end: u32,
+    },
+    RequirePresent {
+        of: Operand,
+    },
+    Call {
+        to: u32,
+        run: Run,
+        first: u32,
+        count: u32,
+    },
+    Matches {
+        to: u32,
+        text: Operand,
+        pattern: u32,
+    },
+    MakeList {
+        to: u32,
+        first: u32,
+        count: u32,
+    },
     /// Keys and values by turns.
-    MakeMap { to: u32, first: u32, count: u32 },
-    MakeRecord { to: u32, first: u32, count: u32 },
-    StartList { list: u32 },
-    PushItem { list: u32, from: Operand },
-    FinishList { to: u32, list: u32 },
-    ForgetError { error: u32 },
+    MakeMap {
+        to: u32,
+        first: u32,
+        count: u32,
+    },
+    MakeRecord {
+        to: u32,
+        first: u32,
+        count: u32,
+    },
+    StartList {
+        list: u32,
+    },
+    PushItem {
+        list: u32,
+        from: Operand,
+    },
+    FinishList {
+        to: u32,
+        list: u32,
+    },
+    ForgetError {
+        error: u32,
+    },
     /// Fails with the error kept aside, if there is one.
-    Raise { error: u32 },
+    Raise {
+        error: u32,
+    },
 }
 
 enum Step {
@@ -169,10 +278,10 @@ impl Program {
     /// When an operation fails; see [`EvalError`].
     pub fn eval(&self, roots: &[&[Value]], scratch: &mut Scratch) -> Result<Value, EvalError> {
         self.run(roots, scratch)?;
-        match self.result {
-            Operand::Register(register) => Ok(std::mem::take(&mut scratch.registers[register as usize])),
-            place => Ok(Machine { program: self, roots, scratch }.read(place).clone()),
+        if let Operand::Register(register) = self.result {
+            return Ok(std::mem::take(&mut scratch.registers[register as usize]));
         }
+        Ok(Machine { program: self, roots, scratch }.read(self.result).clone())
     }
 
     /// Computes the value of an expression of type bool.
@@ -182,10 +291,7 @@ impl Program {
     pub fn eval_bool(&self, roots: &[&[Value]], scratch: &mut Scratch) -> Result<bool, EvalError> {
         self.run(roots, scratch)?;
         let machine = Machine { program: self, roots, scratch };
-        match machine.read(self.result) {
-            Value::Bool(outcome) => Ok(*outcome),
-            other => Err(EvalError { span: self.whole, message: unexpected("bool", other) }),
-        }
+        machine.bool(self.result).map_err(|message| EvalError { span: self.whole, message })
     }
 
     fn run(&self, roots: &[&[Value]], scratch: &mut Scratch) -> Result<(), EvalError> {
@@ -244,9 +350,10 @@ impl Machine<'_> {
 
     #[cold]
     fn handle(&mut self, at: usize, failure: Failure) -> Result<usize, EvalError> {
-        let kept = match self.program.ops[at] {
-            Op::Raise { error } => self.scratch.errors[error as usize].take(),
-            _ => None,
+        let kept = if let Op::Raise { error } = self.program.ops[at] {
+            self.scratch.errors[error as usize].take()
+        } else {
+            None
         };
         let error = kept.unwrap_or_else(|| EvalError { span: self.program.spans[at], message: failure });
         let covers = |handler: &&Handler| (handler.start as usize..handler.end as usize).contains(&at);
@@ -255,7 +362,9 @@ impl Machine<'_> {
         Ok(handler.target as usize)
     }
 
+    /// The ops that decide. They stand apart so that the loop stays small.
     #[inline]
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`compute` has the other ops")]
     fn step(&mut self, op: &Op) -> Result<Step, Failure> {
         match *op {
             Op::CompareIntConstant { to, relation, left, constant } => {
@@ -314,13 +423,12 @@ impl Machine<'_> {
 
     #[inline]
     fn bool(&self, operand: Operand) -> Result<bool, Failure> {
-        match self.read(operand) {
-            Value::Bool(outcome) => Ok(*outcome),
-            other => Err(unexpected("bool", other)),
-        }
+        let value = self.read(operand);
+        if let Value::Bool(outcome) = value { Ok(*outcome) } else { Err(unexpected("bool", value)) }
     }
 
     /// The ops that give any value.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`steer` has the other ops; slots may hold any value")]
     fn compute(&mut self, op: &Op) -> Result<Step, Failure> {
         let (to, value) = match *op {
             Op::ArithmeticInt { to, op, left, right } => match (self.read(left), self.read(right)) {
@@ -328,7 +436,9 @@ impl Machine<'_> {
                 pair => return Err(unexpected_pair("int", pair)),
             },
             Op::ArithmeticDouble { to, op, left, right } => match (self.read(left), self.read(right)) {
-                (Value::Double(left), Value::Double(right)) => (to, Value::Double(arithmetic_double(op, *left, *right))),
+                (Value::Double(left), Value::Double(right)) => {
+                    (to, Value::Double(arithmetic_double(op, *left, *right)))
+                }
                 pair => return Err(unexpected_pair("double", pair)),
             },
             Op::Compare { to, relation, left, right } => {
@@ -368,6 +478,7 @@ impl Machine<'_> {
     }
 
     /// The ops of optionals, loops and errors.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "`step` and `compute` had the other ops")]
     fn steer(&mut self, op: &Op) -> Result<Step, Failure> {
         match *op {
             Op::JumpIfPresent { of, target } if !self.read(of).is_null() => return Ok(Step::Jump(target)),
@@ -391,11 +502,9 @@ impl Machine<'_> {
                 self.scratch.lists[list as usize].push(value);
             }
             Op::ForgetError { error } => self.scratch.errors[error as usize] = None,
-            Op::Raise { error } => {
-                // The handling takes it from there.
-                if self.scratch.errors[error as usize].is_some() {
-                    return Err(Failure::Borrowed(""));
-                }
+            // The handling takes the kept error itself.
+            Op::Raise { error } if self.scratch.errors[error as usize].is_some() => {
+                return Err(Failure::Borrowed(""));
             }
             _ => {}
         }

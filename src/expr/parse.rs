@@ -13,8 +13,24 @@ use super::token::{Token, TokenKind, out_of_range, tokens};
 
 /// Words that CEL keeps for itself.
 const RESERVED: [&str; 18] = [
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "in", "let", "loop", "namespace",
-    "package", "return", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "in",
+    "let",
+    "loop",
+    "namespace",
+    "package",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 /// Reads an expression. Spans are byte offsets in `text`. The tree is missing when there is an error.

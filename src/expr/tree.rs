@@ -150,6 +150,7 @@ impl Node {
     }
 
     /// Returns the place that the node names, if that is all it does.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other node names no place")]
     pub(super) fn path(&self) -> Option<Path> {
         match &self.kind {
             NodeKind::Root(root) => Some(Path { base: PathBase::Root(*root), fields: Vec::new() }),
@@ -165,6 +166,7 @@ impl Node {
     }
 
     /// Returns the places that are not null when the node is `outcome`.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other node proves nothing")]
     pub(super) fn facts(&self, outcome: bool) -> Vec<Path> {
         match &self.kind {
             NodeKind::Not(inner) => inner.facts(!outcome),
@@ -184,11 +186,12 @@ impl Node {
 
     /// Adds what the node reads.
     pub(super) fn collect_uses(&self, uses: &mut Vec<FieldUse>) {
-        match self.kind {
-            NodeKind::Root(root) => uses.push(FieldUse { root, field: None }),
-            NodeKind::Field { root, field } => uses.push(FieldUse { root, field: Some(field) }),
-            _ => self.children().into_iter().for_each(|child| child.collect_uses(uses)),
+        if let NodeKind::Root(root) = self.kind {
+            uses.push(FieldUse { root, field: None });
+        } else if let NodeKind::Field { root, field } = self.kind {
+            uses.push(FieldUse { root, field: Some(field) });
         }
+        self.children().into_iter().for_each(|child| child.collect_uses(uses));
     }
 
     /// Tells whether evaluation can fail while every slot holds what its type says.

@@ -124,10 +124,10 @@ fn decimal(precision: u32, scale: u32) -> Type {
 
 /// Precision and scale of a decimal, or of an integer taken as one.
 fn digits(of: &Type) -> (u32, u32) {
-    match of {
-        Type::Decimal { precision, scale } => (*precision, *scale),
-        Type::Uint => (20, 0),
-        _ => (19, 0),
+    if let Type::Decimal { precision, scale } = of {
+        (*precision, *scale)
+    } else {
+        (if *of == Type::Uint { 20 } else { 19 }, 0)
     }
 }
 
@@ -180,10 +180,9 @@ impl Shape {
                 let whole = args.iter().map(|arg| digits(arg).0.saturating_sub(digits(arg).1)).max().unwrap_or(0);
                 decimal(whole + 1 + scale, scale)
             }
-            Self::Product => decimal(
-                args.iter().map(|arg| digits(arg).0).sum(),
-                args.iter().map(|arg| digits(arg).1).sum(),
-            ),
+            Self::Product => {
+                decimal(args.iter().map(|arg| digits(arg).0).sum(), args.iter().map(|arg| digits(arg).1).sum())
+            }
         }
     }
 }
@@ -220,10 +219,8 @@ impl Overload {
         }
         let mut t = nothing();
         let last = self.params.last()?;
-        let fit = args
-            .iter()
-            .enumerate()
-            .all(|(index, arg)| self.params.get(index).unwrap_or(last).accepts(arg, &mut t));
+        let fit =
+            args.iter().enumerate().all(|(index, arg)| self.params.get(index).unwrap_or(last).accepts(arg, &mut t));
         fit.then(|| self.result.result(args, &t))
     }
 
@@ -234,6 +231,9 @@ impl Overload {
             params.push("…".to_owned());
         }
         match (self.style, params.as_slice()) {
+            (Style::Operator, [base, index]) if self.name.starts_with('[') => {
+                format!("{base}{}{index}]", self.name.trim_end_matches(']'))
+            }
             (Style::Operator, [only]) => format!("{}{only}", self.name),
             (Style::Operator, [left, right]) => format!("{left} {} {right}", self.name),
             (Style::Method, [target, rest @ ..]) => format!("{target}.{}({})", self.name, rest.join(", ")),

@@ -3,6 +3,10 @@
 //! Implementations: [`confluent`] (HTTP) and [`local`] (in memory or a file). What a schema means is `avro`'s business; here it
 //! is text.
 
+pub mod confluent;
+pub mod local;
+mod references;
+
 use std::fmt;
 use std::time::Duration;
 

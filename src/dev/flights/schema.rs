@@ -1,5 +1,7 @@
 //! The demo's Avro schemas: the files of `schemas/flights/`, built in. What they mean stands in their own `doc` texts.
 
+use super::{AIRLINES_TOPIC, AIRPORTS_TOPIC, FLIGHTS_TOPIC, PLANES_TOPIC, WEATHER_TOPIC};
+
 /// A writer schema of the demo. The fields of a [`DemoEvent`](super::DemoEvent) are in its schema's order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EventSchema {
@@ -31,6 +33,22 @@ impl EventSchema {
         Self::Airport,
         Self::Plane,
     ];
+
+    /// Returns the topic that the record type is written to.
+    pub fn topic(self) -> &'static str {
+        match self {
+            Self::FlightScheduled
+            | Self::FlightCancelled
+            | Self::FlightDepartedV1
+            | Self::FlightDeparted
+            | Self::FlightArrivedV1
+            | Self::FlightArrived => FLIGHTS_TOPIC,
+            Self::Weather => WEATHER_TOPIC,
+            Self::Airline => AIRLINES_TOPIC,
+            Self::Airport => AIRPORTS_TOPIC,
+            Self::Plane => PLANES_TOPIC,
+        }
+    }
 
     /// Returns the record's full name; both versions of an event have the same.
     pub fn record(self) -> &'static str {

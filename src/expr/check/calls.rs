@@ -23,11 +23,7 @@ pub(super) fn is_conversion(node: &Node) -> bool {
 impl Checker<'_> {
     pub(super) fn call(&mut self, target: Option<&Ast>, function: &Name, args: &[Ast], span: Span) -> Option<Node> {
         let Some(target) = target else {
-            return if function.text == "has" {
-                self.has(args, span)
-            } else {
-                self.global(function, args, span)
-            };
+            return if function.text == "has" { self.has(args, span) } else { self.global(function, args, span) };
         };
         if let AstKind::Ident(space) = &target.kind
             && NAME_SPACES.contains(&space.as_str())
@@ -120,7 +116,11 @@ impl Checker<'_> {
         let Some(Value::String(text)) = literal.constant() else { return Some(()) };
         let problem = if overload.name == "matches" {
             let Err(reason) = functions::compile_pattern(text) else { return Some(()) };
-            problems::invalid_argument(literal.span, &reason, "the syntax is RE2's; a literal backslash needs `\\\\` or `r\"…\"`")
+            problems::invalid_argument(
+                literal.span,
+                &reason,
+                "the syntax is RE2's; a literal backslash needs `\\\\` or `r\"…\"`",
+            )
         } else if first.value_type == Type::DateTime && functions::zone_offset_seconds(text).is_none() {
             let reason = format!("`{text}` is not a time zone");
             problems::invalid_argument(literal.span, &reason, "write `UTC` or a fixed offset like `+02:00`")
@@ -138,7 +138,11 @@ impl Checker<'_> {
         let wanted = usize::from(matches!(function.text.as_str(), "orValue" | "or"));
         if args.len() != wanted {
             let message = format!("`{}` takes {wanted} arguments, not {}", function.text, args.len());
-            self.problems.push(problems::wrong_use(span, message, "write `x.orValue(other)`, `x.or(other)`, `x.hasValue()` or `x.value()`"));
+            self.problems.push(problems::wrong_use(
+                span,
+                message,
+                "write `x.orValue(other)`, `x.or(other)`, `x.hasValue()` or `x.value()`",
+            ));
             return None;
         }
         if !value.value_type.allows_null() && value.origin != Origin::Narrowed {

@@ -26,15 +26,14 @@ impl Checker<'_> {
         };
         let AstKind::Ident(name) = &item.kind else { return self.misused(function, item.span) };
         let range = range?;
-        let item_type = match &range.value_type {
-            Type::List(item) => (**item).clone(),
-            Type::Map(_) => Type::String,
-            other => {
-                let other = other.clone();
-                let role = format!("what `{}` goes over", function.text);
-                self.problems.push(problems::mismatch(range.span, &role, &other, "a list or a map"));
-                return None;
-            }
+        let item_type = if let Type::List(item) = &range.value_type {
+            (**item).clone()
+        } else if let Type::Map(_) = range.value_type {
+            Type::String
+        } else {
+            let role = format!("what `{}` goes over", function.text);
+            self.problems.push(problems::mismatch(range.span, &role, &range.value_type, "a list or a map"));
+            return None;
         };
         let number = self.locals_made;
         self.locals_made += 1;

@@ -127,9 +127,7 @@ impl Checker<'_> {
 
     /// Takes null from the type of a place that is known not to be null.
     fn narrowed(&self, mut node: Node) -> Node {
-        if matches!(node.value_type, Type::Optional(_))
-            && node.path().is_some_and(|path| self.facts.contains(&path))
-        {
+        if matches!(node.value_type, Type::Optional(_)) && node.path().is_some_and(|path| self.facts.contains(&path)) {
             node.value_type = node.value_type.required().clone();
             node.origin = Origin::Narrowed;
         }
@@ -152,28 +150,26 @@ impl Checker<'_> {
             self.problems.push(problems::may_be_null(base.span, self.written(base.span), &base.value_type, Some(&way)));
             return None;
         }
-        let record = match base.value_type.required() {
-            Type::Record(record) => Arc::clone(record),
-            Type::Map(_) => {
-                let key = Node::new(NodeKind::Constant(Value::text(&field.text)), Type::String, field.span);
-                return self.element(base, key, if optional { Access::Optional } else { access }, span);
-            }
-            other => {
-                let other = other.clone();
-                self.problems.push(problems::no_fields(field, self.written(base.span), &other));
-                return None;
-            }
+        if let Type::Map(_) = base.value_type.required() {
+            let key = Node::new(NodeKind::Constant(Value::text(&field.text)), Type::String, field.span);
+            return self.element(base, key, if optional { Access::Optional } else { access }, span);
+        }
+        let Type::Record(record) = base.value_type.required() else {
+            self.problems.push(problems::no_fields(field, self.written(base.span), &base.value_type));
+            return None;
         };
+        let record = Arc::clone(record);
         let Some((position, found)) = record.field(&field.text) else {
             self.problems.push(problems::unknown_field(field, &record));
             return None;
         };
         let declared = found.field_type.clone();
-        let kind = match base.kind {
-            NodeKind::Root(root) if matches!(self.env.roots[root].1, Type::Record(_)) => {
-                NodeKind::Field { root, field: position }
-            }
-            _ => NodeKind::Select { base: Box::new(base), field: position },
+        let kind = if let NodeKind::Root(root) = base.kind
+            && matches!(self.env.roots[root].1, Type::Record(_))
+        {
+            NodeKind::Field { root, field: position }
+        } else {
+            NodeKind::Select { base: Box::new(base), field: position }
         };
         let mut node = Node::new(kind, declared, span);
         if optional {
@@ -191,8 +187,7 @@ impl Checker<'_> {
         if !optional {
             let way = format!("{}[?{}]", self.written(base.span), self.written(index.span));
             if base.value_type.allows_null() {
-                let problem =
-                    problems::may_be_null(base.span, self.written(base.span), &base.value_type, Some(&way));
+                let problem = problems::may_be_null(base.span, self.written(base.span), &base.value_type, Some(&way));
                 self.problems.push(problem);
                 return None;
             }
@@ -224,7 +219,7 @@ impl Checker<'_> {
     fn bool_node(&mut self, ast: &Ast, role: &str) -> Option<Node> {
         let node = self.node(ast)?;
         let node = self.not_null(node)?;
-        if node.value_type == Type::Bool {
+        if node.value_type == Type::Bool || is_nothing(&node.value_type) {
             return Some(node);
         }
         self.problems.push(problems::mismatch(node.span, role, &node.value_type, "bool"));
@@ -337,6 +332,7 @@ impl Checker<'_> {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the parser makes no other literals")]
 fn literal(value: &Value, span: Span) -> Node {
     let value_type = match value {
         Value::Bool(_) => Type::Bool,
@@ -345,7 +341,6 @@ fn literal(value: &Value, span: Span) -> Node {
         Value::Double(_) => Type::Double,
         Value::String(_) => Type::String,
         Value::Bytes(_) => Type::Bytes,
-        // The parser makes no other literals.
         _ => Type::Null,
     };
     Node::new(NodeKind::Constant(value.clone()), value_type, span)

@@ -37,8 +37,8 @@ impl Checker<'_> {
 
     /// Makes the call of an operator; `types` are those the overload is chosen by.
     pub(super) fn operator(&mut self, op: &'static str, args: Vec<Node>, types: &[Type], span: Span) -> Option<Node> {
-        let found = functions::overloads(Style::Operator, op)
-            .find_map(|overload| Some((overload, overload.apply(types)?)));
+        let found =
+            functions::overloads(Style::Operator, op).find_map(|overload| Some((overload, overload.apply(types)?)));
         if let Some((overload, result)) = found {
             return Some(Node::new(NodeKind::Call { overload, args }, result, span));
         }
@@ -47,8 +47,8 @@ impl Checker<'_> {
                 problems::operands(span, op, left, right, [self.written(left.span), self.written(right.span)])
             }
             _ => {
-                let overloads = functions::overloads(Style::Operator, op)
-                    .filter(|overload| overload.params.len() == args.len());
+                let overloads =
+                    functions::overloads(Style::Operator, op).filter(|overload| overload.params.len() == args.len());
                 problems::wrong_arguments(span, op, types, overloads)
             }
         };
@@ -108,6 +108,7 @@ impl Checker<'_> {
     }
 
     /// Checks the literals that stand beside an enum. Tells whether all are symbols of it.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every other node is no literal")]
     pub(super) fn known_symbols(&mut self, of: &Type, beside: &Ast) -> bool {
         let Type::Enum(symbols) = of.required() else { return true };
         match &beside.kind {
@@ -151,11 +152,10 @@ impl Checker<'_> {
 
 /// Tells whether the node is literal text or null, or chooses among such.
 fn literal_text(node: &Node) -> bool {
-    match &node.kind {
-        NodeKind::Constant(Value::String(_) | Value::Null) => true,
-        NodeKind::Conditional { then, otherwise, .. } => literal_text(then) && literal_text(otherwise),
-        _ => false,
+    if let NodeKind::Conditional { then, otherwise, .. } = &node.kind {
+        return literal_text(then) && literal_text(otherwise);
     }
+    matches!(node.constant(), Some(Value::String(_) | Value::Null))
 }
 
 /// Tells whether CEL has an order over the two types, numbers apart.

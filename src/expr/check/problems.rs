@@ -31,7 +31,9 @@ pub(super) fn no_fields(field: &Name, base: &str, base_type: &Type) -> Diagnosti
 
 pub(super) fn may_be_null(span: Span, written: &str, seen: &Type, way: Option<&str>) -> Diagnostic {
     let help = match way {
-        Some(way) => format!("write `{way}`, which is null where `{written}` is, or test `{written} != null && …` first"),
+        Some(way) => {
+            format!("write `{way}`, which is null where `{written}` is, or test `{written} != null && …` first")
+        }
         None => format!("say what null stands for, `{written}.orValue(…)`, or test `{written} != null && …` first"),
     };
     Diagnostic::error(codes::EXPRESSION_MAY_BE_NULL, span, format!("`{written}` may be null"))
@@ -56,8 +58,10 @@ pub(super) fn mismatch(span: Span, role: &str, seen: &Type, wanted: &str) -> Dia
 }
 
 pub(super) fn branches(then: &Node, otherwise: &Node) -> Diagnostic {
-    let message =
-        format!("the branches of `? :` are {} and {}, which have no type in common", then.value_type, otherwise.value_type);
+    let message = format!(
+        "the branches of `? :` are {} and {}, which have no type in common",
+        then.value_type, otherwise.value_type
+    );
     let span = Span::new(then.span.start, otherwise.span.end);
     Diagnostic::error(codes::EXPRESSION_TYPE, span, message)
         .label(format!("{} : {}", then.value_type, otherwise.value_type))
@@ -71,7 +75,8 @@ pub(super) fn unknown_symbol(span: Span, symbol: &str, of: &EnumType) -> Diagnos
 }
 
 pub(super) fn invalid_literal(span: Span, reason: &str) -> Diagnostic {
-    Diagnostic::error(codes::LITERAL_INVALID, span, reason.to_owned()).help("mend the literal: this fails for every record")
+    Diagnostic::error(codes::LITERAL_INVALID, span, reason.to_owned())
+        .help("mend the literal: this fails for every record")
 }
 
 pub(super) fn invalid_argument(span: Span, reason: &str, help: &str) -> Diagnostic {
@@ -129,9 +134,8 @@ pub(super) fn unknown_function(name: &Name, style: Style) -> Diagnostic {
         },
     );
     if AGGREGATES.contains(&text) && style == Style::Global {
-        return problem.help(format!(
-            "`{text}()` is an aggregate: it stands alone, in the fields of an `aggregate` or a window"
-        ));
+        return problem
+            .help(format!("`{text}()` is an aggregate: it stands alone, in the fields of an `aggregate` or a window"));
     }
     let turned = match style {
         Style::Method => Style::Global,

@@ -55,29 +55,21 @@ pub(super) fn has_key(args: &[&Value]) -> Result<Value, Failure> {
     Ok(Value::Bool(find(entries, key).is_some()))
 }
 
+fn number(index: &Value) -> Option<i128> {
+    if let Value::Uint(index) = index { Some(i128::from(*index)) } else { index.as_int().map(i128::from) }
+}
+
 fn at<'a>(items: &'a [Value], index: &Value) -> Option<&'a Value> {
-    let index = match index {
-        Value::Int(index) => usize::try_from(*index).ok()?,
-        Value::Uint(index) => usize::try_from(*index).ok()?,
-        _ => return None,
-    };
-    items.get(index)
+    items.get(usize::try_from(number(index)?).ok()?)
 }
 
 pub(super) fn item(args: &[&Value]) -> Result<Value, Failure> {
     let [Value::List(items), index] = args else { return Err(mismatch(args)) };
-    if let Some(item) = at(items, index) {
-        return Ok(item.clone());
+    match (at(items, index), number(index)) {
+        (Some(item), _) => Ok(item.clone()),
+        (None, Some(index)) => Err(Failure::Owned(format!("index {index} is outside a list of size {}", items.len()))),
+        (None, None) => Err(mismatch(args)),
     }
-    match index {
-        Value::Int(index) => Err(outside(&index.to_string(), items.len())),
-        Value::Uint(index) => Err(outside(&index.to_string(), items.len())),
-        _ => Err(mismatch(args)),
-    }
-}
-
-fn outside(index: &str, size: usize) -> Failure {
-    Failure::Owned(format!("index {index} is outside a list of size {size}"))
 }
 
 pub(super) fn item_or_null(args: &[&Value]) -> Result<Value, Failure> {

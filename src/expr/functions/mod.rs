@@ -14,7 +14,9 @@ pub(super) use number::compare;
 pub(super) use text::compile_pattern;
 pub(super) use time::zone_offset_seconds;
 
-use Shape::{Bool, Bytes, DateTime, Decimal, Double, Int, List, Map, Optional, Product, String, Sum, T, TimeDelta, Uint};
+use Shape::{
+    Bool, Bytes, DateTime, Decimal, Double, Int, List, Map, Optional, Product, String, Sum, T, TimeDelta, Uint,
+};
 
 /// Every overload of every built-in, those of one name together.
 pub(super) static BUILT_INS: &[&[Overload]] =

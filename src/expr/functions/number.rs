@@ -86,14 +86,14 @@ fn sum(a: Decimal, b: Decimal, op: fn(i128, i128) -> Option<i128>) -> Option<Dec
 
 fn as_decimal(value: &Value) -> Option<Decimal> {
     if let Value::Decimal(decimal) = value {
-        return Some(**decimal);
+        Some(**decimal)
+    } else if let Value::Int(number) = value {
+        Some(Decimal { unscaled: i128::from(*number), scale: 0 })
+    } else if let Value::Uint(number) = value {
+        Some(Decimal { unscaled: i128::from(*number), scale: 0 })
+    } else {
+        None
     }
-    let unscaled = match value {
-        Value::Int(number) => i128::from(*number),
-        Value::Uint(number) => i128::from(*number),
-        _ => return None,
-    };
-    Some(Decimal { unscaled, scale: 0 })
 }
 
 /// CEL's order, all numbers on one line; none when there is no order: NaN, or values of different kinds.
@@ -137,7 +137,7 @@ pub(super) fn to_int(args: &[&Value]) -> Result<Value, Failure> {
         [Value::Uint(number)] => i64::try_from(*number).map_err(|_| outside(number.to_string()))?,
         [Value::Double(number)] => {
             // CEL's range leaves out both ends, which a double cannot tell from their neighbours outside.
-            if !(number.abs() < 9_223_372_036_854_775_808.0) {
+            if number.is_nan() || number.abs() >= 9_223_372_036_854_775_808.0 {
                 return Err(outside(number.to_string()));
             }
             *number as i64
@@ -146,9 +146,7 @@ pub(super) fn to_int(args: &[&Value]) -> Result<Value, Failure> {
             let whole = 10_i128.checked_pow(decimal.scale).map_or(0, |power| decimal.unscaled / power);
             i64::try_from(whole).map_err(|_| outside(decimal.to_string()))?
         }
-        [Value::String(text)] => {
-            text.parse().map_err(|_| Failure::Owned(format!("`{text}` is not an int")))?
-        }
+        [Value::String(text)] => text.parse().map_err(|_| Failure::Owned(format!("`{text}` is not an int")))?,
         [Value::DateTime(moment)] => moment.seconds,
         _ => return Err(mismatch(args)),
     };
@@ -165,9 +163,7 @@ pub(super) fn to_uint(args: &[&Value]) -> Result<Value, Failure> {
             }
             *number as u64
         }
-        [Value::String(text)] => {
-            text.parse().map_err(|_| Failure::Owned(format!("`{text}` is not a uint")))?
-        }
+        [Value::String(text)] => text.parse().map_err(|_| Failure::Owned(format!("`{text}` is not a uint")))?,
         _ => return Err(mismatch(args)),
     };
     Ok(Value::Uint(number))
@@ -179,9 +175,7 @@ pub(super) fn to_double(args: &[&Value]) -> Result<Value, Failure> {
         [Value::Uint(number)] => *number as f64,
         // By its text, so that the nearest double is met whatever the scale.
         [Value::Decimal(decimal)] => decimal.to_string().parse().map_err(|_| mismatch(args))?,
-        [Value::String(text)] => {
-            text.parse().map_err(|_| Failure::Owned(format!("`{text}` is not a double")))?
-        }
+        [Value::String(text)] => text.parse().map_err(|_| Failure::Owned(format!("`{text}` is not a double")))?,
         _ => return Err(mismatch(args)),
     };
     Ok(Value::Double(number))

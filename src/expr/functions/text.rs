@@ -46,13 +46,14 @@ pub(super) fn matches(args: &[&Value]) -> Result<Value, Failure> {
 
 /// Compiles a pattern of RE2's syntax; matching takes time linear in the text.
 pub(in crate::expr) fn compile_pattern(pattern: &str) -> Result<regex::Regex, String> {
-    regex::RegexBuilder::new(pattern).size_limit(EXPRESSION_REGEX_BYTES_MAX).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(limit) => format!("the pattern compiles to more than {limit} bytes"),
-        other => {
-            let report = other.to_string();
-            let reason = report.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            format!("`{pattern}` is not a pattern: {reason}")
+    regex::RegexBuilder::new(pattern).size_limit(EXPRESSION_REGEX_BYTES_MAX).build().map_err(|error| {
+        if let regex::Error::CompiledTooBig(limit) = error {
+            return format!("the pattern compiles to more than {limit} bytes");
         }
+        // The last line says what is wrong, those before it draw where.
+        let report = error.to_string();
+        let reason = report.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        format!("`{pattern}` is not a pattern: {reason}")
     })
 }
 
@@ -165,11 +166,7 @@ fn byte_at(text: &str, position: i64) -> Result<usize, Failure> {
         Failure::Owned(format!("position {position} is outside a string of size {size}"))
     };
     let position = usize::try_from(position).map_err(|_| outside())?;
-    text.char_indices()
-        .map(|(byte, _)| byte)
-        .chain([text.len()])
-        .nth(position)
-        .ok_or_else(outside)
+    text.char_indices().map(|(byte, _)| byte).chain([text.len()]).nth(position).ok_or_else(outside)
 }
 
 pub(super) fn substring(args: &[&Value]) -> Result<Value, Failure> {

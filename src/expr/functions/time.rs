@@ -32,12 +32,10 @@ fn length(nanos: i128) -> Result<Value, Failure> {
 }
 
 fn nanos_of(value: &Value) -> Option<i128> {
-    match value {
-        Value::DateTime(DateTime { seconds, nanos }) | Value::TimeDelta(TimeDelta { seconds, nanos }) => {
-            Some(i128::from(*seconds) * NANOS_PER_SECOND + i128::from(*nanos))
-        }
-        _ => None,
-    }
+    let (Value::DateTime(DateTime { seconds, nanos }) | Value::TimeDelta(TimeDelta { seconds, nanos })) = value else {
+        return None;
+    };
+    Some(i128::from(*seconds) * NANOS_PER_SECOND + i128::from(*nanos))
 }
 
 fn two(args: &[&Value]) -> Result<(i128, i128), Failure> {

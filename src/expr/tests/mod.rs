@@ -49,7 +49,8 @@ fn env() -> Env {
             field("plane", aircraft_type()),
         ],
     );
-    let weather = RecordType::new("weather.Hour", vec![field("wind", Type::Double), field("gust", Type::Double.optional())]);
+    let weather =
+        RecordType::new("weather.Hour", vec![field("wind", Type::Double), field("gust", Type::Double.optional())]);
     Env::new()
         .root("value", Type::Record(value))
         .root("key", Type::String)

@@ -1,0 +1,425 @@
+//! What rdkafka's safe interface lacks: reading in batches, waiting for sends without spinning, topic ids. The one module with
+//! unsafe code; what it exports is safe.
+//!
+//! Batches come from a queue of our own that every assigned partition's queue is forwarded to; the consumer's own queue keeps
+//! rebalances and errors and is polled through rdkafka. (Reading the consumer's queue in batches would swallow rebalances.) They are
+//! read with `rd_kafka_consume_callback_queue`: its sibling `rd_kafka_consume_batch_queue` takes an end of partition for a record
+//! and believes the consumer to be one offset further than it is, so that the next internal pause (every rebalance of the
+//! cooperative protocol has one) skips a record. Invariants: the queue is destroyed before its client; a librdkafka message lives
+//! only inside the callback, its bytes are copied out into one allocation for a batch.
+//!
+//! Not here: which partitions are assigned and what an error means (`consumer`).
+
+#![expect(unsafe_code, reason = "rdkafka binds neither batch reads nor DescribeTopics")]
+
+use std::collections::HashMap;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::fmt;
+use std::ops::Range;
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::bindings as c;
+use rdkafka::client::Client;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+
+use super::{Deadline, SLICE};
+use crate::base::ids::{Offset, Partition, Topic, TopicPartition};
+use crate::base::record::{Header, Headers, Record};
+use crate::base::time::Timestamp;
+use crate::base::value::Text;
+use crate::broker::Fetched;
+
+/// Records taken from librdkafka at once; more stay in its queue.
+const BATCH_RECORDS_MAX: usize = 2048;
+
+/// Bytes of keys, values and header values taken from librdkafka at once, except that a larger record comes alone.
+const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// What came out of the queue.
+#[derive(Debug)]
+pub(super) enum Read {
+    Records(Fetched),
+    End { partition: TopicPartition, position: Offset },
+    Failed { partition: TopicPartition, offset: Offset, code: RDKafkaErrorCode, message: String },
+}
+
+/// A queue of librdkafka's.
+struct Queue(NonNull<c::rd_kafka_queue_t>);
+
+// SAFETY: librdkafka's queues are locked inside and may be used from any thread.
+unsafe impl Send for Queue {}
+// SAFETY: as above.
+unsafe impl Sync for Queue {}
+
+impl Queue {
+    /// Makes a queue for a client.
+    ///
+    /// # Safety
+    /// `client` is live, and outlives the queue.
+    unsafe fn new(client: *mut c::rd_kafka_t) -> Self {
+        // SAFETY: the caller vouches for the client.
+        let queue = unsafe { c::rd_kafka_queue_new(client) };
+        Self(NonNull::new(queue).expect("librdkafka allocates or aborts"))
+    }
+
+    fn wake(&self) {
+        // SAFETY: the queue is live while `self` is.
+        unsafe { c::rd_kafka_queue_yield(self.0.as_ptr()) }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: the pointer came from `rd_kafka_queue_new` and is destroyed once, here.
+        unsafe { c::rd_kafka_queue_destroy(self.0.as_ptr()) }
+    }
+}
+
+/// A consumer whose partitions are read in batches.
+pub(super) struct BatchConsumer<C: ConsumerContext + 'static> {
+    // Fields are dropped in this order: the queue goes before its client.
+    queue: Option<Arc<Queue>>,
+    consumer: BaseConsumer<C>,
+    /// Names that came by, so that a batch allocates none.
+    names: HashMap<Box<str>, Topic>,
+    bytes_hint: usize,
+}
+
+impl<C: ConsumerContext + 'static> BatchConsumer<C> {
+    /// Wraps a consumer. Whatever comes into its own queue ends a wait in [`BatchConsumer::read`].
+    pub(super) fn new(mut consumer: BaseConsumer<C>) -> Self {
+        // SAFETY: the client lives in `consumer`, which is dropped after the queue; the callback's share of the queue is given up
+        // in `drop` before either.
+        let queue = Arc::new(unsafe { Queue::new(consumer.client().native_ptr()) });
+        let waker = Arc::clone(&queue);
+        consumer.set_nonempty_callback(move || waker.wake());
+        Self { queue: Some(queue), consumer, names: HashMap::new(), bytes_hint: 0 }
+    }
+
+    /// The consumer, for everything but reading.
+    pub(super) fn consumer(&self) -> &BaseConsumer<C> {
+        &self.consumer
+    }
+
+    fn queue(&self) -> *mut c::rd_kafka_queue_t {
+        self.queue.as_ref().expect("taken in `drop` only").0.as_ptr()
+    }
+
+    /// Lets what is fetched of a partition come out of [`BatchConsumer::read`]. To be called again after each assignment: librdkafka
+    /// forgets it when it stops fetching a partition.
+    pub(super) fn forward(&self, partition: &TopicPartition) {
+        let Ok(topic) = CString::new(partition.topic.as_str()) else { return };
+        // SAFETY: client and topic name are live; the returned reference is given back below.
+        unsafe {
+            let client = self.consumer.client().native_ptr();
+            let source = c::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition.partition.0);
+            if !source.is_null() {
+                c::rd_kafka_queue_forward(source, self.queue());
+                c::rd_kafka_queue_destroy(source);
+            }
+        }
+    }
+
+    /// Takes what has come in, waiting up to `wait` for the first thing; whatever wakes the consumer ends the wait, too.
+    pub(super) fn read(&mut self, wait: Duration) -> Vec<Read> {
+        let mut batch = Batch {
+            client: self.consumer.client().native_ptr(),
+            names: &mut self.names,
+            arena: Vec::with_capacity(self.bytes_hint),
+            reads: Vec::new(),
+            drafts: Vec::new(),
+            open: Vec::new(),
+        };
+        let queue = self.queue.as_ref().expect("taken in `drop` only").0.as_ptr();
+        // SAFETY: the queue is live; the callback runs inside this call only and gets the batch that is borrowed meanwhile.
+        unsafe {
+            let opaque = (&raw mut batch).cast::<c_void>();
+            c::rd_kafka_consume_callback_queue(queue, millis(wait), Some(on_message), opaque);
+        }
+        // The next batch is likely to be as large as this one.
+        self.bytes_hint = batch.arena.len();
+        batch.finish()
+    }
+}
+
+impl<C: ConsumerContext + 'static> Drop for BatchConsumer<C> {
+    fn drop(&mut self) {
+        // Exchanging the callback drops the old one and its share of the queue; librdkafka holds the queue's lock meanwhile.
+        self.consumer.set_nonempty_callback(|| {});
+        self.queue = None;
+    }
+}
+
+impl<C: ConsumerContext + 'static> fmt::Debug for BatchConsumer<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BatchConsumer")
+    }
+}
+
+/// Takes one message of a batch.
+///
+/// # Safety
+/// `message` is live during the call, `batch` points to a [`Batch`] that nobody else uses meanwhile.
+unsafe extern "C" fn on_message(message: *mut c::rd_kafka_message_t, batch: *mut c_void) {
+    // SAFETY: the caller vouches for both.
+    let (message, batch) = unsafe { (&*message, &mut *batch.cast::<Batch<'_>>()) };
+    batch.push(message);
+    if batch.drafts.len() >= BATCH_RECORDS_MAX || batch.arena.len() >= BATCH_BYTES_MAX {
+        // SAFETY: the client is live; this leaves the rest in the queue.
+        unsafe { c::rd_kafka_yield(batch.client) }
+    }
+}
+
+/// What is being read, in order per partition; records of one partition stand together up to an end or a failure.
+struct Batch<'a> {
+    client: *mut c::rd_kafka_t,
+    names: &'a mut HashMap<Box<str>, Topic>,
+    /// The bytes of all records, side by side.
+    arena: Vec<u8>,
+    reads: Vec<Read>,
+    /// Records, each with the place in `reads` that it belongs to.
+    drafts: Vec<(usize, Draft)>,
+    /// Places in `reads` that records of a partition still go to.
+    open: Vec<(*mut c::rd_kafka_topic_t, i32, usize)>,
+}
+
+impl Batch<'_> {
+    fn push(&mut self, message: &c::rd_kafka_message_t) {
+        let same =
+            |entry: &(*mut c::rd_kafka_topic_t, i32, usize)| (entry.0, entry.1) == (message.rkt, message.partition);
+        if message.err != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            self.open.retain(|entry| !same(entry));
+            let partition = partition_of(message, self.names);
+            self.reads.push(incident(message, partition));
+            return;
+        }
+        let Some(draft) = Draft::of(message, &mut self.arena) else { return };
+        let at = match self.open.iter().find(|entry| same(entry)) {
+            Some(entry) => entry.2,
+            None => {
+                let partition = partition_of(message, self.names);
+                self.reads.push(Read::Records(Fetched { partition, records: Vec::new() }));
+                self.open.push((message.rkt, message.partition, self.reads.len() - 1));
+                self.reads.len() - 1
+            }
+        };
+        self.drafts.push((at, draft));
+    }
+
+    fn finish(self) -> Vec<Read> {
+        let Self { arena, mut reads, drafts, .. } = self;
+        let arena = Bytes::from(arena);
+        for (at, draft) in drafts {
+            if let Read::Records(fetched) = &mut reads[at] {
+                fetched.records.push(draft.finish(&arena));
+            }
+        }
+        reads
+    }
+}
+
+/// What a message with an error code says.
+fn incident(message: &c::rd_kafka_message_t, partition: TopicPartition) -> Read {
+    let offset = Offset(message.offset);
+    if message.err == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PARTITION_EOF {
+        return Read::End { partition, position: offset };
+    }
+    // SAFETY: the payload of an error is its text, or absent.
+    let text = unsafe { bytes_of(message.payload.cast(), message.len) }.unwrap_or_default();
+    Read::Failed {
+        partition,
+        offset,
+        code: message.err.into(),
+        message: String::from_utf8_lossy(text).trim_end_matches('\0').to_owned(),
+    }
+}
+
+/// Returns the partition of a message; librdkafka knows the topic of whatever comes from a partition's queue.
+fn partition_of(message: &c::rd_kafka_message_t, names: &mut HashMap<Box<str>, Topic>) -> TopicPartition {
+    let name = if message.rkt.is_null() {
+        "".into()
+    } else {
+        // SAFETY: the topic handle is kept by its message, and its name is a C string that lives as long.
+        unsafe { CStr::from_ptr(c::rd_kafka_topic_name(message.rkt)) }.to_string_lossy()
+    };
+    let topic = match names.get(name.as_ref()) {
+        Some(topic) => topic.clone(),
+        None => names.entry(name.as_ref().into()).or_insert_with(|| Topic::new(&name)).clone(),
+    };
+    TopicPartition { topic, partition: Partition(message.partition) }
+}
+
+/// Copies bytes into the arena.
+fn keep(arena: &mut Vec<u8>, bytes: &[u8]) -> Range<usize> {
+    let start = arena.len();
+    arena.extend_from_slice(bytes);
+    start..arena.len()
+}
+
+/// A record whose bytes stand in the arena.
+struct Draft {
+    offset: Offset,
+    timestamp: Timestamp,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: Vec<(Text, Option<Range<usize>>)>,
+}
+
+impl Draft {
+    /// None for a transaction's marker, which this way of reading does not leave out: it alone has no type of timestamp.
+    fn of(message: &c::rd_kafka_message_t, arena: &mut Vec<u8>) -> Option<Self> {
+        let mut kind = c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        // SAFETY: the message is live, its key and payload have the lengths it says.
+        let (timestamp, key, value) = unsafe {
+            let timestamp = c::rd_kafka_message_timestamp(message, &raw mut kind);
+            let key = bytes_of(message.key.cast(), message.key_len);
+            (timestamp, key, bytes_of(message.payload.cast(), message.len))
+        };
+        let known = kind != c::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+        if !known && key.is_none() && value.is_none() {
+            return None;
+        }
+        Some(Self {
+            offset: Offset(message.offset),
+            timestamp: if known { Timestamp(timestamp) } else { Timestamp::UNKNOWN },
+            key: key.map(|bytes| keep(arena, bytes)),
+            value: value.map(|bytes| keep(arena, bytes)),
+            headers: headers_of(message, arena),
+        })
+    }
+
+    fn finish(self, arena: &Bytes) -> Record {
+        let slice = |range: Range<usize>| arena.slice(range);
+        let header = |(name, value): (Text, Option<Range<usize>>)| Header { name, value: value.map(slice) };
+        Record {
+            offset: self.offset,
+            timestamp: self.timestamp,
+            key: self.key.map(slice),
+            value: self.value.map(slice),
+            headers: Headers::new(self.headers.into_iter().map(header).collect()),
+        }
+    }
+}
+
+fn headers_of(message: &c::rd_kafka_message_t, arena: &mut Vec<u8>) -> Vec<(Text, Option<Range<usize>>)> {
+    let mut headers = Vec::new();
+    let mut list = ptr::null_mut();
+    // SAFETY: the message is live; the list, its names (C strings) and values belong to it.
+    unsafe {
+        let found = c::rd_kafka_message_headers(message, &raw mut list);
+        if found != c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return headers;
+        }
+        let (mut name, mut value, mut size) = (ptr::null(), ptr::null(), 0);
+        while c::rd_kafka_header_get_all(list, headers.len(), &raw mut name, &raw mut value, &raw mut size)
+            == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+        {
+            let text = Text::from(CStr::from_ptr(name).to_string_lossy());
+            headers.push((text, bytes_of(value.cast(), size).map(|bytes| keep(arena, bytes))));
+        }
+    }
+    headers
+}
+
+/// Borrows bytes of librdkafka's; none for a null pointer.
+///
+/// # Safety
+/// `start` is null or points to `length` bytes that live for `'a`.
+unsafe fn bytes_of<'a>(start: *const u8, length: usize) -> Option<&'a [u8]> {
+    // SAFETY: the caller vouches for the bytes.
+    (!start.is_null()).then(|| unsafe { slice::from_raw_parts(start, length) })
+}
+
+fn millis(wait: Duration) -> c_int {
+    // Rounded up, so that a wait of less than a millisecond does not spin.
+    c_int::try_from(wait.as_micros().div_ceil(1000)).unwrap_or(c_int::MAX)
+}
+
+/// Waits up to a slice until everything sent was acknowledged or given up; tells whether it was. Another thread polls.
+///
+/// rdkafka's own `flush` polls in steps of 100 ms, and does not keep librdkafka from waiting for `linger.ms`.
+pub(super) fn flushed<C: ProducerContext>(producer: &BaseProducer<C>) -> bool {
+    // SAFETY: the client is live while its producer is borrowed.
+    let outcome = unsafe { c::rd_kafka_flush(producer.client().native_ptr(), millis(SLICE)) };
+    outcome == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+/// Asks for the ids of topics; those that do not exist are left out, and all when the broker cannot tell within `wait`.
+pub(super) fn topic_ids<C: rdkafka::ClientContext>(
+    client: &Client<C>,
+    topics: &[&Topic],
+    wait: Duration,
+) -> HashMap<Topic, String> {
+    let names: Vec<CString> = topics.iter().filter_map(|topic| CString::new(topic.as_str()).ok()).collect();
+    let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
+    if pointers.is_empty() {
+        return HashMap::new();
+    }
+    // SAFETY: the client is live; names outlive the collection, which copies them; collection, options and queue are destroyed
+    // once, after their last use. The result of the request, should it come late, goes to a queue that was disabled.
+    unsafe {
+        let queue = Queue::new(client.native_ptr());
+        let collection = c::rd_kafka_TopicCollection_of_topic_names(pointers.as_mut_ptr(), pointers.len());
+        let operation = c::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS;
+        let options = c::rd_kafka_AdminOptions_new(client.native_ptr(), operation);
+        let mut text = [0; 256];
+        c::rd_kafka_AdminOptions_set_request_timeout(options, millis(wait), text.as_mut_ptr(), text.len());
+        c::rd_kafka_DescribeTopics(client.native_ptr(), collection, options, queue.0.as_ptr());
+        c::rd_kafka_AdminOptions_destroy(options);
+        c::rd_kafka_TopicCollection_destroy(collection);
+        let deadline = Deadline::after(wait);
+        loop {
+            let event = c::rd_kafka_queue_poll(queue.0.as_ptr(), millis(deadline.slice()));
+            if !event.is_null() {
+                let ids = described_ids(event);
+                c::rd_kafka_event_destroy(event);
+                return ids;
+            }
+            if deadline.passed() {
+                return HashMap::new();
+            }
+        }
+    }
+}
+
+/// Reads the ids out of an event.
+///
+/// # Safety
+/// The event is live; it may be of any kind.
+unsafe fn described_ids(event: *mut c::rd_kafka_event_t) -> HashMap<Topic, String> {
+    let mut ids = HashMap::new();
+    // SAFETY: everything below is borrowed from the event, which the caller keeps.
+    unsafe {
+        let result = c::rd_kafka_event_DescribeTopics_result(event);
+        if result.is_null() {
+            return ids;
+        }
+        let mut count = 0;
+        let topics = c::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
+        if topics.is_null() {
+            return ids;
+        }
+        for topic in slice::from_raw_parts(topics, count) {
+            let failed = c::rd_kafka_TopicDescription_error(*topic);
+            let id = c::rd_kafka_TopicDescription_topic_id(*topic);
+            let fine = failed.is_null()
+                || c::rd_kafka_error_code(failed) == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+            if fine && !id.is_null() {
+                let name = CStr::from_ptr(c::rd_kafka_TopicDescription_name(*topic)).to_string_lossy();
+                let text = c::rd_kafka_Uuid_base64str(id);
+                let text = if text.is_null() { "".into() } else { CStr::from_ptr(text).to_string_lossy() };
+                // A broker from before topic ids (Kafka 2.8) leaves zeros.
+                if text.bytes().any(|letter| letter != b'A') {
+                    ids.insert(Topic::new(&name), text.into_owned());
+                }
+            }
+        }
+    }
+    ids
+}

@@ -1,0 +1,538 @@
+//! A producer: sends on the caller's thread, waits for acknowledgements and ends transactions beside it.
+//!
+//! Two threads stand behind each producer: one polls librdkafka for delivery reports, one carries out commits. Both share the
+//! client and outlive the caller's handle, so that a client that hangs while closing hangs there. Decides what a failed commit
+//! means: before the call that ends the transaction went out, "abort"; after it, "unknown" unless the broker says. Invariants: the
+//! first record that could not be delivered fails the commit; nothing is sent while a commit is under way. Not here: what the
+//! offsets of a commit are.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rdkafka::ClientContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerGroupMetadata;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Header as RdHeader, Message, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+
+use super::consumer::list_at;
+use super::{Cluster, Deadline, SLICE, config, error, native};
+use crate::base::ids::{Offset, Topic, TopicPartition};
+use crate::base::record::Outgoing;
+use crate::base::time::Timestamp;
+use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer, ProducerSettings};
+
+/// How long adding offsets to a transaction may take. librdkafka can hang there (its issue 5511), hence a bound in any case.
+const OFFSETS_WAIT: Duration = Duration::from_secs(10);
+
+/// How long the end of a transaction is asked for until its outcome counts as unknown.
+const COMMIT_WAIT: Duration = Duration::from_secs(30);
+
+/// What a record costs in a batch beside its bytes, at most: the batch's head and the record's own numbers.
+const OVERHEAD_BYTES: usize = 61 + 30;
+
+/// No offset.
+const NONE: i64 = -1;
+
+/// A partition that is written to.
+#[derive(Debug)]
+struct Slot {
+    partition: TopicPartition,
+    last_offset: AtomicI64,
+    /// Somebody waits for this one.
+    watched: bool,
+}
+
+/// A record that was given up.
+#[derive(Clone, Debug)]
+struct Undelivered {
+    partition: TopicPartition,
+    code: Code,
+    size_bytes: usize,
+}
+
+/// The callbacks' end.
+struct Deliveries {
+    /// The first record that could not be delivered since the last commit or abort.
+    failed: Mutex<Option<Undelivered>>,
+    /// Told when a watched record came through.
+    settled: Condvar,
+}
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        super::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        super::log_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = Arc<Slot>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, slot: Arc<Slot>) {
+        match result {
+            // A report without an offset is of a duplicate that the broker has already: written, but nobody knows where.
+            Ok(message) if message.offset() >= 0 => {
+                slot.last_offset.fetch_max(message.offset(), Ordering::Release);
+            }
+            Ok(message) => self.fail(&slot, Code::DuplicateSequenceNumber, message.payload_len() + message.key_len()),
+            Err((error, message)) => {
+                let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
+                self.fail(&slot, code, message.payload_len() + message.key_len());
+            }
+        }
+        if slot.watched {
+            // The waiter holds the lock between looking and waiting.
+            drop(self.failed());
+            self.settled.notify_all();
+        }
+    }
+}
+
+impl Deliveries {
+    fn failed(&self) -> MutexGuard<'_, Option<Undelivered>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn fail(&self, slot: &Slot, code: Code, size_bytes: usize) {
+        let undelivered = Undelivered { partition: slot.partition.clone(), code, size_bytes };
+        self.failed().get_or_insert(undelivered);
+    }
+}
+
+type Client = BaseProducer<Deliveries>;
+
+/// A commit to carry out.
+struct Job {
+    commit: Commit,
+    written: Vec<Arc<Slot>>,
+}
+
+/// Between the caller and the committing thread.
+#[derive(Default)]
+struct Desk {
+    inner: Mutex<DeskInner>,
+    changed: Condvar,
+    stopped: AtomicBool,
+}
+
+#[derive(Default)]
+struct DeskInner {
+    job: Option<Job>,
+    done: Option<Result<Acknowledged, Error>>,
+}
+
+impl Desk {
+    fn lock(&self) -> MutexGuard<'_, DeskInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&'a self, inner: MutexGuard<'a, DeskInner>, wait: Duration) -> MutexGuard<'a, DeskInner> {
+        self.changed.wait_timeout(inner, wait).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// No transaction; without a transactional id, the only one beside `Committing`.
+    Idle,
+    Open,
+    Committing,
+}
+
+/// A producer to a Kafka cluster.
+pub(super) struct KafkaProducer {
+    /// Given up before the threads are told to stop: the last of them closes the client.
+    client: Option<Arc<Client>>,
+    desk: Arc<Desk>,
+    cluster: Arc<Cluster>,
+    slots: HashMap<Topic, Vec<Option<Arc<Slot>>>>,
+    /// Written to since the last commit or abort.
+    written: Vec<Arc<Slot>>,
+    transactional: bool,
+    phase: Phase,
+}
+
+impl fmt::Debug for KafkaProducer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KafkaProducer").field("phase", &self.phase).finish_non_exhaustive()
+    }
+}
+
+impl KafkaProducer {
+    pub(super) fn new(cluster: Arc<Cluster>, settings: &ProducerSettings) -> Result<Self, Error> {
+        let config = config::producer(&cluster.settings, settings, cluster.smallest_limit());
+        let deliveries = Deliveries { failed: Mutex::new(None), settled: Condvar::new() };
+        let client = BaseProducer::from_config_and_context(&config, deliveries).map_err(|e| error::refused(&e))?;
+        let client = Arc::new(client);
+        let desk = Arc::new(Desk::default());
+        let name = settings.transactional_id.as_deref().unwrap_or("plain");
+        let transactional = settings.transactional_id.is_some();
+        let (polled, stop) = (Arc::clone(&client), Arc::clone(&desk));
+        spawn(format!("producer-poll-{name}"), move || {
+            while !stop.is_stopped() {
+                polled.poll(SLICE);
+            }
+        })?;
+        let (committed, orders) = (Arc::clone(&client), Arc::clone(&desk));
+        let spawned = spawn(format!("producer-{name}"), move || serve_commits(&committed, &orders, transactional));
+        if let Err(error) = spawned {
+            desk.stopped.store(true, Ordering::Release);
+            return Err(error);
+        }
+        Ok(Self {
+            client: Some(client),
+            desk,
+            cluster,
+            slots: HashMap::new(),
+            written: Vec::new(),
+            transactional,
+            phase: Phase::Idle,
+        })
+    }
+
+    fn client(&self) -> &Client {
+        self.client.as_ref().expect("taken on drop only")
+    }
+
+    fn require(&self, phase: Phase) -> Result<(), Error> {
+        if self.phase == phase { Ok(()) } else { Err(invalid(format!("the producer is {:?}", self.phase))) }
+    }
+
+    fn require_transactional(&self) -> Result<(), Error> {
+        if self.transactional { Ok(()) } else { Err(invalid("the producer has no transactional id")) }
+    }
+
+    /// Returns the slot of a partition. The map is emptied by each commit, so a new slot is a partition first written to since.
+    fn slot(&mut self, record: &Outgoing) -> Arc<Slot> {
+        let index = record.partition.index();
+        if let Some(Some(slot)) = self.slots.get(&record.topic).and_then(|slots| slots.get(index)) {
+            return Arc::clone(slot);
+        }
+        let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
+        let slot = Arc::new(Slot { partition, last_offset: AtomicI64::new(NONE), watched: false });
+        let slots = self.slots.entry(record.topic.clone()).or_default();
+        if slots.len() <= index {
+            slots.resize(index + 1, None);
+        }
+        slots[index] = Some(Arc::clone(&slot));
+        self.written.push(Arc::clone(&slot));
+        slot
+    }
+
+    /// Checks a record against what its topic takes, as far as that is known.
+    fn check_size(&self, record: &Outgoing) -> Result<(), Error> {
+        let size_bytes = payload_bytes(record);
+        match self.cluster.limit(&record.topic) {
+            Some(limit) if size_bytes + OVERHEAD_BYTES > limit => {
+                Err(Error::RecordTooLarge { topic: record.topic.clone(), size_bytes })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Hands one record to librdkafka; none when its queue is full.
+    fn send_one(&self, record: &Outgoing, slot: Arc<Slot>) -> Result<Option<()>, Error> {
+        let headers = (!record.headers.is_empty()).then(|| {
+            record.headers.iter().fold(OwnedHeaders::new(), |headers, header| {
+                headers.insert(RdHeader { key: &header.name, value: header.value.as_deref() })
+            })
+        });
+        let outgoing = BaseRecord {
+            topic: record.topic.as_str(),
+            partition: Some(record.partition.0),
+            payload: record.value.as_deref(),
+            key: record.key.as_deref(),
+            timestamp: timestamp(record.timestamp),
+            headers,
+            delivery_opaque: slot,
+        };
+        match self.client().send(outgoing) {
+            Ok(()) => Ok(Some(())),
+            Err((KafkaError::MessageProduction(Code::QueueFull), _)) => Ok(None),
+            Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {
+                Err(Error::RecordTooLarge { topic: record.topic.clone(), size_bytes: payload_bytes(record) })
+            }
+            Err((error, _)) => Err(self.fatal().unwrap_or_else(|| error::map(&error, Some(&record.topic)))),
+        }
+    }
+
+    /// Returns the error that made the client useless, if one has.
+    fn fatal(&self) -> Option<Error> {
+        let (code, reason) = self.client().client().fatal_error()?;
+        Some(error::fatal(code, reason))
+    }
+}
+
+impl Producer for KafkaProducer {
+    fn init_transactions(&mut self, wait: Duration) -> Result<(), Error> {
+        self.require_transactional()?;
+        self.client().init_transactions(wait).map_err(|e| error::map(&e, None))
+    }
+
+    fn begin(&mut self) -> Result<(), Error> {
+        self.require_transactional()?;
+        self.require(Phase::Idle)?;
+        self.client().begin_transaction().map_err(|e| error::map(&e, None))?;
+        self.phase = Phase::Open;
+        Ok(())
+    }
+
+    fn send(&mut self, records: &mut VecDeque<Outgoing>) -> Result<(), Error> {
+        self.require(if self.transactional { Phase::Open } else { Phase::Idle })?;
+        while let Some(record) = records.front() {
+            self.check_size(record)?;
+            let slot = self.slot(record);
+            if self.send_one(record, slot)?.is_none() {
+                return Ok(());
+            }
+            records.pop_front();
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, commit: Commit) {
+        let expected = if self.transactional { Phase::Open } else { Phase::Idle };
+        let refused = if self.phase != expected {
+            Some(format!("the producer is {:?}", self.phase))
+        } else if !self.transactional && !commit.offsets.is_empty() {
+            Some("offsets cannot be committed without a transactional id".to_owned())
+        } else {
+            None
+        };
+        let written = std::mem::take(&mut self.written);
+        self.slots.clear();
+        let mut inner = self.desk.lock();
+        match refused {
+            Some(message) => inner.done = Some(Err(Error::Invalid { message })),
+            None => inner.job = Some(Job { commit, written }),
+        }
+        drop(inner);
+        self.desk.changed.notify_all();
+        self.phase = Phase::Committing;
+    }
+
+    fn poll_commit(&mut self, wait: Duration) -> CommitProgress {
+        if self.phase != Phase::Committing {
+            return CommitProgress::Idle;
+        }
+        let deadline = Deadline::after(wait);
+        let mut inner = self.desk.lock();
+        loop {
+            if let Some(done) = inner.done.take() {
+                drop(inner);
+                // A transaction that was not committed is still open until it is aborted.
+                self.phase = if self.transactional && done.is_err() { Phase::Open } else { Phase::Idle };
+                return CommitProgress::Finished(done);
+            }
+            if deadline.passed() {
+                return CommitProgress::Pending;
+            }
+            inner = self.desk.wait(inner, deadline.slice());
+        }
+    }
+
+    fn abort(&mut self, wait: Duration) -> Result<(), Error> {
+        match self.phase {
+            Phase::Idle => return Ok(()),
+            Phase::Committing => return Err(invalid("a commit is under way")),
+            Phase::Open => {}
+        }
+        self.client().abort_transaction(wait).map_err(|e| error::map(&e, None))?;
+        failure(self.client()).take();
+        self.written.clear();
+        self.slots.clear();
+        self.phase = Phase::Idle;
+        Ok(())
+    }
+
+    fn send_and_wait(&mut self, record: Outgoing, wait: Duration) -> Result<Offset, Error> {
+        if self.transactional {
+            return Err(invalid("the producer is transactional"));
+        }
+        self.require(Phase::Idle)?;
+        self.check_size(&record)?;
+        let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
+        let slot = Arc::new(Slot { partition, last_offset: AtomicI64::new(NONE), watched: true });
+        let deadline = Deadline::after(wait);
+        while self.send_one(&record, Arc::clone(&slot))?.is_none() {
+            if deadline.passed() {
+                return Err(Error::Unavailable { message: "the producer's queue is full".into() });
+            }
+            deadline.pause(Duration::from_millis(5));
+        }
+        let deliveries = self.client().client().context();
+        let mut failed = deliveries.failed();
+        loop {
+            let offset = slot.last_offset.load(Ordering::Acquire);
+            if offset != NONE {
+                return Ok(Offset(offset));
+            }
+            if failed.as_ref().is_some_and(|failed| failed.partition == slot.partition)
+                && let Some(undelivered) = failed.take()
+            {
+                return Err(undelivered.into_error());
+            }
+            if deadline.passed() {
+                let message = format!("no acknowledgement of a record for `{}`", slot.partition);
+                return Err(Error::Unavailable { message });
+            }
+            let waited = deliveries.settled.wait_timeout(failed, deadline.slice());
+            failed = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+}
+
+impl Drop for KafkaProducer {
+    fn drop(&mut self) {
+        drop(self.client.take());
+        self.desk.stopped.store(true, Ordering::Release);
+        self.desk.changed.notify_all();
+    }
+}
+
+/// The failure that the callbacks left.
+fn failure(client: &Client) -> MutexGuard<'_, Option<Undelivered>> {
+    client.client().context().failed()
+}
+
+impl Undelivered {
+    fn into_error(self) -> Error {
+        let topic = self.partition.topic;
+        let too_large = [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidMessageSize];
+        if too_large.contains(&self.code) {
+            return Error::RecordTooLarge { topic, size_bytes: self.size_bytes };
+        }
+        let message = format!("a record for `{topic}` was not written: {}", self.code);
+        error::from_code(self.code, Some(&topic), message)
+    }
+}
+
+/// The committing thread: one job at a time until the handle is gone.
+fn serve_commits(client: &Client, desk: &Desk, transactional: bool) {
+    let mut inner = desk.lock();
+    while !desk.is_stopped() {
+        match inner.job.take() {
+            Some(job) => {
+                drop(inner);
+                let outcome = carry_out(client, desk, transactional, job);
+                inner = desk.lock();
+                inner.done = Some(outcome);
+                desk.changed.notify_all();
+            }
+            None => inner = desk.wait(inner, SLICE),
+        }
+    }
+}
+
+fn carry_out(client: &Client, desk: &Desk, transactional: bool, job: Job) -> Result<Acknowledged, Error> {
+    while !native::flushed(client) {
+        if desk.is_stopped() {
+            return Err(Error::OutcomeUnknown { message: "the producer was closed".into() });
+        }
+    }
+    if let Some(undelivered) = failure(client).take() {
+        let found = fatal_or(client, undelivered.into_error());
+        // Nothing of a transaction that was not ended is seen: starting it again is safe.
+        if let (Error::Unavailable { message }, true) = (&found, transactional) {
+            return Err(Error::Aborted { message: message.clone() });
+        }
+        return Err(found);
+    }
+    if transactional {
+        if let (Some(group), false) = (&job.commit.group, job.commit.offsets.is_empty()) {
+            let group = group.0.downcast_ref::<ConsumerGroupMetadata>();
+            let group = group.ok_or_else(|| invalid("the group's metadata is of another broker"))?;
+            send_offsets(client, desk, &job.commit, group)?;
+        } else if !job.commit.offsets.is_empty() {
+            return Err(invalid("offsets without the group that they belong to"));
+        }
+        end_transaction(client, desk)?;
+    }
+    let mut last_offsets: Vec<(TopicPartition, Offset)> = job
+        .written
+        .iter()
+        .filter_map(|slot| match slot.last_offset.load(Ordering::Acquire) {
+            NONE => None,
+            offset => Some((slot.partition.clone(), Offset(offset))),
+        })
+        .collect();
+    last_offsets.sort();
+    Ok(Acknowledged { last_offsets })
+}
+
+/// Returns the fatal error that made another one happen, if there is one.
+fn fatal_or(client: &Client, error: Error) -> Error {
+    match client.client().fatal_error() {
+        Some((code, reason)) => error::fatal(code, reason),
+        None => error,
+    }
+}
+
+fn send_offsets(client: &Client, desk: &Desk, commit: &Commit, group: &ConsumerGroupMetadata) -> Result<(), Error> {
+    let offsets = list_at(commit.offsets.iter().map(|(partition, offset)| (partition, *offset)))?;
+    let deadline = Deadline::after(OFFSETS_WAIT);
+    loop {
+        match client.send_offsets_to_transaction(&offsets, group, deadline.left()).map_err(|e| error::map(&e, None)) {
+            Ok(()) => return Ok(()),
+            Err(Error::Unavailable { message }) if deadline.passed() || desk.is_stopped() => {
+                return Err(Error::Aborted { message });
+            }
+            Err(Error::Unavailable { .. }) => deadline.pause(Duration::from_millis(20)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Ends the transaction; librdkafka takes a repeated call for a continuation of the first.
+fn end_transaction(client: &Client, desk: &Desk) -> Result<(), Error> {
+    let deadline = Deadline::after(COMMIT_WAIT);
+    loop {
+        match client.commit_transaction(SLICE).map_err(|e| error::map(&e, None)) {
+            Ok(()) => return Ok(()),
+            Err(Error::Unavailable { message }) if deadline.passed() || desk.is_stopped() => {
+                return Err(Error::OutcomeUnknown { message });
+            }
+            Err(Error::Unavailable { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let spawned = std::thread::Builder::new().name(name).spawn(work);
+    spawned.map(drop).map_err(|error| Error::Unavailable { message: format!("no thread for a producer: {error}") })
+}
+
+fn payload_bytes(record: &Outgoing) -> usize {
+    let headers: usize = record
+        .headers
+        .iter()
+        .map(|header| header.name.len() + header.value.as_ref().map_or(0, bytes::Bytes::len) + 10)
+        .sum();
+    record.key.as_ref().map_or(0, bytes::Bytes::len) + record.value.as_ref().map_or(0, bytes::Bytes::len) + headers
+}
+
+/// librdkafka reads 0 as "the current time", so the first millisecond of 1970 is written as the second one.
+fn timestamp(timestamp: Timestamp) -> Option<i64> {
+    match timestamp {
+        Timestamp::UNKNOWN => None,
+        Timestamp(0) => Some(1),
+        Timestamp(millis) => Some(millis),
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Error {
+    Error::Invalid { message: message.into() }
+}

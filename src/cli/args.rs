@@ -1,0 +1,64 @@
+//! What the command line looks like.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::{consume, explain, history, produce, query};
+
+/// Event-sourced state over event topics, from TOML: exactly once, with its history.
+#[derive(Debug, Parser)]
+#[command(name = "tidemill", version, arg_required_else_help = true, subcommand_required = true, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Global {
+    /// Settings; without it `tidemill.toml` in the working folder, if it is there
+    #[arg(short = 'c', long, global = true, value_name = "FILE", help_heading = "Global")]
+    pub(crate) config: Option<PathBuf>,
+    /// Overrides the topology's application id
+    #[arg(long, global = true, value_name = "ID", help_heading = "Global")]
+    pub(crate) application_id: Option<String>,
+    /// A running daemon's listener for reads
+    #[arg(long, global = true, value_name = "URL", default_value = "http://127.0.0.1:7400", help_heading = "Global")]
+    pub(crate) url: String,
+    /// Print JSON: one object, or one a line for streams
+    #[arg(long, global = true, help_heading = "Global")]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Query(query::Query),
+    History(history::History),
+    Produce(produce::Produce),
+    Consume(consume::Consume),
+    Explain(explain::Explain),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_an_example() {
+        for command in Cli::command().get_subcommands() {
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(after.contains("tidemill "), "`{}` has no example", command.get_name());
+            assert!(command.get_about().is_some(), "`{}` does not say what it does", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! What `run`, `dev` and `demo` share around the stream threads: settings, log, listeners, and waiting for the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
+
+use super::args::Global;
+use super::{Exit, Failure, logging, output, report, signals};
+use crate::config::{self, Environment, Machine, Settings};
+use crate::http::{self, Server};
+use crate::limits::HTTP_STOP_WAIT_MAX_MS;
+use crate::metrics::TopologyInfo;
+use crate::runtime::Service;
+
+/// Reads the settings: file, environment, and the global flags over both. What is wrong with them is printed in full.
+///
+/// # Errors
+/// Exit 78 after the findings were printed.
+pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
+    let mut flags = std::collections::BTreeMap::new();
+    if let Some(id) = &global.application_id {
+        flags.insert("application_id".to_owned(), id.clone());
+    }
+    config::load(global.config.as_deref(), &Environment::read(), &flags, Machine::read()).map_err(|error| {
+        let texts: Vec<report::Text<'_>> =
+            error.source_file.iter().map(|source| report::Text { path: &source.path, text: &source.text }).collect();
+        report::to_stderr(&report::render(&error.diagnostics, &texts, output::stderr_color()));
+        Failure::new(Exit::Config, error.to_string())
+    })
+}
+
+/// Why waiting ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// SIGTERM or SIGINT: stop cleanly.
+    Requested,
+    /// The stream threads ended by themselves, with or without a failure.
+    ByItself(Result<(), Failure>),
+}
+
+/// The log and both listeners of a daemon that runs.
+#[derive(Debug)]
+pub(crate) struct Host {
+    runtime: Runtime,
+    server: Server,
+}
+
+impl Host {
+    /// Starts the log and the listeners; probes are answered from here on.
+    ///
+    /// # Errors
+    /// Exit 78 when an address cannot be had.
+    pub(crate) fn start(
+        settings: &Settings,
+        topology: TopologyInfo,
+        service: Arc<dyn Service>,
+    ) -> Result<Self, Failure> {
+        logging::start(&settings.log)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .thread_name("http")
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::from_error(Exit::Io, &error))?;
+        let options = http::Options::new(settings, Some(topology));
+        let server = runtime
+            .block_on(http::start(options, service))
+            .map_err(|error| Failure::from_error(Exit::Config, &error).code(error.code()))?;
+        tracing::info!(http = %server.http_address(), admin = %server.admin_address(), "listening");
+        Ok(Self { runtime, server })
+    }
+
+    /// Where reads are answered.
+    pub(crate) fn http_address(&self) -> std::net::SocketAddr {
+        self.server.http_address()
+    }
+
+    /// Where writes are taken.
+    pub(crate) fn admin_address(&self) -> std::net::SocketAddr {
+        self.server.admin_address()
+    }
+
+    /// Waits for a signal, or for the stream threads to say that they have ended. A sender that is dropped counts as an end.
+    pub(crate) fn wait(&self, ended: oneshot::Receiver<Result<(), Failure>>) -> Ended {
+        self.runtime.block_on(async {
+            tokio::select! {
+                requested = signals::stop_requested() => match requested {
+                    Ok(()) => Ended::Requested,
+                    Err(error) => Ended::ByItself(Err(Failure::from_error(Exit::Bug, &error))),
+                },
+                end = ended => Ended::ByItself(end.unwrap_or(Ok(()))),
+            }
+        })
+    }
+
+    /// Ends the listeners: before the stream threads stop answering, so that nobody is told half an answer.
+    pub(crate) fn stop(self) {
+        let within = Duration::from_millis(HTTP_STOP_WAIT_MAX_MS);
+        self.runtime.block_on(self.server.stop(within));
+        self.runtime.shutdown_timeout(within);
+    }
+}

@@ -1,0 +1,57 @@
+//! L6: the command line. Decides nothing about streams: each command reads its arguments, calls the library or a running daemon,
+//! and prints.
+//!
+//! Data goes to stdout, everything else to stderr; colour and progress only on a terminal. What a command returns becomes the
+//! exit code that `exit` lists.
+
+mod args;
+pub(crate) mod client;
+mod consume;
+pub(crate) mod daemon;
+mod exit;
+mod explain;
+mod history;
+pub(crate) mod logging;
+pub(crate) mod output;
+mod produce;
+pub(crate) mod progress;
+mod query;
+pub(crate) mod report;
+pub(crate) mod signals;
+pub(crate) mod table;
+
+use std::ffi::OsString;
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+
+use args::{Cli, Command};
+pub(crate) use exit::{Exit, Failure};
+use output::Output;
+
+/// Runs a command line, `argv[0]` included, and returns the process's exit code.
+pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::command().try_get_matches_from(argv).and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(shown) => {
+            // Help and version are asked for and go to stdout; everything else clap says goes to stderr. A closed pipe is no
+            // reason to complain.
+            drop(shown.print());
+            return if shown.use_stderr() { Exit::Usage.code() } else { Exit::Ok.code() };
+        }
+    };
+    let mut output = Output::to_process(cli.global.json);
+    let ended = match &cli.command {
+        Command::Query(command) => query::run(command, &cli.global, &mut output),
+        Command::History(command) => history::run(command, &cli.global, &mut output),
+        Command::Produce(command) => produce::run(command, &cli.global, &mut output),
+        Command::Consume(command) => consume::run(command, &cli.global, &mut output),
+        Command::Explain(command) => explain::run(command, &mut output),
+    };
+    match ended.and_then(|exit| output.flush().map(|()| exit)) {
+        Ok(exit) => exit.code(),
+        Err(failure) => {
+            report::failure(&failure, output::stderr_color());
+            failure.exit.code()
+        }
+    }
+}

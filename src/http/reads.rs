@@ -1,0 +1,113 @@
+//! Reads of state and topics: from a URL to a [`Read`].
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+
+use super::app::{App, Shared};
+use super::params::Params;
+use super::problem::Problem;
+use crate::runtime::service::{At, Read, ReadKind};
+
+type Names<T> = Result<Path<T>, PathRejection>;
+
+pub(super) async fn key(
+    State(shared): App,
+    path: Names<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let Path((store, key)) = path?;
+    let params = Params::of_read(query.as_deref(), &["from", "to"])?;
+    let (from, to) = (params.time("from")?, params.time("to")?);
+    if let (Some(from), Some(to)) = (from, to)
+        && to < from
+    {
+        return Err(Problem::parameter("`to` is before `from`"));
+    }
+    answer(&shared, ReadKind::Key { store, key, from, to }, &params).await
+}
+
+pub(super) async fn keys(
+    State(shared): App,
+    path: Names<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let Path(store) = path?;
+    let params = Params::of_read(query.as_deref(), &["prefix", "limit", "cursor"])?;
+    let prefix = params.get("prefix").unwrap_or_default().to_owned();
+    let cursor = params.get("cursor").map(str::to_owned);
+    let limit = params.limit()?;
+    answer(&shared, ReadKind::Keys { store, prefix, limit, cursor }, &params).await
+}
+
+pub(super) async fn entity(
+    State(shared): App,
+    path: Names<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let Path((entity, key)) = path?;
+    let params = Params::of_read(query.as_deref(), &["as_of", "version"])?;
+    let at = match (params.time("as_of")?, params.number("version", 1, i64::MAX)?) {
+        (None, None) => At::Now,
+        (Some(moment), None) => At::AsOf(moment),
+        (None, Some(version)) => At::Version(version.unsigned_abs()),
+        (Some(_), Some(_)) => return Err(Problem::parameter("`as_of` and `version` exclude each other")),
+    };
+    answer(&shared, ReadKind::Entity { entity, key, at }, &params).await
+}
+
+pub(super) async fn history(
+    State(shared): App,
+    path: Names<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let Path((entity, key)) = path?;
+    let params = Params::of_read(query.as_deref(), &["limit", "cursor"])?;
+    let cursor = params.get("cursor").map(str::to_owned);
+    let limit = params.limit()?;
+    answer(&shared, ReadKind::History { entity, key, limit, cursor }, &params).await
+}
+
+pub(super) async fn blame(
+    State(shared): App,
+    path: Names<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let Path((entity, key)) = path?;
+    let params = Params::of_read(query.as_deref(), &[])?;
+    answer(&shared, ReadKind::Blame { entity, key }, &params).await
+}
+
+pub(super) async fn topic(
+    State(shared): App,
+    path: Names<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let Path(topic) = path?;
+    let params = Params::of_read(query.as_deref(), &[])?;
+    answer(&shared, ReadKind::Topic { topic }, &params).await
+}
+
+pub(super) async fn records(
+    State(shared): App,
+    path: Names<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let Path(topic) = path?;
+    let params = Params::of_read(query.as_deref(), &["partition", "offset", "limit"])?;
+    let Some(partition) = params.number("partition", 0, i64::from(i32::MAX))? else {
+        return Err(Problem::parameter("`partition` is missing"));
+    };
+    let offset = params.number("offset", 0, i64::MAX)?.unwrap_or(0);
+    let limit = params.limit()?;
+    answer(&shared, ReadKind::Records { topic, partition: partition as i32, offset, limit }, &params).await
+}
+
+async fn answer(shared: &Arc<Shared>, what: ReadKind, params: &Params) -> Result<Response, Problem> {
+    let (wait, wait_for) = params.wait()?;
+    let read = Read { what, wait_for };
+    Ok(Json(shared.call(move |service| service.read(&read, wait)).await?).into_response())
+}

@@ -1,0 +1,447 @@
+//! Both listeners on real sockets, before a service that answers from a table.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener as StdListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::base::ids::{Offset, TopicPartition};
+use crate::base::time::DateTime;
+use crate::runtime::service::{
+    At, Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, StoreStatus, TaskStatus,
+};
+
+/// Remembers what it was asked; knows the key `JFK`, panics at `panic`, blocks at `slow`.
+#[derive(Default)]
+struct Fake {
+    health: Mutex<Health>,
+    reads: Mutex<Vec<(Read, Duration)>>,
+    events: Mutex<Vec<(String, Vec<NewEvent>)>>,
+    /// True lets the reads of `slow` end.
+    open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Service for Fake {
+    fn health(&self) -> Health {
+        self.health.lock().unwrap().clone()
+    }
+
+    fn topology(&self) -> Value {
+        json!({"nodes": []})
+    }
+
+    fn tasks(&self) -> Vec<TaskStatus> {
+        Vec::new()
+    }
+
+    fn stores(&self) -> Vec<StoreStatus> {
+        let kind = "key_value".to_owned();
+        vec![StoreStatus {
+            store: "s".into(),
+            partition: 1,
+            task: "s_1".into(),
+            kind,
+            bytes: 7,
+            changelog_offset: None,
+        }]
+    }
+
+    fn read(&self, read: &Read, wait: Duration) -> Result<Value, ReadError> {
+        self.reads.lock().unwrap().push((read.clone(), wait));
+        let ReadKind::Key { store, key, .. } = &read.what else { return Ok(json!({})) };
+        match key.as_str() {
+            "panic" => panic!("as asked"),
+            "slow" => {
+                let open = self.open.lock().unwrap();
+                drop(self.opened.wait_timeout_while(open, Duration::from_secs(20), |open| !*open).unwrap());
+                Ok(json!({}))
+            }
+            "gone" => {
+                let detail = format!("`{store}` has no key `{key}`");
+                Err(ReadError::NotFound { code: codes::PATH_UNKNOWN, detail })
+            }
+            "elsewhere" => {
+                Err(ReadError::Unavailable { code: codes::TOO_BUSY, detail: "another instance owns it".into() })
+            }
+            _ => Ok(json!({"key": key})),
+        }
+    }
+
+    fn produce(&self, topic: &str, events: &[NewEvent], _: Duration) -> Result<Vec<Produced>, ReadError> {
+        self.events.lock().unwrap().push((topic.to_owned(), events.to_vec()));
+        Ok((0..events.len()).map(|offset| Produced { partition: 2, offset: offset as i64 }).collect())
+    }
+
+    fn measurements(&self) -> Measurements {
+        let labels = vec!["running".to_owned()];
+        Measurements { samples: vec![Sample { name: "tasks", labels, value: 3.0 }], histograms: Vec::new() }
+    }
+}
+
+struct Daemon {
+    runtime: Runtime,
+    server: Option<Server>,
+    fake: Arc<Fake>,
+}
+
+fn options() -> Options {
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    Options { http: any, admin: any, admin_token: None, build: BuildInfo::compiled(), topology: None }
+}
+
+impl Daemon {
+    fn start(options: Options) -> Self {
+        let runtime = Runtime::new().unwrap();
+        let fake = Arc::new(Fake::default());
+        let server = runtime.block_on(start(options, Arc::clone(&fake) as Arc<dyn Service>)).unwrap();
+        Self { runtime, server: Some(server), fake }
+    }
+
+    fn http(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().http_address()
+    }
+
+    fn admin(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().admin_address()
+    }
+
+    fn get(&self, path: &str) -> Answer {
+        exchange(self.http(), &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+    }
+
+    fn post(&self, headers: &str, body: &str) -> Answer {
+        let length = body.len();
+        let head =
+            format!("POST /v1/topics/flights.events HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n");
+        exchange(self.admin(), &format!("{head}{headers}\r\n{body}"))
+    }
+
+    fn last_read(&self) -> (Read, Duration) {
+        self.fake.reads.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            self.runtime.block_on(server.stop(Duration::from_secs(1)));
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    /// Status, media type and code of a problem, which must be whole.
+    fn problem(&self) -> (u16, String, String) {
+        assert!(self.head.contains("content-type: application/problem+json"), "{self:?}");
+        let body: Value = serde_json::from_str(&self.body).unwrap();
+        assert_eq!(body["status"], self.status, "{self:?}");
+        let code = body["code"].as_str().unwrap().to_owned();
+        assert_eq!(body["title"].as_str(), crate::error::title(&code), "{self:?}");
+        (self.status, code, body["detail"].as_str().unwrap().to_owned())
+    }
+}
+
+fn exchange(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    // The server may answer and close before it has read a body that it refuses.
+    drop(stream.write_all(request.as_bytes()));
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    let answer = String::from_utf8(answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head: head.to_lowercase(), body: body.to_owned() }
+}
+
+const LOCAL_JSON: &str = "Host: 127.0.0.1:7401\r\nContent-Type: application/json\r\n";
+
+#[test]
+fn keys_are_decoded_whatever_is_in_them() {
+    let daemon = Daemon::start(options());
+    for (path, expected) in
+        [("a%2Fb", "a/b"), ("50%25", "50%"), ("%C3%A9%20x", "é x"), ("a+b", "a+b"), ("a:b@c", "a:b@c")]
+    {
+        assert_eq!(daemon.get(&format!("/v1/stores/s/keys/{path}")).status, 200);
+        let (read, _) = daemon.last_read();
+        let wanted = ReadKind::Key { store: "s".into(), key: expected.into(), from: None, to: None };
+        assert_eq!(read.what, wanted);
+    }
+    let (status, code, _) = daemon.get("/v1/stores/s/keys/%FF").problem();
+    assert_eq!((status, code.as_str()), (400, "E0523"));
+}
+
+#[test]
+fn every_read_reaches_the_service_as_it_was_asked() {
+    let daemon = Daemon::start(options());
+    let moment = DateTime::parse("2013-07-01T12:00:00Z").unwrap();
+    let text = str::to_owned;
+    let (entity, key) = (text("flight"), text("UA1"));
+    for (path, expected) in [
+        (
+            "/v1/stores/s/keys/k?from=2013-07-01T12:00:00Z&to=2013-07-01T14:00:00%2B02:00",
+            ReadKind::Key { store: text("s"), key: text("k"), from: Some(moment), to: Some(moment) },
+        ),
+        (
+            "/v1/stores/s/keys?prefix=a%26b&limit=7&cursor=c",
+            ReadKind::Keys { store: text("s"), prefix: text("a&b"), limit: 7, cursor: Some(text("c")) },
+        ),
+        ("/v1/stores/s/keys", ReadKind::Keys { store: text("s"), prefix: text(""), limit: 100, cursor: None }),
+        ("/v1/entities/flight/keys/UA1", ReadKind::Entity { entity: entity.clone(), key: key.clone(), at: At::Now }),
+        (
+            "/v1/entities/flight/keys/UA1?as_of=2013-07-01T12:00:00Z",
+            ReadKind::Entity { entity: entity.clone(), key: key.clone(), at: At::AsOf(moment) },
+        ),
+        (
+            "/v1/entities/flight/keys/UA1?version=2",
+            ReadKind::Entity { entity: entity.clone(), key: key.clone(), at: At::Version(2) },
+        ),
+        (
+            "/v1/entities/flight/keys/UA1/history?limit=1000",
+            ReadKind::History { entity: entity.clone(), key: key.clone(), limit: 1000, cursor: None },
+        ),
+        ("/v1/entities/flight/keys/UA1/blame", ReadKind::Blame { entity, key }),
+        ("/v1/topics/t", ReadKind::Topic { topic: text("t") }),
+        (
+            "/v1/topics/t/records?partition=3&offset=9&limit=5",
+            ReadKind::Records { topic: text("t"), partition: 3, offset: 9, limit: 5 },
+        ),
+    ] {
+        let answer = daemon.get(path);
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        assert_eq!(daemon.last_read().0.what, expected, "{path}");
+    }
+}
+
+#[test]
+fn a_read_waits_for_the_inputs_it_names() {
+    let daemon = Daemon::start(options());
+    let path = "/v1/stores/s/keys/k?wait_for=flights.events:3:17&wait_for=b:0:0&wait=250ms";
+    assert_eq!(daemon.get(path).status, 200);
+    let (read, wait) = daemon.last_read();
+    let inputs = [(TopicPartition::new("flights.events", 3), Offset(17)), (TopicPartition::new("b", 0), Offset(0))];
+    assert_eq!(read.wait_for, inputs);
+    assert_eq!(wait, Duration::from_millis(250));
+}
+
+#[test]
+fn wrong_parameters_are_400_and_say_why() {
+    let daemon = Daemon::start(options());
+    for (path, part) in [
+        ("/v1/entities/f/keys/k?as_of=yesterday", "`as_of`: `yesterday` is not a time"),
+        ("/v1/entities/f/keys/k?version=0", "`version=0`: it is a whole number from 1 on"),
+        ("/v1/entities/f/keys/k?version=1&as_of=2013-01-01T00:00:00Z", "exclude each other"),
+        ("/v1/entities/f/keys/k?asof=2013-01-01T00:00:00Z", "did you mean `as_of`?"),
+        ("/v1/entities/f/keys/k/history?limit=0", "from 1 to 1000"),
+        ("/v1/entities/f/keys/k/history?limit=1001", "from 1 to 1000"),
+        ("/v1/stores/s/keys?limit=many", "from 1 to 1000"),
+        ("/v1/stores/s/keys?limit=1&limit=2", "`limit` stands twice"),
+        ("/v1/stores/s/keys/k?from=2013-01-02T00:00:00Z&to=2013-01-01T00:00:00Z", "`to` is before `from`"),
+        ("/v1/stores/s/keys/k?wait_for=flights.events", "`topic:partition:offset`"),
+        ("/v1/stores/s/keys/k?wait_for=t:-1:0", "`topic:partition:offset`"),
+        ("/v1/stores/s/keys/k?wait=1h", "more than 30s"),
+        ("/v1/topics/t/records", "`partition` is missing"),
+        ("/readyz?require=everything", "`assigned` or `restored`"),
+    ] {
+        let (status, code, detail) = daemon.get(path).problem();
+        assert_eq!((status, code.as_str()), (400, "E0523"), "{path}");
+        assert!(detail.contains(part), "{path}: {detail}");
+    }
+    assert!(daemon.fake.reads.lock().unwrap().is_empty(), "a wrong request reached the service");
+}
+
+#[test]
+fn errors_of_the_service_keep_their_status_and_code() {
+    let daemon = Daemon::start(options());
+    assert_eq!(daemon.get("/v1/stores/s/keys/gone").problem().0, 404);
+    let elsewhere = daemon.get("/v1/stores/s/keys/elsewhere");
+    assert_eq!(elsewhere.problem().0, 503);
+    assert!(elsewhere.head.contains("retry-after: 1"));
+    let (status, code, _) = daemon.get("/v1/stores/s/keys/panic").problem();
+    assert_eq!((status, code.as_str()), (500, "E0529"));
+    assert_eq!(daemon.get("/v1/stores/s/keys/JFK").status, 200, "one panic harms no other request");
+}
+
+#[test]
+fn unknown_paths_and_methods_are_problems_too() {
+    let daemon = Daemon::start(options());
+    for path in ["/", "/v1", "/v1/store/s", "/v1/stores/s/keys/a/b", "/metrics/"] {
+        let (status, code, _) = daemon.get(path).problem();
+        assert_eq!((status, code.as_str()), (404, "E0521"), "{path}");
+    }
+    let request = "POST /v1/topics/t HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+    let answer = exchange(daemon.http(), request);
+    let (status, code, detail) = answer.problem();
+    assert_eq!((status, code.as_str()), (405, "E0522"));
+    assert!(detail.contains(&daemon.admin().to_string()), "{detail}");
+    assert!(answer.head.contains("allow: get"), "{answer:?}");
+}
+
+#[test]
+fn probes_follow_the_health_of_the_service() {
+    let daemon = Daemon::start(options());
+    assert_eq!(daemon.get("/livez").status, 503);
+    let health = |live, assigned, restored| {
+        *daemon.fake.health.lock().unwrap() = Health { live, assigned, restored, reasons: vec!["s_1: 5 to go".into()] };
+    };
+    health(true, true, false);
+    assert_eq!(daemon.get("/livez").body, "ok");
+    assert_eq!(daemon.get("/readyz?require=assigned").status, 200);
+    let answer = daemon.get("/readyz?verbose");
+    assert_eq!(answer.status, 503);
+    assert_eq!(answer.body, "[+]live ok\n[+]assigned ok\n[-]restored failed\n    s_1: 5 to go\nreadyz check failed\n");
+    health(true, true, true);
+    assert_eq!(daemon.get("/readyz").body, "ok");
+    assert!(daemon.get("/readyz?verbose").body.ends_with("readyz check passed\n"));
+}
+
+#[test]
+fn a_scrape_counts_the_answers_before_it() {
+    let daemon = Daemon::start(options());
+    assert_eq!(daemon.get("/nothing").status, 404);
+    let answer = daemon.get("/metrics");
+    assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{answer:?}");
+    assert!(answer.body.contains("tidemill_tasks{state=\"running\"} 3\n"), "{answer:?}");
+    assert!(answer.body.contains("tidemill_http_requests_total{listener=\"http\",status=\"4xx\"} 1\n"), "{answer:?}");
+}
+
+#[test]
+fn events_are_written_from_an_object_an_array_or_lines() {
+    let daemon = Daemon::start(options());
+    let full = r#"{"key":"k","type":"T","value":{"n":1},"timestamp":"2013-01-01T10:00:00Z","headers":{"h":"v"}}"#;
+    for (body, count) in [
+        (full.to_owned(), 1),
+        (format!("[{full},{{\"value\":null}}]"), 2),
+        (format!("{full}\n\n{{\"value\":[1]}}\r\n{full}\n"), 3),
+    ] {
+        let answer = daemon.post(LOCAL_JSON, &body);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let answer: Value = serde_json::from_str(&answer.body).unwrap();
+        assert_eq!(answer["records"].as_array().unwrap().len(), count);
+        assert_eq!(answer["records"][0], json!({"partition": 2, "offset": 0}));
+    }
+    let events = daemon.fake.events.lock().unwrap();
+    let (topic, written) = &events[1];
+    assert_eq!(topic, "flights.events");
+    assert_eq!(written[0].key.as_deref(), Some("k"));
+    assert_eq!(written[0].timestamp, Some(DateTime::parse("2013-01-01T10:00:00Z").unwrap()));
+    assert_eq!(written[0].headers["h"], "v");
+    assert_eq!(written[1], NewEvent { key: None, event_type: None, value: None, timestamp: None, headers: [].into() });
+}
+
+#[test]
+fn a_body_with_one_mistake_writes_nothing() {
+    let daemon = Daemon::start(options());
+    for (body, part) in [
+        ("", "has no events"),
+        ("[]", "has no events"),
+        ("{\"value\":1}\n{\"value\":", "not JSON"),
+        ("3", "event 1: it is not an object"),
+        ("{\"value\":1}\n{\"key\":\"k\"}", "event 2: `value` is missing"),
+        ("{\"value\":1,\"vlaue\":2}", "unknown field `vlaue`: did you mean `value`?"),
+        ("{\"value\":1,\"key\":7}", "`key` is a string, not `7`"),
+        ("{\"value\":1,\"timestamp\":\"noon\"}", "`noon` is not a time"),
+        ("{\"value\":1,\"headers\":{\"a\":1}}", "header `a` is a string"),
+    ] {
+        let (status, code, detail) = daemon.post(LOCAL_JSON, body).problem();
+        assert_eq!((status, code.as_str()), (400, "E0524"), "{body}");
+        assert!(detail.contains(part), "{body}: {detail}");
+    }
+    assert!(daemon.fake.events.lock().unwrap().is_empty());
+}
+
+#[test]
+fn bodies_are_bounded_in_bytes_and_events() {
+    let daemon = Daemon::start(options());
+    let many = "{\"value\":null}\n".repeat(crate::limits::HTTP_EVENTS_MAX + 1);
+    let (status, code, _) = daemon.post(LOCAL_JSON, &many).problem();
+    assert_eq!((status, code.as_str()), (413, "E0525"));
+    let array = format!("[{}{{\"value\":null}}]", "{\"value\":null},".repeat(crate::limits::HTTP_EVENTS_MAX));
+    assert_eq!(daemon.post(LOCAL_JSON, &array).problem().0, 413);
+    let head = "POST /v1/topics/t HTTP/1.1\r\nConnection: close\r\nContent-Length: 99999999\r\n";
+    assert_eq!(exchange(daemon.admin(), &format!("{head}{LOCAL_JSON}\r\n{{")).problem().1, "E0525");
+}
+
+#[test]
+fn web_pages_cannot_write() {
+    let daemon = Daemon::start(options());
+    let form = "Host: localhost\r\nContent-Type: text/plain\r\n";
+    assert_eq!(daemon.post(form, "{\"value\":1}").problem().1, "E0528");
+    let rebound = "Host: evil.example:7401\r\nContent-Type: application/json\r\n";
+    assert_eq!(daemon.post(rebound, "{\"value\":1}").problem().0, 403);
+    for host in ["localhost:7401", "127.0.0.1", "[::1]:7401"] {
+        let headers = format!("Host: {host}\r\nContent-Type: application/json; charset=utf-8\r\n");
+        assert_eq!(daemon.post(&headers, "{\"value\":1}").status, 200, "{host}");
+    }
+}
+
+#[test]
+fn the_admin_token_is_asked_for() {
+    let daemon = Daemon::start(Options { admin_token: Some(Secret::new("t0ken")), ..options() });
+    for headers in ["", "Authorization: Bearer t0ke\r\n", "Authorization: Basic t0ken\r\n", "Authorization: t0ken\r\n"]
+    {
+        let answer = daemon.post(&format!("{LOCAL_JSON}{headers}"), "{\"value\":1}");
+        assert_eq!(answer.problem().1, "E0526", "{headers}");
+        assert!(answer.head.contains("www-authenticate: bearer"), "{answer:?}");
+    }
+    let right = "Host: any.example\r\nContent-Type: application/json\r\nAuthorization: bearer t0ken\r\n";
+    assert_eq!(daemon.post(right, "{\"value\":1}").status, 200);
+}
+
+#[test]
+fn a_taken_port_names_the_setting_to_change() {
+    let taken = StdListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let runtime = Runtime::new().unwrap();
+    let fake = || Arc::new(Fake::default()) as Arc<dyn Service>;
+    let error = runtime.block_on(start(Options { admin: address, ..options() }, fake())).unwrap_err();
+    assert_eq!(error.code(), codes::LISTEN_FAILED);
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "cannot listen on {address}; change `admin.listen` (`TIDEMILL__ADMIN__LISTEN`), or stop what listens there"
+        )
+    );
+    let open = Options { admin: SocketAddr::from(([0, 0, 0, 0], 0)), ..options() };
+    assert_eq!(runtime.block_on(start(open, fake())).unwrap_err().code(), codes::ADMIN_OPEN);
+}
+
+#[test]
+fn probes_answer_while_every_turn_is_taken() {
+    let daemon = Daemon::start(options());
+    let address = daemon.http();
+    let slow = format!("GET /v1/stores/s/keys/slow HTTP/1.1\r\nHost: {address}\r\n\r\n");
+    let held: Vec<TcpStream> = (0..crate::limits::HTTP_REQUESTS_AT_ONCE_MAX)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(slow.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    while daemon.fake.reads.lock().unwrap().len() < held.len() {
+        std::thread::yield_now();
+    }
+    let (status, code, _) = daemon.get("/v1/stores/s/keys/JFK").problem();
+    assert_eq!((status, code.as_str()), (503, "E0527"));
+    assert_eq!(daemon.get("/livez").status, 503);
+    assert_eq!(daemon.get("/metrics").status, 200);
+    drop(held);
+    let mut daemon = daemon;
+    let server = daemon.server.take().unwrap();
+    daemon.runtime.block_on(server.stop(Duration::from_millis(100)));
+    assert!(TcpStream::connect(address).is_err(), "a stopped listener takes no connections");
+    *daemon.fake.open.lock().unwrap() = true;
+    daemon.fake.opened.notify_all();
+}

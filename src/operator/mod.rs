@@ -1,0 +1,130 @@
+//! L3: what nodes do with rows, as functions over the plan's nodes and the task's stores. No clock, no broker, no order of nodes:
+//! the task walks the graph.
+
+mod aggregate;
+mod eval;
+mod join;
+mod table;
+mod window;
+mod writer;
+
+pub use aggregate::{Closed, Folded, aggregate, close_windows, expire_windows, result_row};
+pub(crate) use eval::{key_bytes, key_value};
+pub use eval::Evaluator;
+pub use join::{Joined, join};
+pub use table::{Upserted, upsert, upsert_versioned};
+pub(crate) use window::first_open_start;
+pub use window::{WindowSpan, window_of};
+pub use writer::{RowWriter, SINGLE_OBJECT_MARKER, encode_fields};
+
+use crate::base::ids::{Offset, Partition, Topic};
+use crate::base::record::Headers;
+use crate::base::time::Timestamp;
+use crate::base::value::{Text, Value};
+use crate::error::Kind;
+use crate::plan::{KeyFormat, LayoutId};
+use crate::store;
+
+/// A row on its way through the graph.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// Bare key bytes; the base key of a windowed row.
+    pub key: Option<&'a [u8]>,
+    pub key_format: &'a KeyFormat,
+    pub layout: LayoutId,
+    /// None is a deletion.
+    pub slots: Option<&'a [Value]>,
+    pub timestamp: Timestamp,
+    pub window: Option<WindowSpan>,
+}
+
+/// The source record that set a traversal off.
+#[derive(Clone, Debug)]
+pub struct RecordContext {
+    pub topic: Topic,
+    pub partition: Partition,
+    pub offset: Offset,
+    /// The record's own timestamp, or the one that the topology took from its value.
+    pub timestamp: Timestamp,
+    /// Full name of the record type.
+    pub type_name: Text,
+    pub schema_id: Option<u32>,
+    pub headers: Headers,
+}
+
+/// Why a row went no further. Each is counted by node and reason; the set is closed, so that metrics stay bounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DropReason {
+    NullKey,
+    NullValue,
+    /// For a window that is closed, or a version older than the table keeps.
+    Late,
+    /// The topic carries a record type that the topology does not read.
+    UndeclaredType,
+    /// The bytes could not be decoded, and the topology says to skip or to set aside.
+    Decode,
+    /// A node failed on the record, and the topology says to skip or to set aside.
+    Process,
+    /// Dated further ahead of the clock than `max_future`.
+    Future,
+    /// The row is larger than its topic takes.
+    TooLarge,
+}
+
+impl DropReason {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 8] = [
+        Self::NullKey,
+        Self::NullValue,
+        Self::Late,
+        Self::UndeclaredType,
+        Self::Decode,
+        Self::Process,
+        Self::Future,
+        Self::TooLarge,
+    ];
+
+    /// Returns the metric's label.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NullKey => "null_key",
+            Self::NullValue => "null_value",
+            Self::Late => "late",
+            Self::UndeclaredType => "undeclared_type",
+            Self::Decode => "decode",
+            Self::Process => "process",
+            Self::Future => "future",
+            Self::TooLarge => "too_large",
+        }
+    }
+}
+
+/// What stopped a row.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// This record cannot be worked on; the node's `on_error` decides.
+    #[error("{message}")]
+    Record { message: String },
+    #[error(transparent)]
+    Store(store::Error),
+}
+
+impl From<store::Error> for Error {
+    /// A row that its changelog does not take is the record's fault, not the store's.
+    fn from(error: store::Error) -> Self {
+        match error.kind() {
+            Kind::Record => Self::Record { message: error.to_string() },
+            Kind::Config | Kind::Retry | Kind::Fenced | Kind::Corrupt | Kind::Bug => Self::Store(error),
+        }
+    }
+}
+
+impl Error {
+    /// Tells what the caller should do.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Record { .. } => Kind::Record,
+            Self::Store(error) => error.kind(),
+        }
+    }
+}

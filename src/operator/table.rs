@@ -1,0 +1,54 @@
+//! Tables: the newest row per key, or every version of it. Nothing goes on that changes nothing (D6).
+
+use std::sync::Arc;
+
+use crate::base::time::{SpanMs, Timestamp};
+use crate::operator::{DropReason, Error, Row};
+use crate::plan::StoreRef;
+use crate::store::versioned::{Put, Versioned};
+use crate::store::{self, StoreIndex, TaskStores};
+
+/// What a row did to a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Upserted {
+    Changed,
+    Unchanged,
+    Dropped(DropReason),
+}
+
+/// Puts `row` under its key; a deletion deletes. Applied in offset order, whatever the timestamps (Kafka Streams' `KTableSource`).
+///
+/// # Errors
+/// The store's.
+pub fn upsert(store: StoreRef, row: &Row<'_>, stores: &mut TaskStores) -> Result<Upserted, Error> {
+    let Some(key) = row.key else { return Ok(Upserted::Dropped(DropReason::NullKey)) };
+    let store = StoreIndex(store.0);
+    let known = stores.get(store, key)?;
+    match (&known, row.slots) {
+        (None, None) => return Ok(Upserted::Unchanged),
+        (Some(known), Some(slots)) if *known.fields == *slots => return Ok(Upserted::Unchanged),
+        _ => {}
+    }
+    stores.put(store, key, row.slots.map(|slots| store::Row { timestamp: row.timestamp, fields: Arc::from(slots) }))?;
+    Ok(Upserted::Changed)
+}
+
+/// Puts `row` as the version of its key at its timestamp; a deletion is a version, too. A version older than the retention
+/// behind the newest timestamp seen (`observed`) is late (Kafka Streams' versioned store).
+///
+/// # Errors
+/// The store's.
+pub fn upsert_versioned(
+    store: StoreRef,
+    retention: SpanMs,
+    observed: Timestamp,
+    row: &Row<'_>,
+    stores: &mut TaskStores,
+) -> Result<Upserted, Error> {
+    let Some(key) = row.key else { return Ok(Upserted::Dropped(DropReason::NullKey)) };
+    let versions = Versioned { index: StoreIndex(store.0), history: retention };
+    match versions.put(stores, key, row.timestamp, row.slots.map(Arc::from), observed)? {
+        Put::Expired => Ok(Upserted::Dropped(DropReason::Late)),
+        Put::Latest | Put::OutOfOrder { .. } => Ok(Upserted::Changed),
+    }
+}

@@ -1,0 +1,69 @@
+//! Encodes rows for topics: in a registry frame for topics that others read, in Avro's single-object encoding for our own
+//! repartition topics, which need no registry.
+
+use bytes::Bytes;
+
+use crate::avro::{Encoder, frame};
+use crate::base::ids::SchemaId;
+use crate::base::value::Value;
+use crate::operator::Error;
+use crate::plan::Writer;
+
+/// The two bytes that begin Avro's single-object encoding (Avro specification, "Single-object encoding").
+pub const SINGLE_OBJECT_MARKER: [u8; 2] = [0xC3, 0x01];
+
+/// Writes rows of one layout to one topic.
+#[derive(Debug)]
+pub struct RowWriter {
+    prefix: Vec<u8>,
+    encoder: Encoder,
+    /// None: the row's slots are the schema's fields in order.
+    slots: Option<Vec<usize>>,
+}
+
+impl RowWriter {
+    /// Prepares a writer; `id` is the schema's id in the registry, none for a repartition topic.
+    pub fn new(writer: &Writer, id: Option<SchemaId>) -> Self {
+        let mut prefix = Vec::new();
+        match id {
+            Some(id) => frame::write(id, &mut prefix),
+            None => {
+                prefix.extend_from_slice(&SINGLE_OBJECT_MARKER);
+                prefix.extend_from_slice(&writer.schema.fingerprint().to_le_bytes());
+            }
+        }
+        let in_order = writer.slots.iter().enumerate().all(|(index, slot)| index == *slot);
+        Self { prefix, encoder: Encoder::compile(&writer.schema), slots: (!in_order).then(|| writer.slots.clone()) }
+    }
+
+    /// Encodes a row, through the reusable `buffer`.
+    ///
+    /// # Errors
+    /// A value that the schema does not take, as an error of the record.
+    pub fn encode(&self, slots: &[Value], buffer: &mut Vec<u8>) -> Result<Bytes, Error> {
+        buffer.clear();
+        buffer.extend_from_slice(&self.prefix);
+        encode_fields(&self.encoder, self.slots.as_deref(), slots, buffer)?;
+        Ok(Bytes::copy_from_slice(buffer))
+    }
+}
+
+/// Appends the datum of a row whose fields stand in other slots than the schema's order.
+///
+/// # Errors
+/// A value that the schema does not take, as an error of the record.
+pub fn encode_fields(
+    encoder: &Encoder,
+    order: Option<&[usize]>,
+    slots: &[Value],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let record = |error: crate::avro::EncodeError| Error::Record { message: error.to_string() };
+    match order {
+        None => encoder.encode(slots, out).map_err(record),
+        Some(order) => {
+            let fields: Vec<Value> = order.iter().map(|slot| slots[*slot].clone()).collect();
+            encoder.encode(&fields, out).map_err(record)
+        }
+    }
+}

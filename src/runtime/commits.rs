@@ -1,0 +1,252 @@
+//! A stream thread's commits: performs what the protocol in `task::commit` decides.
+
+use tracing::{debug, info, warn};
+
+use crate::base::ids::TaskId;
+use crate::base::time::Timestamp;
+use crate::broker::{self, Acknowledged, Commit, CommitProgress};
+use crate::limits;
+use crate::runtime::options::Guarantee;
+use crate::runtime::thread::StreamThread;
+use crate::runtime::{Error, clock};
+use crate::task::{CommitStep, Outcome};
+
+impl StreamThread {
+    /// Sends what may be sent, seals when it is time, and looks at the commit that is under way.
+    pub(super) fn commit_turn(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.cycle.awaits_outcome() {
+            self.poll_outcome(now, std::time::Duration::ZERO)?;
+        }
+        if self.cycle.may_send() {
+            self.send(now)?;
+        }
+        let full = self.slots.values().any(|slot| slot.task.uncommitted_bytes() > limits::GENERATION_BYTES_MAX);
+        if self.cycle.is_due(now) || (full && self.cycle.may_seal()) {
+            self.seal(now)?;
+        }
+        if self.cycle.is_sending() {
+            self.send(now)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the open generation of every task that has something to commit.
+    fn seal(&mut self, now: Timestamp) -> Result<(), Error> {
+        let mut sealed = false;
+        let mut failed = None;
+        for (id, slot) in &mut self.slots {
+            if slot.clean && slot.task.needs_commit(now) {
+                sealed = true;
+                if let Err(error) = slot.task.seal(now) {
+                    failed = Some((id.clone(), error));
+                    break;
+                }
+            }
+        }
+        if let Some((id, error)) = failed {
+            if let Some(slot) = self.slots.get_mut(&id) {
+                tracing::error!(task = %id, %error, "a task stops, the others go on");
+                slot.quarantined = Some(error.to_string());
+                slot.clean = false;
+            }
+            return self.lose_transaction(now);
+        }
+        if !sealed {
+            self.cycle.skip(now);
+            return Ok(());
+        }
+        self.commit_started = Some(clock::Stopwatch::start());
+        self.cycle.handle(Outcome::Sealed, now);
+        Ok(())
+    }
+
+    /// Hands records to the producer, of all tasks in order; in the sealed state starts the commit when all are handed over.
+    fn send(&mut self, now: Timestamp) -> Result<(), Error> {
+        let exactly_once = self.shared.options.guarantee == Guarantee::ExactlyOnce;
+        let mut lost = None;
+        let mut left = false;
+        for slot in self.slots.values_mut() {
+            let outgoing = slot.task.outgoing();
+            if outgoing.is_empty() {
+                continue;
+            }
+            if exactly_once && !self.in_transaction {
+                match self.producer.begin() {
+                    Ok(()) => self.in_transaction = true,
+                    Err(error) => {
+                        lost = Some(error);
+                        break;
+                    }
+                }
+            }
+            if let Err(error) = self.producer.send(outgoing) {
+                lost = Some(error);
+                break;
+            }
+            left |= !outgoing.is_empty();
+        }
+        if let Some(error) = lost {
+            return self.broker_failed(error, now);
+        }
+        if self.cycle.is_sending() && !left && self.cycle.handle(Outcome::HandedOver, now) == CommitStep::Commit {
+            self.start_commit();
+        }
+        Ok(())
+    }
+
+    fn start_commit(&mut self) {
+        self.committing = self.slots.values().flat_map(|slot| slot.task.sealed_offsets()).collect();
+        let commit = match self.shared.options.guarantee {
+            Guarantee::ExactlyOnce => {
+                Commit { offsets: self.committing.clone(), group: self.consumer.group_metadata() }
+            }
+            Guarantee::AtLeastOnce => Commit::default(),
+        };
+        self.producer.commit(commit);
+    }
+
+    fn poll_outcome(&mut self, now: Timestamp, wait: std::time::Duration) -> Result<(), Error> {
+        match self.producer.poll_commit(wait) {
+            CommitProgress::Idle | CommitProgress::Pending => Ok(()),
+            CommitProgress::Finished(Err(error)) => self.broker_failed(error, now),
+            CommitProgress::Finished(Ok(acknowledged)) => {
+                if self.shared.options.guarantee == Guarantee::AtLeastOnce && !self.committing.is_empty() {
+                    let committing = std::mem::take(&mut self.committing);
+                    if let Err(error) = self.consumer.commit(&committing, limits::BROKER_WAIT_MAX) {
+                        // The rows are in the changelogs: state goes on, the records may be processed again after a crash.
+                        warn!(thread = self.index, %error, "could not commit offsets");
+                    }
+                }
+                self.in_transaction = false;
+                if self.cycle.handle(Outcome::Committed, now) == CommitStep::Confirm {
+                    self.confirm(&acknowledged);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn confirm(&mut self, acknowledged: &Acknowledged) {
+        for slot in self.slots.values_mut() {
+            slot.task.committed(&acknowledged.last_offsets);
+        }
+        self.committing.clear();
+        if let Some(watch) = self.commit_started.take() {
+            self.status.committed(watch.elapsed());
+        }
+    }
+
+    /// What the protocol says about a failure of the broker.
+    fn broker_failed(&mut self, failure: broker::Error, now: Timestamp) -> Result<(), Error> {
+        let outcome = match &failure {
+            broker::Error::Fenced { .. } => Outcome::Fenced,
+            broker::Error::OutcomeUnknown { .. } => Outcome::Unknown,
+            broker::Error::Aborted { .. }
+            | broker::Error::Unavailable { .. }
+            | broker::Error::RecordTooLarge { .. } => Outcome::Lost,
+            broker::Error::UnknownTopic { .. }
+            | broker::Error::OffsetOutOfRange { .. }
+            | broker::Error::Unauthorized { .. }
+            | broker::Error::Unsupported { .. }
+            | broker::Error::Invalid { .. }
+            | broker::Error::Storage { .. } => return Err(failure.into()),
+        };
+        warn!(thread = self.index, error = %failure, "a commit failed");
+        self.status.commit_failed();
+        match self.cycle.handle(outcome, now) {
+            CommitStep::Abort => self.abort(now),
+            CommitStep::Settle => self.settle(now),
+            CommitStep::Rejoin => Err(failure.into()),
+            CommitStep::Continue | CommitStep::Send | CommitStep::Commit | CommitStep::Confirm | CommitStep::Rewind => {
+                Ok(())
+            }
+        }
+    }
+
+    /// Aborts the open transaction and takes every task back to the last commit.
+    pub(super) fn lose_transaction(&mut self, now: Timestamp) -> Result<(), Error> {
+        match self.cycle.handle(Outcome::Lost, now) {
+            CommitStep::Abort => self.abort(now),
+            CommitStep::Continue
+            | CommitStep::Send
+            | CommitStep::Commit
+            | CommitStep::Confirm
+            | CommitStep::Rewind
+            | CommitStep::Settle
+            | CommitStep::Rejoin => Ok(()),
+        }
+    }
+
+    fn abort(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.shared.options.guarantee == Guarantee::ExactlyOnce
+            && let Err(error) = self.producer.abort(limits::BROKER_WAIT_MAX)
+        {
+            warn!(thread = self.index, %error, "could not abort: a new producer settles it");
+            self.cycle.handle(Outcome::Unknown, now);
+            return self.settle(now);
+        }
+        self.in_transaction = false;
+        self.committing.clear();
+        if self.cycle.handle(Outcome::Aborted, now) == CommitStep::Rewind {
+            self.rewind()?;
+        }
+        Ok(())
+    }
+
+    /// Takes every task back to its last commit and reads its inputs again from there.
+    fn rewind(&mut self) -> Result<(), Error> {
+        for slot in self.slots.values_mut() {
+            slot.task.rewind();
+            slot.clean |= slot.quarantined.is_none();
+            for (partition, started_at) in &slot.started_at {
+                let committed = slot.task.committed_meta().offsets.get(partition.topic.as_str());
+                let from = committed.map_or(*started_at, |offset| crate::base::ids::Offset(*offset));
+                if self.assigned.contains(partition) {
+                    self.consumer.seek(partition, from)?;
+                }
+            }
+        }
+        debug!(thread = self.index, "went back to the last commit");
+        Ok(())
+    }
+
+    /// A new producer finishes what the old one left open; then every task reads from its changelogs what was committed.
+    fn settle(&mut self, now: Timestamp) -> Result<(), Error> {
+        info!(thread = self.index, "settling a commit whose outcome is unknown");
+        self.producer = self.shared.open_producer(self.index)?;
+        self.in_transaction = false;
+        self.committing.clear();
+        let partitions: Vec<_> = self.assigned.iter().cloned().collect();
+        let offsets = self.consumer.committed(&partitions, limits::BROKER_WAIT_MAX)?;
+        self.group_offsets = partitions.iter().cloned().zip(offsets).collect();
+        self.consumer.pause(&partitions)?;
+        let tasks: Vec<TaskId> = self.slots.keys().cloned().collect();
+        self.park_all();
+        self.waiting.extend(tasks);
+        self.cycle.handle(Outcome::Settled, now);
+        Ok(())
+    }
+
+    /// Commits everything processed so far and waits for the end of it: before a rebalance, and at a stop.
+    ///
+    /// # Errors
+    /// The commit failed or did not end in time; the tasks are to be rewound.
+    pub(super) fn commit_now(&mut self, now: Timestamp) -> Result<(), Error> {
+        let watch = clock::Stopwatch::start();
+        let mut sealed = false;
+        while watch.elapsed() < limits::BROKER_WAIT_MAX {
+            if self.cycle.awaits_outcome() {
+                self.poll_outcome(now, limits::BROKER_WAIT_SLICE)?;
+            } else if self.cycle.is_sending() {
+                self.send(now)?;
+            } else if self.cycle.may_seal() && !sealed {
+                sealed = true;
+                self.send(now)?;
+                self.seal(now)?;
+            } else {
+                return Ok(());
+            }
+        }
+        Err(broker::Error::Unavailable { message: "the last commit did not end in time".to_owned() }.into())
+    }
+}

@@ -1,0 +1,366 @@
+//! A running daemon: prepares the cluster, starts the stream threads, restarts one that must join anew, stops them all inside a
+//! bound, and answers for them.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use tracing::{error, info, warn};
+
+use crate::base::ids::{Partition, TaskId};
+use crate::base::time::SpanMs;
+use crate::broker::{Broker, Leave};
+use crate::error::{Kind, codes};
+use crate::plan::Plan;
+use crate::registry::Registry;
+use crate::runtime::cluster::Cluster;
+use crate::runtime::events::EventWriter;
+use crate::runtime::options::Options;
+use crate::runtime::query::{Ask, Concerns, Reply, concerns, partition_of_key};
+use crate::runtime::schemas::SchemaFetcher;
+use crate::runtime::service::{
+    Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, Service, StoreStatus, TaskStatus,
+};
+use crate::runtime::shared::{Shared, pause_before_rejoin};
+use crate::runtime::status::Snapshot;
+use crate::runtime::thread::{Connection, StreamThread, Wait};
+use crate::runtime::{Error, clock};
+
+/// Without a beat for this long a thread does not live.
+const BEAT_MAX: SpanMs = SpanMs(60_000);
+
+/// A daemon whose threads run. Dropping it stops them without waiting; [`Daemon::stop`] waits.
+pub struct Daemon {
+    shared: Arc<Shared>,
+    asks: Vec<Sender<Ask>>,
+    threads: Vec<JoinHandle<Result<(), Error>>>,
+    writer: Mutex<EventWriter>,
+}
+
+impl std::fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Daemon").field("application_id", &self.shared.options.application_id).finish_non_exhaustive()
+    }
+}
+
+/// How far the whole daemon has come, for progress displays.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Records consumed since the start, internal topics included.
+    pub records: u64,
+    pub commits: u64,
+    /// Every task has processed and committed everything there is, on every thread.
+    pub drained: bool,
+}
+
+impl Daemon {
+    /// Prepares the cluster and starts the threads.
+    ///
+    /// # Errors
+    /// The plan does not fit the cluster; the broker or the registry is not there.
+    pub fn start(
+        plan: Plan,
+        broker: Arc<dyn Broker>,
+        registry: Arc<dyn Registry>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let cluster = Cluster::prepare(&plan, &*broker, &*registry, &options)?;
+        let no_thread = |error: std::io::Error| Error::Bug { message: format!("a thread cannot be started: {error}") };
+        let schemas = SchemaFetcher::start(Arc::clone(&registry)).map_err(no_thread)?;
+        let threads = options.threads.max(1);
+        let shared =
+            Arc::new(Shared::new(Arc::new(plan), Options { threads, ..options }, cluster, Arc::clone(&broker), schemas));
+        let mut daemon = Self {
+            writer: Mutex::new(EventWriter::new(broker, registry)),
+            asks: Vec::new(),
+            threads: Vec::new(),
+            shared,
+        };
+        for index in 0..threads {
+            let (asks, incoming) = channel();
+            let shared = Arc::clone(&daemon.shared);
+            let thread = std::thread::Builder::new()
+                .name(format!("stream-{index}"))
+                .spawn(move || run(index, &shared, incoming))
+                .map_err(no_thread)?;
+            daemon.asks.push(asks);
+            daemon.threads.push(thread);
+        }
+        Ok(daemon)
+    }
+
+    /// Returns how far it has come.
+    pub fn progress(&self) -> Progress {
+        let snapshots = self.snapshots();
+        Progress {
+            records: snapshots.iter().map(|snapshot| snapshot.consumed).sum(),
+            commits: snapshots.iter().map(|snapshot| snapshot.commits).sum(),
+            drained: snapshots.iter().all(|snapshot| snapshot.drained),
+        }
+    }
+
+    /// Tells whether every thread has ended by itself: something is wrong beyond help.
+    pub fn has_failed(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Stops the threads: each commits, writes its stores out and closes.
+    ///
+    /// # Errors
+    /// The first thing that went wrong; the state is whole all the same.
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        let mut outcome = Ok(());
+        for thread in self.threads.drain(..) {
+            let ended = thread
+                .join()
+                .unwrap_or_else(|_| Err(Error::Bug { message: "a stream thread panicked".to_owned() }));
+            if outcome.is_ok() {
+                outcome = ended;
+            }
+        }
+        self.shared.close_parked(clock::now())?;
+        outcome
+    }
+
+    fn snapshots(&self) -> Vec<Snapshot> {
+        self.shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn ask(&self, task: TaskId, read: &Read, wait: Duration) -> Result<Json, ReadError> {
+        let unavailable = |detail: String| ReadError::Unavailable { code: codes::READ_UNAVAILABLE, detail };
+        let watch = clock::Stopwatch::start();
+        loop {
+            let Some(thread) = self.shared.owners.of(&task) else {
+                return Err(unavailable(format!("task `{task}` is not on this instance")));
+            };
+            let (reply, answer) = sync_channel(1);
+            let ask = Ask { task: task.clone(), read: read.clone(), reply };
+            self.asks[thread].send(ask).map_err(|_| unavailable("the stream thread has ended".to_owned()))?;
+            match answer.recv_timeout(wait.saturating_sub(watch.elapsed())) {
+                Ok(Reply::Answer(json)) => return Ok(json),
+                Ok(Reply::Failed(error)) => return Err(error),
+                Ok(Reply::NotYet) if watch.elapsed() < wait => std::thread::park_timeout(Duration::from_millis(2)),
+                Ok(Reply::NotYet) => {
+                    return Err(unavailable("the inputs of `wait_for` are not in yet".to_owned()));
+                }
+                Err(RecvTimeoutError::Timeout) => return Err(unavailable("no answer in time".to_owned())),
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(unavailable("the stream thread is joining the group anew".to_owned()));
+                }
+            }
+        }
+    }
+
+    fn ask_all(&self, sub_topology: usize, read: &Read, wait: Duration) -> Result<Json, ReadError> {
+        let ReadKind::Keys { limit, .. } = &read.what else { return Ok(Json::Null) };
+        let mut rows = Vec::new();
+        for partition in 0..self.shared.cluster.tasks_of(sub_topology) {
+            let task = self.shared.task_id(sub_topology, Partition(partition as i32));
+            if let Json::Object(mut answer) = self.ask(task, read, wait)?
+                && let Some(Json::Array(keys)) = answer.remove("keys")
+            {
+                rows.extend(keys);
+            }
+        }
+        // Keys are text in their order; windowed rows come by key, then window.
+        rows.sort_by_cached_key(|row| (row["key"].to_string(), row["window"]["start"].to_string()));
+        let more = rows.len() > *limit;
+        rows.truncate(*limit);
+        let cursor = rows.last().filter(|_| more).and_then(|row| row["key"].as_str().map(str::to_owned));
+        let mut answer = json!({ "keys": rows });
+        if let (Some(cursor), Some(answer)) = (cursor, answer.as_object_mut()) {
+            answer.insert("cursor".to_owned(), Json::String(cursor));
+        }
+        Ok(answer)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A stream thread's life: turns until the stop, and a new start after every failure that a new start can mend.
+fn run(index: usize, shared: &Arc<Shared>, asks: Receiver<Ask>) -> Result<(), Error> {
+    let mut asks = Some(asks);
+    let mut failures = 0;
+    loop {
+        if shared.stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let receiver = asks.take().unwrap_or_else(|| channel().1);
+        match open(index, shared, receiver) {
+            Ok(mut thread) => match turn_until_stop(&mut thread, shared, &mut failures) {
+                Ok(()) => return thread.close(clock::now(), Leave::Group).map(|_| ()),
+                Err(error) => {
+                    thread.park_all();
+                    asks = Some(thread.into_asks());
+                    give_up_or_pause(index, shared, error, &mut failures)?;
+                }
+            },
+            Err((error, receiver)) => {
+                asks = Some(receiver);
+                give_up_or_pause(index, shared, error, &mut failures)?;
+            }
+        }
+    }
+}
+
+fn open(index: usize, shared: &Arc<Shared>, asks: Receiver<Ask>) -> Result<StreamThread, (Error, Receiver<Ask>)> {
+    match Connection::open(index, shared) {
+        Ok(connection) => Ok(StreamThread::new(index, Arc::clone(shared), connection, asks, clock::now())),
+        Err(error) => Err((error, asks)),
+    }
+}
+
+fn turn_until_stop(thread: &mut StreamThread, shared: &Shared, failures: &mut u32) -> Result<(), Error> {
+    let mut wait = Wait::No;
+    while !shared.stop.load(Ordering::Relaxed) {
+        wait = thread.turn(clock::now(), wait)?;
+        *failures = 0;
+    }
+    Ok(())
+}
+
+/// What may pass is tried again after a pause; what cannot ends the thread.
+fn give_up_or_pause(index: usize, shared: &Shared, failure: Error, failures: &mut u32) -> Result<(), Error> {
+    let again = match failure.kind() {
+        Kind::Retry | Kind::Fenced => true,
+        Kind::Config | Kind::Corrupt | Kind::Record | Kind::Bug => false,
+    };
+    {
+        let mut snapshots = shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let beat = snapshots[index].beat;
+        snapshots[index] = Snapshot { beat, failure: Some(failure.to_string()), ..Snapshot::default() };
+    }
+    if !again {
+        error!(thread = index, error = %failure, "a stream thread ends");
+        return Err(failure);
+    }
+    *failures += 1;
+    let pause = pause_before_rejoin(*failures);
+    warn!(thread = index, error = %failure, ?pause, "joining anew");
+    // A bounded wait on nothing else than time passing; a stop waits for it.
+    std::thread::park_timeout(pause);
+    Ok(())
+}
+
+impl Service for Daemon {
+    fn health(&self) -> Health {
+        let now = clock::now();
+        let snapshots = self.snapshots();
+        let mut health = Health { live: true, assigned: true, restored: true, reasons: Vec::new() };
+        for (index, (snapshot, thread)) in snapshots.iter().zip(&self.threads).enumerate() {
+            let silent = snapshot.beat.is_some_and(|beat| beat.saturating_add(BEAT_MAX) < now);
+            if thread.is_finished() || silent {
+                health.live = false;
+                health.reasons.push(format!("stream thread {index} does not beat"));
+            }
+            if let Some(failure) = &snapshot.failure {
+                health.reasons.push(format!("stream thread {index}: {failure}"));
+            }
+            if !snapshot.assigned {
+                health.assigned = false;
+                health.reasons.push(format!("stream thread {index} has no assignment yet"));
+            }
+            if snapshot.restoring > 0 {
+                health.restored = false;
+                health.reasons.push(format!("stream thread {index} restores {} tasks", snapshot.restoring));
+            }
+        }
+        health.restored &= health.assigned;
+        health
+    }
+
+    fn topology(&self) -> Json {
+        topology_json(&self.shared.plan)
+    }
+
+    fn tasks(&self) -> Vec<TaskStatus> {
+        let mut tasks: Vec<TaskStatus> = self.snapshots().into_iter().flat_map(|snapshot| snapshot.tasks).collect();
+        tasks.sort_by(|a, b| a.task.cmp(&b.task));
+        tasks
+    }
+
+    fn stores(&self) -> Vec<StoreStatus> {
+        let mut stores: Vec<StoreStatus> = self.snapshots().into_iter().flat_map(|snapshot| snapshot.stores).collect();
+        stores.sort_by(|a, b| (&a.store, a.partition).cmp(&(&b.store, b.partition)));
+        stores
+    }
+
+    fn read(&self, read: &Read, wait: Duration) -> Result<Json, ReadError> {
+        match concerns(&self.shared.plan, &read.what)? {
+            Concerns::All { sub_topology } => self.ask_all(sub_topology, read, wait),
+            Concerns::Key { sub_topology, key } => {
+                let partition = partition_of_key(&key, self.shared.cluster.tasks_of(sub_topology));
+                self.ask(self.shared.task_id(sub_topology, partition), read, wait)
+            }
+        }
+    }
+
+    fn produce(&self, topic: &str, events: &[NewEvent], wait: Duration) -> Result<Vec<Produced>, ReadError> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        writer.write(topic, events, clock::now(), wait)
+    }
+
+    fn measurements(&self) -> Measurements {
+        let mut measurements = Measurements::default();
+        let mut states: BTreeMap<&str, u32> = BTreeMap::new();
+        let snapshots = self.snapshots();
+        for snapshot in &snapshots {
+            for task in &snapshot.tasks {
+                *states.entry(task.state.as_str()).or_default() += 1;
+                if task.restore_remaining > 0 {
+                    let name = task.task.rsplit_once('_').unwrap_or((&task.task, ""));
+                    measurements.samples.push(Sample {
+                        name: "restore_remaining_records",
+                        labels: vec![name.0.to_owned(), name.1.to_owned()],
+                        value: task.restore_remaining as f64,
+                    });
+                }
+            }
+            measurements.samples.extend(snapshot.samples.iter().cloned());
+            measurements.histograms.extend(snapshot.histograms.iter().cloned());
+        }
+        for (state, count) in states {
+            measurements.samples.push(Sample { name: "tasks", labels: vec![state.to_owned()], value: f64::from(count) });
+        }
+        let mut memory = |component: &str, bytes: usize| {
+            let labels = vec![component.to_owned()];
+            measurements.samples.push(Sample { name: "memory_bytes", labels, value: bytes as f64 });
+        };
+        memory("rocksdb_block_cache", self.shared.rocks.cache_bytes());
+        memory("rocksdb_memtables", self.shared.rocks.memtable_bytes());
+        measurements
+    }
+}
+
+fn topology_json(plan: &Plan) -> Json {
+    let sub_topologies: Vec<Json> = plan
+        .sub_topologies
+        .iter()
+        .map(|sub| {
+            json!({
+                "name": sub.name,
+                "sources": sub.sources.iter().map(|source| source.topic.as_str()).collect::<Vec<_>>(),
+                "nodes": sub.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>(),
+                "stores": sub.stores.iter().map(|store| store.name.as_str()).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({
+        "application_id": plan.application_id,
+        "fingerprint": format!("{:016x}", plan.fingerprint),
+        "sub_topologies": sub_topologies,
+        "topics": plan.topics.iter().map(|(topic, planned)| json!({
+            "topic": topic.as_str(),
+            "role": format!("{:?}", planned.role).to_lowercase(),
+        })).collect::<Vec<_>>(),
+    })
+}

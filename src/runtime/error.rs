@@ -1,0 +1,54 @@
+//! What stops a stream thread or the daemon, by what can be done about it.
+
+use crate::base::ids::TaskId;
+use crate::error::{Code, Kind, codes};
+use crate::{broker, registry, store, task};
+
+/// A failure of the running daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Broker(#[from] broker::Error),
+    #[error(transparent)]
+    Registry(#[from] registry::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Task(#[from] task::Error),
+    /// The topology and the cluster do not fit; `code` has the page that says what to do.
+    #[error("{message}")]
+    Refused { code: Code, message: String },
+    #[error("task `{task}`: {message}")]
+    State { task: TaskId, message: String },
+    #[error("{message}")]
+    Bug { message: String },
+}
+
+impl Error {
+    pub(super) fn state(task: &TaskId, message: String) -> Self {
+        Self::State { task: task.clone(), message }
+    }
+
+    /// Tells what the caller should do.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Broker(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Task(error) => error.kind(),
+            Self::Refused { .. } => Kind::Config,
+            Self::State { .. } => Kind::Corrupt,
+            Self::Bug { .. } => Kind::Bug,
+        }
+    }
+
+    /// Returns the code of the page that helps, where there is one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::Store(error) => Some(error.code()),
+            Self::State { .. } => Some(codes::STATE_CORRUPT),
+            Self::Broker(_) | Self::Registry(_) | Self::Task(_) | Self::Bug { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! L5: the only place with threads: stream threads that drive tasks, and what a running daemon offers to the outside.
+
+mod clock;
+mod cluster;
+mod commits;
+mod daemon;
+mod error;
+mod events;
+mod options;
+mod query;
+mod rebalance;
+mod restorer;
+mod schemas;
+pub mod service;
+mod shared;
+mod status;
+mod thread;
+
+pub use daemon::{Daemon, Progress};
+pub use error::Error;
+pub use options::{Guarantee, Options};
+pub use service::Service;
+
+pub use clock::Stopwatch;
+pub use clock::now;

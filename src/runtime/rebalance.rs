@@ -1,0 +1,211 @@
+//! What a stream thread does when the group gives and takes partitions: which tasks that makes, where their stores come from,
+//! where their inputs are read on. A task runs only when all its partitions are here.
+
+use tracing::{error, info, warn};
+
+use crate::base::ids::{Offset, TaskId, TopicPartition};
+use crate::base::time::Timestamp;
+use crate::limits;
+use crate::runtime::Error;
+use crate::runtime::restorer::Restored;
+use crate::runtime::thread::{Slot, StreamThread};
+use crate::store;
+use crate::task::{StartOffset, Task, start_offset};
+
+impl StreamThread {
+    /// The group gave partitions: they are assigned at once, paused, and read on when their tasks are restored.
+    pub(super) fn on_assigned(&mut self, partitions: &[TopicPartition], now: Timestamp) -> Result<(), Error> {
+        let offsets = self.consumer.committed(partitions, limits::BROKER_WAIT_MAX)?;
+        let mut positions = Vec::with_capacity(partitions.len());
+        for (partition, offset) in partitions.iter().zip(offsets) {
+            let start = match offset {
+                Some(offset) => offset,
+                None => self.consumer.watermarks(partition, limits::BROKER_WAIT_MAX)?.low,
+            };
+            positions.push((partition.clone(), start));
+            self.group_offsets.insert(partition.clone(), offset);
+            self.assigned.insert(partition.clone());
+        }
+        self.consumer.assign(&positions)?;
+        self.consumer.pause(partitions)?;
+        self.status.assigned();
+        for task in self.complete_tasks() {
+            if !self.slots.contains_key(&task) && !self.restorer.restores(&task) {
+                self.waiting.insert(task);
+            }
+        }
+        self.start_waiting(now)
+    }
+
+    /// The tasks whose partitions are all assigned here.
+    fn complete_tasks(&self) -> Vec<TaskId> {
+        let mut tasks = Vec::new();
+        for (index, sub) in self.shared.plan.sub_topologies.iter().enumerate() {
+            for partition in 0..self.shared.cluster.tasks_of(index) {
+                let id = self.shared.task_id(index, crate::base::ids::Partition(partition as i32));
+                let here = sub.sources.iter().all(|source| {
+                    let source = TopicPartition { topic: source.topic.clone(), partition: id.partition };
+                    // A topic with fewer partitions than the task count has no part in the higher tasks.
+                    self.assigned.contains(&source) || !self.shared.cluster.has_partition(&source)
+                });
+                let any = sub.sources.iter().any(|source| {
+                    self.assigned.contains(&TopicPartition { topic: source.topic.clone(), partition: id.partition })
+                });
+                if here && any {
+                    tasks.push(id);
+                }
+            }
+        }
+        tasks
+    }
+
+    /// Opens the stores of tasks that wait for them; a folder that another thread still has open is tried again next turn.
+    fn start_waiting(&mut self, now: Timestamp) -> Result<(), Error> {
+        for task in std::mem::take(&mut self.waiting) {
+            let stores = match self.shared.open_stores(&task) {
+                Ok(stores) => stores,
+                Err(store::Error::Locked { path }) => {
+                    if self.status.waits_for_lock(&task) {
+                        warn!(%task, path, "the task's folder is open elsewhere, waiting for it");
+                    }
+                    self.waiting.insert(task);
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let sub = self.shared.sub_topology_of(&task);
+            let shared = std::sync::Arc::clone(&self.shared);
+            self.restorer.begin(&task, &shared.plan.sub_topologies[sub], &shared.cluster, stores, now)?;
+            self.shared.owners.set(&task, self.index);
+        }
+        Ok(())
+    }
+
+    /// Restores on, and starts the tasks that are complete.
+    pub(super) fn restore(&mut self, now: Timestamp) -> Result<(), Error> {
+        if !self.waiting.is_empty() {
+            self.start_waiting(now)?;
+        }
+        for restored in self.restorer.step()? {
+            self.start(restored)?;
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, restored: Restored) -> Result<(), Error> {
+        let Restored { task: id, stores, meta } = restored;
+        let sub = self.shared.sub_topology_of(&id);
+        let known = meta.as_ref().map(|meta| meta.offsets.clone()).unwrap_or_default();
+        let task = Task::new(
+            id.clone(),
+            std::sync::Arc::clone(&self.shared.plan),
+            sub,
+            stores,
+            meta,
+            std::sync::Arc::clone(&self.shared.cluster.resolved[sub]),
+            self.shared.options.max_future,
+        )?;
+        let mut slot = Slot { task, quarantined: None, clean: true, started_at: Vec::new() };
+        let sources: Vec<TopicPartition> = self.shared.plan.sub_topologies[sub]
+            .sources
+            .iter()
+            .map(|source| TopicPartition { topic: source.topic.clone(), partition: id.partition })
+            .collect();
+        for partition in sources {
+            if !self.shared.cluster.has_partition(&partition) {
+                slot.task.reached_end(&partition.topic, Offset(0));
+                continue;
+            }
+            let ends = self.consumer.watermarks(&partition, limits::BROKER_WAIT_MAX)?;
+            let group = self.group_offsets.get(&partition).copied().flatten();
+            let meta = known.get(partition.topic.as_str()).map(|offset| Offset(*offset));
+            // A repartition topic is ours: before the first commit it is read from its beginning, whatever the setting.
+            let first = self.shared.first_start(&partition.topic);
+            match start_offset(group, meta, first, ends.low, ends.high) {
+                StartOffset::At(offset) => {
+                    self.consumer.seek(&partition, offset)?;
+                    slot.started_at.push((partition.clone(), offset));
+                    self.paused.remove(&partition);
+                    self.consumer.resume(&[partition])?;
+                }
+                StartOffset::OutOfRange(offset) => {
+                    error!(task = %id, %partition, offset = offset.0, low = ends.low.0, high = ends.high.0, "the committed offset is out of range, the task stops");
+                    slot.quarantined = Some(format!(
+                        "the committed offset {offset} of `{partition}` is not in the topic, which has {} to {} (E0602)",
+                        ends.low, ends.high
+                    ));
+                }
+                StartOffset::Missing => {
+                    slot.quarantined = Some(format!(
+                        "there is no committed offset for `{partition}` and `auto_offset_reset` is `error` (E0603)"
+                    ));
+                }
+            }
+        }
+        info!(task = %id, stream_time = %slot.task.stream_time(), "running");
+        self.slots.insert(id, slot);
+        Ok(())
+    }
+
+    /// The group takes partitions: what was processed is committed first, then they are given up; the stores stay open for
+    /// whoever runs the tasks next in this process.
+    pub(super) fn on_revoked(&mut self, partitions: &[TopicPartition], now: Timestamp) -> Result<(), Error> {
+        info!(thread = self.index, partitions = partitions.len(), "partitions are revoked");
+        if let Err(error) = self.commit_now(now) {
+            warn!(thread = self.index, %error, "could not commit before a rebalance: the records are processed again");
+            self.lose_transaction(now)?;
+        }
+        self.give_up(partitions)?;
+        self.consumer.unassign(partitions)?;
+        Ok(())
+    }
+
+    /// The partitions belong to another member already: nothing of them is committed.
+    pub(super) fn on_lost(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        warn!(thread = self.index, partitions = partitions.len(), "partitions are lost");
+        let now = crate::runtime::clock::now();
+        self.lose_transaction(now)?;
+        self.give_up(partitions)?;
+        self.consumer.unassign(partitions)?;
+        Ok(())
+    }
+
+    fn give_up(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        for partition in partitions {
+            self.assigned.remove(partition);
+            self.group_offsets.remove(partition);
+            self.paused.remove(partition);
+            let Some(sub) = self.shared.cluster.sub_topology_of(&partition.topic) else { continue };
+            let task = self.shared.task_id(sub, partition.partition);
+            self.waiting.remove(&task);
+            if let Some(slot) = self.slots.remove(&task) {
+                let mut stores = slot.task.into_stores();
+                stores.abort();
+                self.shared.park(task, stores);
+            } else if let Some(stores) = self.restorer.cancel(&task)? {
+                self.shared.park(task, stores);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives up every task, keeping the stores open: the thread joins anew.
+    pub(super) fn park_all(&mut self) {
+        let tasks: Vec<TaskId> = self.slots.keys().cloned().collect();
+        for task in tasks {
+            if let Some(slot) = self.slots.remove(&task) {
+                let mut stores = slot.task.into_stores();
+                stores.abort();
+                self.shared.park(task, stores);
+            }
+        }
+        let restoring: Vec<TaskId> = self.restorer.remaining().map(|(task, _)| task.clone()).collect();
+        for task in restoring {
+            match self.restorer.cancel(&task) {
+                Ok(Some(stores)) => self.shared.park(task, stores),
+                Ok(None) => {}
+                Err(error) => warn!(%task, %error, "could not end a restore"),
+            }
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! Brings tasks' stores up to the end of their changelogs, beside the tasks that run. Ends at the high watermark that was read
+//! when the restore began, after the group's offsets were stable: positions do not step over trailing transaction markers, so
+//! the end is reached when the broker says so.
+
+use std::collections::BTreeMap;
+
+use tracing::{info, warn};
+
+use crate::base::ids::{Offset, TaskId, TopicPartition};
+use crate::base::record::Record;
+use crate::base::time::Timestamp;
+use crate::broker::{Consumer, Event};
+use crate::limits;
+use crate::plan::SubTopology;
+use crate::runtime::Error;
+use crate::runtime::cluster::Cluster;
+use crate::store::restore::{Decision, RestoreFacts, decide};
+use crate::store::{StoreIndex, TaskStores};
+use crate::task::{AtRest, TaskMeta};
+
+/// A task whose stores are complete.
+#[derive(Debug)]
+pub(super) struct Restored {
+    pub(super) task: TaskId,
+    pub(super) stores: TaskStores,
+    /// None: the task never committed.
+    pub(super) meta: Option<TaskMeta>,
+}
+
+/// A task whose stores are being restored.
+#[derive(Debug)]
+struct Restore {
+    stores: TaskStores,
+    at_rest: Option<AtRest>,
+    pending: Vec<Pending>,
+}
+
+/// A partition that is still read.
+#[derive(Debug)]
+struct Pending {
+    partition: TopicPartition,
+    target: Target,
+    position: Offset,
+    end: Offset,
+}
+
+/// What a partition restores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Store(StoreIndex),
+    Meta,
+}
+
+/// Restores the tasks of one stream thread.
+pub(super) struct Restorer {
+    consumer: Box<dyn Consumer>,
+    restores: BTreeMap<TaskId, Restore>,
+    events: Vec<Event>,
+    records: u64,
+}
+
+impl Restorer {
+    /// Takes a consumer without a group.
+    pub(super) fn new(consumer: Box<dyn Consumer>) -> Self {
+        Self { consumer, restores: BTreeMap::new(), events: Vec::new(), records: 0 }
+    }
+
+    /// Begins to restore a task's stores.
+    ///
+    /// # Errors
+    /// The broker does not answer; a store fails.
+    pub(super) fn begin(
+        &mut self,
+        task: &TaskId,
+        sub: &SubTopology,
+        cluster: &Cluster,
+        mut stores: TaskStores,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut pending = Vec::new();
+        for (index, store) in sub.stores.iter().enumerate() {
+            let index = StoreIndex(index as u16);
+            let partition = TopicPartition { topic: store.changelog.clone(), partition: task.partition };
+            let ends = self.consumer.watermarks(&partition, limits::BROKER_WAIT_MAX)?;
+            let facts = RestoreFacts {
+                local: stores.position(index),
+                topic_id: cluster.topic_id(&store.changelog),
+                low: ends.low,
+                high: ends.high,
+                last_durable: stores.last_durable(index),
+                now,
+                delete_retention_ms: cluster.delete_retention_ms(&store.changelog),
+            };
+            let from = match decide(&facts) {
+                Decision::UpToDate => ends.high,
+                Decision::Continue { from } => from,
+                Decision::FromStart { set_aside } => {
+                    if let Some(reason) = set_aside {
+                        warn!(%task, store = %store.name, %reason, "set a store aside, restoring it from its changelog");
+                        stores.set_aside(index, reason)?;
+                    }
+                    ends.low
+                }
+            };
+            stores.set_topic_id(index, facts.topic_id);
+            stores.set_row_bytes_max(index, cluster.record_bytes_max(&store.changelog));
+            stores.begin_restore(index, now);
+            if from < ends.high {
+                pending.push(Pending { partition, target: Target::Store(index), position: from, end: ends.high });
+            }
+        }
+        let at_rest = match stores.committed_meta() {
+            Some(bytes) => Some(AtRest::decode(bytes).map_err(|message| Error::state(task, message))?),
+            None => None,
+        };
+        let partition = TopicPartition { topic: sub.meta_topic.clone(), partition: task.partition };
+        let ends = self.consumer.watermarks(&partition, limits::BROKER_WAIT_MAX)?;
+        let known = at_rest.as_ref().and_then(|at_rest| at_rest.next_offset).map(Offset);
+        let from = known.filter(|offset| (ends.low..=ends.high).contains(offset)).unwrap_or(ends.low);
+        if from < ends.high {
+            pending.push(Pending { partition, target: Target::Meta, position: from, end: ends.high });
+        }
+        let positions: Vec<_> = pending.iter().map(|pending| (pending.partition.clone(), pending.position)).collect();
+        let records: i64 = pending.iter().map(|pending| pending.end.0 - pending.position.0).sum();
+        info!(%task, stores = sub.stores.len(), offsets = records, "restoring");
+        if !positions.is_empty() {
+            self.consumer.assign(&positions)?;
+        }
+        self.restores.insert(task.clone(), Restore { stores, at_rest, pending });
+        Ok(())
+    }
+
+    /// Reads on and returns the tasks that are complete.
+    ///
+    /// # Errors
+    /// The broker's, except that it is away for a while; a store's.
+    pub(super) fn step(&mut self) -> Result<Vec<Restored>, Error> {
+        if self.restores.is_empty() {
+            return Ok(Vec::new());
+        }
+        if self.restores.values().any(|restore| !restore.pending.is_empty()) {
+            let mut events = std::mem::take(&mut self.events);
+            match self.consumer.poll(std::time::Duration::ZERO, &mut events) {
+                Ok(()) => {}
+                Err(crate::broker::Error::Unavailable { message }) => warn!(message, "waiting for the broker"),
+                Err(error) => return Err(error.into()),
+            }
+            for event in events.drain(..) {
+                self.handle(event)?;
+            }
+            self.events = events;
+        }
+        let complete: Vec<TaskId> = self
+            .restores
+            .iter()
+            .filter(|(_, restore)| restore.pending.is_empty())
+            .map(|(task, _)| task.clone())
+            .collect();
+        complete.into_iter().map(|task| self.finish(task)).collect()
+    }
+
+    fn finish(&mut self, task: TaskId) -> Result<Restored, Error> {
+        let Restore { mut stores, at_rest, .. } = self.restores.remove(&task).expect("listed just above");
+        if let Some(at_rest) = &at_rest {
+            stores.restore_meta(&at_rest.encode())?;
+        }
+        info!(%task, "restored");
+        Ok(Restored { task, stores, meta: at_rest.map(|at_rest| at_rest.meta) })
+    }
+
+    fn handle(&mut self, event: Event) -> Result<(), Error> {
+        match event {
+            Event::Records(fetched) => {
+                let Some((task, at)) = self.pending_of(&fetched.partition) else { return Ok(()) };
+                self.records += fetched.records.len() as u64;
+                let restore = self.restores.get_mut(&task).expect("found just above");
+                let Some(last) = fetched.records.last() else { return Ok(()) };
+                restore.pending[at].position = last.offset.next();
+                restore.apply(&task, at, &fetched.records, last.offset.next())
+            }
+            Event::EndOfPartition { partition, position } => {
+                let Some((task, at)) = self.pending_of(&partition) else { return Ok(()) };
+                let restore = self.restores.get_mut(&task).expect("found just above");
+                if position >= restore.pending[at].end {
+                    restore.apply(&task, at, &[], position)?;
+                    restore.pending.swap_remove(at);
+                    self.consumer.unassign(&[partition])?;
+                }
+                Ok(())
+            }
+            Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) => Ok(()),
+        }
+    }
+
+    fn pending_of(&self, partition: &TopicPartition) -> Option<(TaskId, usize)> {
+        self.restores.iter().find_map(|(task, restore)| {
+            let at = restore.pending.iter().position(|pending| pending.partition == *partition)?;
+            Some((task.clone(), at))
+        })
+    }
+
+    /// Gives up on a task and returns its stores, which stand where the restore has come to.
+    ///
+    /// # Errors
+    /// The broker's.
+    pub(super) fn cancel(&mut self, task: &TaskId) -> Result<Option<TaskStores>, Error> {
+        let Some(restore) = self.restores.remove(task) else { return Ok(None) };
+        let partitions: Vec<_> = restore.pending.into_iter().map(|pending| pending.partition).collect();
+        if !partitions.is_empty() {
+            self.consumer.unassign(&partitions)?;
+        }
+        Ok(Some(restore.stores))
+    }
+
+    /// Returns the tasks that are being restored, with the offsets that remain.
+    pub(super) fn remaining(&self) -> impl Iterator<Item = (&TaskId, u64)> {
+        self.restores.iter().map(|(task, restore)| {
+            let remaining: i64 = restore.pending.iter().map(|pending| pending.end.0 - pending.position.0).sum();
+            (task, remaining.unsigned_abs())
+        })
+    }
+
+    /// Tells whether nothing is being restored.
+    pub(super) fn is_idle(&self) -> bool {
+        self.restores.is_empty()
+    }
+
+    /// Tells whether a task is being restored.
+    pub(super) fn restores(&self, task: &TaskId) -> bool {
+        self.restores.contains_key(task)
+    }
+}
+
+impl Restore {
+    fn apply(&mut self, task: &TaskId, at: usize, records: &[Record], next: Offset) -> Result<(), Error> {
+        match self.pending[at].target {
+            Target::Store(index) => Ok(self.stores.restore_batch(index, records, next)?),
+            Target::Meta => {
+                let key = task.to_string();
+                for record in records {
+                    let (Some(known), Some(value)) = (&record.key, &record.value) else { continue };
+                    if **known == *key.as_bytes() {
+                        let meta = TaskMeta::decode(value).map_err(|message| Error::state(task, message))?;
+                        self.at_rest = Some(AtRest { meta, next_offset: None });
+                    }
+                }
+                if let Some(at_rest) = &mut self.at_rest {
+                    at_rest.next_offset = Some(next.0);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Restorer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Restorer").field("restores", &self.restores).finish_non_exhaustive()
+    }
+}

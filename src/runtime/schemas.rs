@@ -1,0 +1,88 @@
+//! Fetches writer schemas beside the stream threads: a thread asks, goes on with its other partitions, and finds the answer
+//! later. An id that the registry does not know is asked for again for a while (registries replicate), then it is an error of
+//! the records that carry it; a registry that does not answer is asked without end, and stops nothing whose schemas are known.
+
+use std::collections::HashMap;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::base::ids::SchemaId;
+use crate::limits;
+use crate::registry::{self, Registry};
+
+/// What is known about an id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Schema(Arc<str>),
+    Failed(String),
+}
+
+/// Asks a registry on a thread of its own. Dropping it ends the thread.
+#[derive(Clone, Debug)]
+pub(super) struct SchemaFetcher {
+    requests: Sender<SchemaId>,
+    answers: Arc<Mutex<HashMap<SchemaId, Option<Answer>>>>,
+}
+
+impl SchemaFetcher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub(super) fn start(registry: Arc<dyn Registry>) -> std::io::Result<Self> {
+        let (requests, incoming) = channel();
+        let answers = Arc::new(Mutex::new(HashMap::new()));
+        let shared = Arc::clone(&answers);
+        std::thread::Builder::new().name("schemas".to_owned()).spawn(move || fetch(&*registry, &incoming, &shared))?;
+        Ok(Self { requests, answers })
+    }
+
+    /// Returns the answer for an id, or none while it is being asked for.
+    pub(super) fn schema(&self, id: SchemaId) -> Option<Answer> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = answers.get(&id) {
+            return known.clone();
+        }
+        answers.insert(id, None);
+        // The receiver lives as long as this sender: a send that fails means that the process is ending.
+        if self.requests.send(id).is_err() {
+            return Some(Answer::Failed("the daemon is stopping".to_owned()));
+        }
+        None
+    }
+
+    /// Forgets failures, so that they are asked for again.
+    pub(super) fn forget_failures(&self) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.retain(|_, answer| !matches!(answer, Some(Answer::Failed(_))));
+    }
+}
+
+fn fetch(registry: &dyn Registry, incoming: &Receiver<SchemaId>, answers: &Mutex<HashMap<SchemaId, Option<Answer>>>) {
+    while let Ok(id) = incoming.recv() {
+        let answer = fetch_one(registry, id);
+        answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Some(answer));
+    }
+}
+
+fn fetch_one(registry: &dyn Registry, id: SchemaId) -> Answer {
+    let mut unknown = 0;
+    let mut pause = Duration::from_millis(50);
+    loop {
+        match registry.schema(id, limits::REGISTRY_WAIT) {
+            Ok(schema) => {
+                info!(id = id.0, "learned a writer schema");
+                return Answer::Schema(Arc::from(schema));
+            }
+            Err(registry::Error::UnknownId { .. }) if unknown < limits::SCHEMA_UNKNOWN_TRIES_MAX => unknown += 1,
+            Err(registry::Error::Unavailable { message }) => warn!(id = id.0, message, "waiting for the registry"),
+            Err(error) => return Answer::Failed(error.to_string()),
+        }
+        // A bounded wait on nothing else than time passing: the registry sends no signal.
+        std::thread::park_timeout(pause);
+        pause = (pause * 2).min(Duration::from_secs(5));
+    }
+}

@@ -1,0 +1,189 @@
+//! What the stream threads of a process share: the plan, what the cluster says about it, and stores on their way from one
+//! thread to another. Nothing here is touched per record.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::base::ids::{Partition, TaskId, Topic};
+use crate::broker::{
+    Broker, Consumer, ConsumerSettings, GroupSettings, Isolation, Producer, ProducerSettings,
+};
+use crate::limits;
+use crate::plan::{Plan, StoreKind, TopicRole};
+use crate::runtime::Error;
+use crate::runtime::cluster::Cluster;
+use crate::runtime::options::{Guarantee, Options};
+use crate::runtime::schemas::SchemaFetcher;
+use crate::runtime::status::Snapshot;
+use crate::store::rocks::{RocksBackend, RocksShared};
+use crate::store::{self, Access, CacheBudget, StoreSpec, TaskStores};
+use crate::task::FirstStart;
+
+/// Shared by all threads of a daemon.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) plan: Arc<Plan>,
+    pub(super) options: Options,
+    pub(super) cluster: Cluster,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) schemas: SchemaFetcher,
+    pub(super) rocks: RocksShared,
+    pub(super) owners: Owners,
+    pub(super) stop: AtomicBool,
+    /// What each thread showed last.
+    pub(super) snapshots: Mutex<Vec<Snapshot>>,
+    parked: Mutex<BTreeMap<TaskId, TaskStores>>,
+}
+
+/// Which thread runs a task.
+#[derive(Debug, Default)]
+pub(super) struct Owners(Mutex<BTreeMap<TaskId, usize>>);
+
+impl Owners {
+    pub(super) fn set(&self, task: &TaskId, thread: usize) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(task.clone(), thread);
+    }
+
+    pub(super) fn of(&self, task: &TaskId) -> Option<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(task).copied()
+    }
+
+    pub(super) fn clear(&self, task: &TaskId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
+    }
+}
+
+impl Shared {
+    pub(super) fn new(
+        plan: Arc<Plan>,
+        options: Options,
+        cluster: Cluster,
+        broker: Arc<dyn Broker>,
+        schemas: SchemaFetcher,
+    ) -> Self {
+        // A third each for RocksDB, the row caches and everything that is on its way (queues, generations, the client's).
+        let rocks = RocksShared::new(options.memory_budget_bytes / 3);
+        Self {
+            snapshots: Mutex::new((0..options.threads).map(|_| Snapshot::default()).collect()),
+            plan,
+            options,
+            cluster,
+            broker,
+            schemas,
+            rocks,
+            owners: Owners::default(),
+            stop: AtomicBool::new(false),
+            parked: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    pub(super) fn task_id(&self, sub_topology: usize, partition: Partition) -> TaskId {
+        TaskId { sub_topology: Arc::clone(&self.cluster.names[sub_topology]), partition }
+    }
+
+    pub(super) fn sub_topology_of(&self, task: &TaskId) -> usize {
+        let named = |name: &Arc<str>| *name == task.sub_topology;
+        self.cluster.names.iter().position(named).expect("task ids are made from the plan's sub-topologies")
+    }
+
+    /// Where reading a topic begins when nothing was ever committed.
+    pub(super) fn first_start(&self, topic: &Topic) -> FirstStart {
+        match self.plan.topics.get(topic).map(|topic| topic.role) {
+            Some(TopicRole::Repartition) => FirstStart::Earliest,
+            _ => self.options.first_start,
+        }
+    }
+
+    /// Makes a thread's producer and fences whoever had its transactional id.
+    pub(super) fn open_producer(&self, thread: usize) -> Result<Box<dyn Producer>, Error> {
+        let Options { application_id, instance_id, guarantee, transaction_timeout, .. } = &self.options;
+        let exactly_once = *guarantee == Guarantee::ExactlyOnce;
+        let mut producer = self.broker.producer(&ProducerSettings {
+            transactional_id: exactly_once.then(|| format!("{application_id}-{instance_id}-{thread}")),
+            transaction_timeout: exactly_once.then_some(*transaction_timeout),
+        })?;
+        if exactly_once {
+            producer.init_transactions(limits::BROKER_WAIT_MAX)?;
+        }
+        Ok(producer)
+    }
+
+    pub(super) fn open_consumer(&self, thread: usize) -> Result<Box<dyn Consumer>, Error> {
+        let Options { application_id, instance_id, session_timeout, .. } = &self.options;
+        Ok(self.broker.consumer(&ConsumerSettings {
+            group: Some(GroupSettings {
+                group_id: application_id.clone(),
+                instance_id: Some(format!("{instance_id}-{thread}")),
+                session_timeout: *session_timeout,
+            }),
+            isolation: Isolation::ReadCommitted,
+            prefetch_bytes_max: self.prefetch_bytes(),
+        })?)
+    }
+
+    pub(super) fn open_restore_consumer(&self) -> Result<Box<dyn Consumer>, Error> {
+        Ok(self.broker.consumer(&ConsumerSettings {
+            group: None,
+            isolation: Isolation::ReadCommitted,
+            prefetch_bytes_max: self.prefetch_bytes(),
+        })?)
+    }
+
+    fn prefetch_bytes(&self) -> usize {
+        (self.options.memory_budget_bytes / 12 / self.options.threads.max(1)).clamp(1 << 20, 64 << 20)
+    }
+
+    /// Takes a task's stores from another thread of this process, or opens them.
+    pub(super) fn open_stores(&self, task: &TaskId) -> Result<TaskStores, store::Error> {
+        if let Some(stores) = self.parked.lock().unwrap_or_else(PoisonError::into_inner).remove(task) {
+            return Ok(stores);
+        }
+        let sub = &self.plan.sub_topologies[self.sub_topology_of(task)];
+        let specs: Vec<StoreSpec> = sub
+            .stores
+            .iter()
+            .map(|store| StoreSpec {
+                name: Arc::from(store.name.as_str()),
+                row: store.row.clone(),
+                access: match store.kind {
+                    StoreKind::KeyValue | StoreKind::Entity => Access::Cached,
+                    StoreKind::Window(_) | StoreKind::Versioned { .. } => Access::Ordered,
+                    StoreKind::History => Access::Append,
+                },
+            })
+            .collect();
+        let folder = self.options.state_dir.join(&self.options.application_id).join(task.to_string());
+        let backend = RocksBackend::open(&folder, &self.rocks)?;
+        let share = self.options.memory_budget_bytes / 3 / self.cluster.tasks_in_all().max(1);
+        let mut stores = TaskStores::open(
+            Box::new(backend),
+            &self.options.application_id,
+            &specs,
+            CacheBudget { bytes: share.max(1 << 20) },
+        )?;
+        stores.trim_set_aside(self.options.keep_set_aside)?;
+        Ok(stores)
+    }
+
+    /// Keeps a task's stores open for whoever runs it next in this process.
+    pub(super) fn park(&self, task: TaskId, stores: TaskStores) {
+        self.owners.clear(&task);
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner).insert(task, stores);
+    }
+
+    /// Writes out and closes the stores that nobody took.
+    pub(super) fn close_parked(&self, now: crate::base::time::Timestamp) -> Result<(), store::Error> {
+        let parked = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
+        for mut stores in parked.into_values() {
+            stores.write_behind(now, true)?;
+        }
+        Ok(())
+    }
+}
+
+/// How long a thread waits before it joins anew after a failure.
+pub(super) fn pause_before_rejoin(failures: u32) -> Duration {
+    Duration::from_millis(100 << failures.min(6))
+}

@@ -1,0 +1,247 @@
+//! What a stream thread shows of itself, a few times a second: its beat, its tasks and stores, and numbers for the exporter.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use crate::base::ids::TaskId;
+use crate::base::time::{SpanMs, Timestamp};
+use crate::operator::DropReason;
+use crate::plan::StoreKind;
+use crate::runtime::restorer::Restorer;
+use crate::runtime::service::{HistogramSample, Sample, StoreStatus, TaskStatus};
+use crate::runtime::shared::Shared;
+use crate::runtime::thread::Slot;
+use crate::store::StoreIndex;
+
+/// How often a thread shows itself.
+const PUBLISH_EVERY: SpanMs = SpanMs(250);
+
+/// Upper bounds of the commit's duration, in seconds.
+pub(super) const COMMIT_SECONDS_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
+
+/// What a thread showed last.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Snapshot {
+    /// The wall clock; none before the thread's first turn.
+    pub(super) beat: Option<Timestamp>,
+    /// The group has given this thread its partitions (perhaps none) at least once.
+    pub(super) assigned: bool,
+    pub(super) restoring: usize,
+    pub(super) tasks: Vec<TaskStatus>,
+    pub(super) stores: Vec<StoreStatus>,
+    pub(super) samples: Vec<Sample>,
+    pub(super) histograms: Vec<HistogramSample>,
+    /// Why the thread is not running.
+    pub(super) failure: Option<String>,
+    pub(super) commits: u64,
+    pub(super) consumed: u64,
+    /// Everything that can be processed has been, and is committed.
+    pub(super) drained: bool,
+}
+
+/// A thread's own counters, and when it showed them last.
+#[derive(Debug)]
+pub(super) struct ThreadStatus {
+    thread: usize,
+    published: Timestamp,
+    assigned: bool,
+    commits: u64,
+    failed_commits: u64,
+    commit_counts: Vec<u64>,
+    commit_seconds: f64,
+    polling: Duration,
+    processing: Duration,
+    locked: BTreeSet<TaskId>,
+}
+
+impl ThreadStatus {
+    pub(super) fn new(thread: usize) -> Self {
+        Self {
+            thread,
+            published: Timestamp(0),
+            assigned: false,
+            commits: 0,
+            failed_commits: 0,
+            commit_counts: vec![0; COMMIT_SECONDS_BOUNDS.len() + 1],
+            commit_seconds: 0.0,
+            polling: Duration::ZERO,
+            processing: Duration::ZERO,
+            locked: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn spent_polling(&mut self, spent: Duration) {
+        self.polling += spent;
+    }
+
+    pub(super) fn spent_processing(&mut self, spent: Duration) {
+        self.processing += spent;
+    }
+
+    pub(super) fn assigned(&mut self) {
+        self.assigned = true;
+        self.published = Timestamp(0);
+    }
+
+    pub(super) fn committed(&mut self, took: Duration) {
+        self.commits += 1;
+        let seconds = took.as_secs_f64();
+        let bucket = COMMIT_SECONDS_BOUNDS.iter().position(|bound| seconds <= *bound);
+        self.commit_counts[bucket.unwrap_or(COMMIT_SECONDS_BOUNDS.len())] += 1;
+        self.commit_seconds += seconds;
+    }
+
+    pub(super) fn commit_failed(&mut self) {
+        self.failed_commits += 1;
+    }
+
+    /// Tells whether a task has just begun to wait for its folder: said once.
+    pub(super) fn waits_for_lock(&mut self, task: &TaskId) -> bool {
+        self.locked.insert(task.clone())
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        shared: &Shared,
+        slots: &BTreeMap<TaskId, Slot>,
+        restorer: &Restorer,
+        now: Timestamp,
+    ) {
+        if now < self.published.saturating_add(PUBLISH_EVERY) {
+            return;
+        }
+        self.published = now;
+        let mut snapshot = Snapshot {
+            beat: Some(now),
+            assigned: self.assigned,
+            commits: self.commits,
+            drained: self.assigned && restorer.is_idle() && slots.values().all(|slot| slot.is_drained(now)),
+            ..Snapshot::default()
+        };
+        for slot in slots.values() {
+            self.show_task(slot, &mut snapshot);
+        }
+        for (task, remaining) in restorer.remaining() {
+            snapshot.restoring += 1;
+            snapshot.tasks.push(TaskStatus {
+                task: task.to_string(),
+                thread: self.thread,
+                state: "restoring".to_owned(),
+                stream_time: None,
+                records: 0,
+                lag: 0,
+                restore_remaining: remaining,
+                error: None,
+            });
+        }
+        self.show_thread(&mut snapshot);
+        let mut snapshots = shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshots[self.thread] = snapshot;
+    }
+
+    fn show_thread(&self, snapshot: &mut Snapshot) {
+        let thread = self.thread.to_string();
+        let mut add = |name, label: &str, value| {
+            snapshot.samples.push(Sample { name, labels: vec![thread.clone(), label.to_owned()], value });
+        };
+        add("commits_total", "committed", self.commits as f64);
+        add("commits_total", "failed", self.failed_commits as f64);
+        add("thread_busy_seconds_total", "poll", self.polling.as_secs_f64());
+        add("thread_busy_seconds_total", "process", self.processing.as_secs_f64());
+        add("thread_busy_seconds_total", "commit", self.commit_seconds);
+        snapshot.histograms.push(HistogramSample {
+            name: "commit_duration_seconds",
+            labels: vec![thread],
+            bounds: COMMIT_SECONDS_BOUNDS,
+            counts: self.commit_counts.clone(),
+            sum: self.commit_seconds,
+        });
+    }
+
+    fn show_task(&self, slot: &Slot, snapshot: &mut Snapshot) {
+        let task = &slot.task;
+        let sub = task.sub_topology();
+        let partition = task.id().partition;
+        let stream_time = task.stream_time();
+        let stats = task.stats();
+        let records: u64 = stats.consumed.iter().sum();
+        snapshot.consumed += records;
+        snapshot.tasks.push(TaskStatus {
+            task: task.id().to_string(),
+            thread: self.thread,
+            state: if slot.quarantined.is_some() { "quarantined" } else { "running" }.to_owned(),
+            stream_time: (stream_time != Timestamp::UNKNOWN).then(|| stream_time.to_string()),
+            records,
+            lag: 0,
+            restore_remaining: 0,
+            error: slot.quarantined.clone(),
+        });
+        let mut add = |name, labels: Vec<String>, value: f64| snapshot.samples.push(Sample { name, labels, value });
+        if stream_time != Timestamp::UNKNOWN {
+            add("stream_time_timestamp_seconds", vec![task.id().to_string()], stream_time.0 as f64 / 1000.0);
+        }
+        for (index, source) in sub.sources.iter().enumerate() {
+            let labels = vec![source.topic.to_string(), partition.to_string()];
+            add("records_consumed_total", labels, stats.consumed[index] as f64);
+            for reason in DropReason::ALL {
+                let dropped = stats.dropped[index][reason as usize];
+                if dropped > 0 {
+                    add("records_dropped_total", vec![source.name.to_string(), reason.label().to_owned()], dropped as f64);
+                }
+            }
+        }
+        let (dropped, produced) = task.node_stats();
+        for (index, node) in sub.nodes.iter().enumerate() {
+            for reason in DropReason::ALL {
+                if dropped[index][reason as usize] > 0 {
+                    let labels = vec![node.name.to_string(), reason.label().to_owned()];
+                    add("records_dropped_total", labels, dropped[index][reason as usize] as f64);
+                }
+            }
+            if let crate::plan::NodeKind::Sink { topic, .. } | crate::plan::NodeKind::Repartition { topic, .. } = &node.kind {
+                add("records_produced_total", vec![topic.to_string()], produced[index] as f64);
+            }
+        }
+        if stats.dead_letters > 0 {
+            add("dead_letters_total", vec![sub.name.to_string(), "record".to_owned()], stats.dead_letters as f64);
+        }
+        let bytes = task.stores().backend().size_bytes();
+        for (index, store) in sub.stores.iter().enumerate() {
+            let position = task.stores().position(StoreIndex(index as u16));
+            snapshot.stores.push(StoreStatus {
+                store: store.name.to_string(),
+                partition: partition.0,
+                task: task.id().to_string(),
+                kind: kind_name(&store.kind).to_owned(),
+                bytes,
+                changelog_offset: position.map(|position| position.offset.0),
+            });
+        }
+        if let Some(store) = sub.stores.first() {
+            snapshot.samples.push(Sample {
+                name: "store_bytes",
+                labels: vec![store.name.to_string(), partition.to_string()],
+                value: bytes as f64,
+            });
+        }
+    }
+}
+
+/// The name of a store's kind in answers.
+pub(super) fn kind_name(kind: &StoreKind) -> &'static str {
+    match kind {
+        StoreKind::KeyValue => "key_value",
+        StoreKind::Window(_) => "window",
+        StoreKind::Versioned { .. } => "versioned",
+        StoreKind::Entity => "entity",
+        StoreKind::History => "history",
+    }
+}
+
+impl Slot {
+    /// Everything that was handed out has been processed and is committed, or the task does not run.
+    pub(super) fn is_drained(&self, now: Timestamp) -> bool {
+        self.quarantined.is_some() || (self.task.is_drained() && !self.task.needs_commit(now))
+    }
+}

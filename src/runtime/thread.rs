@@ -1,0 +1,344 @@
+//! A stream thread: one consumer, one producer, its tasks and their stores. [`StreamThread::turn`] does one round (poll, run,
+//! maybe commit); the OS thread around it is a loop. Nothing is shared on the record path.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use crate::base::ids::{Offset, TaskId, TopicPartition};
+use crate::base::time::Timestamp;
+use crate::broker::{self, Consumer, Event, Fetched, Leave, Producer};
+use crate::error::Kind;
+use crate::limits;
+use crate::runtime::query::Ask;
+use crate::runtime::restorer::Restorer;
+use crate::runtime::schemas::Answer;
+use crate::runtime::shared::Shared;
+use crate::runtime::status::ThreadStatus;
+use crate::runtime::{Error, clock};
+use crate::task::{CommitCycle, Ran, Task};
+
+/// How long the thread may wait for the broker before its next turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// There is work at hand.
+    No,
+    /// Nothing is due before this much time has passed.
+    UpTo(Duration),
+}
+
+/// A task of this thread that has its stores.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub(super) task: Task,
+    /// Why it does not run. Its committed state stays readable.
+    pub(super) quarantined: Option<String>,
+    /// What was processed before it stopped may still be committed.
+    pub(super) clean: bool,
+    /// Where each input was started; what a rewind goes back to before the first commit.
+    pub(super) started_at: Vec<(TopicPartition, Offset)>,
+}
+
+/// One stream thread's whole state.
+pub struct StreamThread {
+    pub(super) index: usize,
+    pub(super) shared: Arc<Shared>,
+    pub(super) consumer: Box<dyn Consumer>,
+    pub(super) producer: Box<dyn Producer>,
+    pub(super) in_transaction: bool,
+    pub(super) slots: BTreeMap<TaskId, Slot>,
+    pub(super) restorer: Restorer,
+    pub(super) cycle: CommitCycle,
+    pub(super) assigned: BTreeSet<TopicPartition>,
+    /// Tasks whose folder another thread has open still.
+    pub(super) waiting: BTreeSet<TaskId>,
+    pub(super) group_offsets: BTreeMap<TopicPartition, Option<Offset>>,
+    pub(super) paused: BTreeSet<TopicPartition>,
+    pub(super) status: ThreadStatus,
+    /// Input offsets of the commit that is under way.
+    pub(super) committing: Vec<(TopicPartition, Offset)>,
+    pub(super) commit_started: Option<clock::Stopwatch>,
+    asks: Receiver<Ask>,
+    events: Vec<Event>,
+    /// Someone asked for a schema that is being fetched: look again soon.
+    awaits_schema: bool,
+}
+
+/// A thread's clients, connected.
+pub(super) struct Connection {
+    producer: Box<dyn Producer>,
+    consumer: Box<dyn Consumer>,
+    restorer: Restorer,
+}
+
+impl Connection {
+    /// Fences whoever had the thread's transactional id, and joins the group.
+    ///
+    /// # Errors
+    /// The broker refuses, or does not answer in time: try again.
+    pub(super) fn open(index: usize, shared: &Shared) -> Result<Self, Error> {
+        let producer = shared.open_producer(index)?;
+        let mut consumer = shared.open_consumer(index)?;
+        let restorer = Restorer::new(shared.open_restore_consumer()?);
+        consumer.subscribe(&shared.cluster.input_topics)?;
+        info!(thread = index, topics = shared.cluster.input_topics.len(), "joined the group");
+        Ok(Self { producer, consumer, restorer })
+    }
+}
+
+impl std::fmt::Debug for StreamThread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamThread").field("index", &self.index).field("tasks", &self.slots.len()).finish_non_exhaustive()
+    }
+}
+
+impl StreamThread {
+    /// Makes a thread of a connection that has joined the group.
+    pub(super) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        connection: Connection,
+        asks: Receiver<Ask>,
+        now: Timestamp,
+    ) -> Self {
+        let Connection { producer, consumer, restorer } = connection;
+        Self {
+            index,
+            cycle: CommitCycle::new(shared.options.commit_interval, now),
+            status: ThreadStatus::new(index),
+            consumer,
+            producer,
+            in_transaction: false,
+            slots: BTreeMap::new(),
+            restorer,
+            assigned: BTreeSet::new(),
+            waiting: BTreeSet::new(),
+            group_offsets: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            committing: Vec::new(),
+            commit_started: None,
+            asks,
+            events: Vec::new(),
+            awaits_schema: false,
+            shared,
+        }
+    }
+
+    /// Gives the receiver of reads back, for the thread that takes this one's place.
+    pub(super) fn into_asks(self) -> Receiver<Ask> {
+        self.asks
+    }
+
+    /// One round: answers reads, takes events in, restores, processes, sends, commits, writes behind. `now` is the wall clock;
+    /// `wait` is how long the poll may wait for the first event.
+    ///
+    /// # Errors
+    /// What the thread cannot go on after: [`Kind::Fenced`] and [`Kind::Retry`] ask for a new thread, everything else stops it.
+    pub fn turn(&mut self, now: Timestamp, wait: Wait) -> Result<Wait, Error> {
+        self.answer_reads();
+        self.poll(now, wait)?;
+        self.restore(now)?;
+        let busy = self.process(now)?;
+        self.commit_turn(now)?;
+        self.write_behind(now)?;
+        self.status.publish(&self.shared, &self.slots, &self.restorer, now);
+        Ok(self.wait(busy, now))
+    }
+
+    fn wait(&self, busy: bool, now: Timestamp) -> Wait {
+        if busy || !self.restorer.is_idle() || self.cycle.is_sending() {
+            return Wait::No;
+        }
+        if self.cycle.awaits_outcome() || self.awaits_schema {
+            return Wait::UpTo(Duration::from_millis(1));
+        }
+        let until_commit = self.cycle.next_due().0.saturating_sub(now.0).clamp(1, 20);
+        Wait::UpTo(Duration::from_millis(until_commit.unsigned_abs()))
+    }
+
+    fn answer_reads(&mut self) {
+        for _ in 0..limits::READS_PER_TURN_MAX {
+            let Ok(ask) = self.asks.try_recv() else { return };
+            ask.answer(&self.shared, &self.slots, &self.restorer);
+        }
+    }
+
+    fn poll(&mut self, now: Timestamp, wait: Wait) -> Result<(), Error> {
+        let wait = match wait {
+            Wait::No => Duration::ZERO,
+            Wait::UpTo(wait) => wait.min(limits::BROKER_WAIT_SLICE),
+        };
+        let watch = clock::Stopwatch::start();
+        let mut events = std::mem::take(&mut self.events);
+        let polled = self.consumer.poll(wait, &mut events);
+        self.status.spent_polling(watch.elapsed());
+        for event in events.drain(..) {
+            match event {
+                Event::Records(fetched) => self.take_records(fetched, now)?,
+                Event::EndOfPartition { partition, position } => {
+                    if let Some(slot) = self.slot_of(&partition) {
+                        slot.task.reached_end(&partition.topic, position);
+                    }
+                }
+                Event::Assigned(partitions) => self.on_assigned(&partitions, now)?,
+                Event::Revoked(partitions) => self.on_revoked(&partitions, now)?,
+                Event::Lost(partitions) => self.on_lost(&partitions)?,
+            }
+        }
+        self.events = events;
+        match polled {
+            Ok(()) => Ok(()),
+            Err(broker::Error::Unavailable { message }) => {
+                warn!(thread = self.index, message, "waiting for the broker");
+                Ok(())
+            }
+            Err(broker::Error::OffsetOutOfRange { partition, offset }) => {
+                self.out_of_range(&partition, offset);
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The input was truncated below, or made anew: the task stops and says so; nothing is reset in silence.
+    pub(super) fn out_of_range(&mut self, partition: &TopicPartition, offset: Offset) {
+        let message = format!(
+            "offset {offset} of `{partition}` is not in the topic: it was deleted before it was read, or the topic was made anew (E0602)"
+        );
+        if let Some(slot) = self.slot_of(partition) {
+            error!(task = %slot.task.id(), %partition, offset = offset.0, "the next offset is out of range, the task stops");
+            slot.quarantined = Some(message);
+        }
+    }
+
+    pub(super) fn slot_of(&mut self, partition: &TopicPartition) -> Option<&mut Slot> {
+        let sub = self.shared.cluster.sub_topology_of(&partition.topic)?;
+        let task = self.shared.task_id(sub, partition.partition);
+        self.slots.get_mut(&task)
+    }
+
+    fn take_records(&mut self, fetched: Fetched, now: Timestamp) -> Result<(), Error> {
+        let Fetched { partition, records } = fetched;
+        let Some(slot) = self.slot_of(&partition) else { return Ok(()) };
+        slot.task.add_records(&partition.topic, records, now);
+        let full = slot.task.queued_bytes(&partition.topic) > limits::SOURCE_QUEUE_BYTES_MAX;
+        if full && self.paused.insert(partition.clone()) {
+            self.consumer.pause(&[partition])?;
+        }
+        Ok(())
+    }
+
+    /// Partitions whose queues have room again are read on.
+    fn resume(&mut self) -> Result<(), Error> {
+        if self.paused.is_empty() {
+            return Ok(());
+        }
+        let mut ready = Vec::new();
+        for partition in self.paused.clone() {
+            let room = self
+                .slot_of(&partition)
+                .is_none_or(|slot| slot.task.queued_bytes(&partition.topic) < limits::SOURCE_QUEUE_BYTES_MAX / 2);
+            if room {
+                self.paused.remove(&partition);
+                ready.push(partition);
+            }
+        }
+        if !ready.is_empty() {
+            self.consumer.resume(&ready)?;
+        }
+        Ok(())
+    }
+
+    /// Lets every task work for a while; tells whether there is more to do at once.
+    fn process(&mut self, now: Timestamp) -> Result<bool, Error> {
+        // Sealed records that are still being handed over must not mix with those of the next generation.
+        if self.cycle.is_sending() {
+            return Ok(false);
+        }
+        let watch = clock::Stopwatch::start();
+        self.awaits_schema = false;
+        let mut busy = false;
+        let mut failed = Vec::new();
+        let shared = Arc::clone(&self.shared);
+        for (id, slot) in &mut self.slots {
+            if slot.quarantined.is_some() || slot.task.uncommitted_bytes() > limits::GENERATION_BYTES_MAX {
+                continue;
+            }
+            match slot.task.run(limits::TASK_RUN_RECORDS_MAX, now) {
+                Ok(Ran::Busy) => busy = true,
+                Ok(Ran::Waiting) => {}
+                Ok(Ran::NeedsSchema(schema)) => match shared.schemas.schema(schema) {
+                    Some(answer) => {
+                        busy = true;
+                        match &answer {
+                            Answer::Schema(text) => slot.task.learn_schema(schema, Ok(text)),
+                            Answer::Failed(message) => slot.task.learn_schema(schema, Err(message)),
+                        }
+                    }
+                    None => self.awaits_schema = true,
+                },
+                Err(error) => failed.push((id.clone(), error)),
+            }
+        }
+        self.status.spent_processing(watch.elapsed());
+        for (id, error) in failed {
+            self.quarantine(&id, &error, now)?;
+        }
+        self.resume()?;
+        Ok(busy)
+    }
+
+    /// A task cannot go on: the others do (D7). After a record that must not be passed over the task's work so far is good;
+    /// after anything else the transaction is aborted and every task goes back to the last commit.
+    pub(super) fn quarantine(&mut self, id: &TaskId, reason: &crate::task::Error, now: Timestamp) -> Result<(), Error> {
+        error!(task = %id, error = %reason, "a task stops, the others go on");
+        let clean = reason.kind() == Kind::Record && !self.cycle.is_sending();
+        if let Some(slot) = self.slots.get_mut(id) {
+            slot.quarantined = Some(reason.to_string());
+            slot.clean = clean;
+        }
+        if clean { Ok(()) } else { self.lose_transaction(now) }
+    }
+
+    fn write_behind(&mut self, now: Timestamp) -> Result<(), Error> {
+        let mut failed = Vec::new();
+        for (id, slot) in &mut self.slots {
+            if let Err(error) = slot.task.stores_mut().write_behind(now, false) {
+                failed.push((id.clone(), crate::task::Error::Store { task: id.clone(), source: error }));
+            }
+        }
+        for (id, error) in failed {
+            if self.slots.get(&id).is_some_and(|slot| slot.quarantined.is_none()) {
+                self.quarantine(&id, &error, now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends cleanly: commits what was processed, writes the stores out, leaves the group or keeps the seat.
+    ///
+    /// # Errors
+    /// What could not be committed or written; the state is whole all the same.
+    pub(super) fn close(mut self, now: Timestamp, leave: Leave) -> Result<Receiver<Ask>, Error> {
+        let committed = self.commit_now(now);
+        let ids: Vec<TaskId> = self.slots.keys().cloned().collect();
+        let mut written = Ok(());
+        for id in ids {
+            if let Some(slot) = self.slots.remove(&id) {
+                let mut stores = slot.task.into_stores();
+                stores.abort();
+                if let Err(error) = stores.write_behind(now, true) {
+                    written = Err(error);
+                }
+            }
+        }
+        let Self { consumer, asks, .. } = self;
+        consumer.close(leave);
+        committed?;
+        written?;
+        Ok(asks)
+    }
+}

@@ -1,0 +1,326 @@
+//! The backend that keeps state on disk: one RocksDB per task folder. The one file that names `rocksdb`.
+//!
+//! The write-ahead log is off: the changelog is the log. Both families flush atomically, so whatever a crash leaves is a whole
+//! prefix of the writes. Block cache and memtable memory are shared by all tasks of the process and sized once.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rocksdb::properties;
+use rocksdb::{
+    BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, ErrorKind, FlushOptions,
+    Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
+};
+
+use crate::limits::{ROCKS_MEMTABLE_BYTES_MAX, ROCKS_OPEN_FILES_MAX};
+use crate::store::backend::Visit;
+use crate::store::{Backend, BackendNumbers, Batch, BatchOp, Error};
+
+const DATA: &str = "data";
+const META: &str = "meta";
+
+/// Bits per key of the bloom filter: about one false positive in a hundred.
+const BLOOM_BITS_PER_KEY: f64 = 10.0;
+
+/// Memory that all tasks of a process share. Cheap to clone.
+#[derive(Clone)]
+pub struct RocksShared {
+    cache: Cache,
+    memtables: WriteBufferManager,
+}
+
+impl RocksShared {
+    /// Divides `budget_bytes`: memtables take up to half, charged to the block cache, whose blocks get the rest.
+    pub fn new(budget_bytes: usize) -> Self {
+        let cache = Cache::new_lru_cache(budget_bytes);
+        let memtables = WriteBufferManager::new_write_buffer_manager_with_cache(budget_bytes / 2, false, cache.clone());
+        Self { cache, memtables }
+    }
+
+    /// Returns the bytes of the block cache in use, memtables included.
+    pub fn cache_bytes(&self) -> usize {
+        self.cache.get_usage()
+    }
+
+    /// Returns the bytes of all memtables.
+    pub fn memtable_bytes(&self) -> usize {
+        self.memtables.get_usage()
+    }
+}
+
+impl fmt::Debug for RocksShared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RocksShared").field("cache_bytes", &self.cache_bytes()).finish_non_exhaustive()
+    }
+}
+
+/// A task's folder, open.
+pub struct RocksBackend {
+    db: DB,
+    path: PathBuf,
+    shared: RocksShared,
+    write: WriteOptions,
+}
+
+impl RocksBackend {
+    /// Opens a task's folder, making it if there is none. The folder is locked until the backend is dropped, which flushes it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] when a process (this one included) has it open, [`Error::Corrupt`], [`Error::Io`].
+    pub fn open(path: &Path, shared: &RocksShared) -> Result<Self, Error> {
+        fs::create_dir_all(path).map_err(|error| Error::Io { message: format!("{}: {error}", path.display()) })?;
+        let options = options(shared);
+        let families = [DATA, META].map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
+        let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| convert(&error, path))?;
+        let mut write = WriteOptions::default();
+        write.disable_wal(true);
+        Ok(Self { db, path: path.to_owned(), shared: shared.clone(), write })
+    }
+
+    fn family(&self, name: &str) -> &ColumnFamily {
+        self.db.cf_handle(name).expect("both families are opened with the database")
+    }
+
+    fn convert(&self, error: &rocksdb::Error) -> Error {
+        convert(error, &self.path)
+    }
+
+    fn number(&self, property: &properties::PropName) -> u64 {
+        self.db.property_int_value_cf(self.family(DATA), property).ok().flatten().unwrap_or(0)
+    }
+
+    fn get_from(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.db.get_cf(self.family(family), key).map_err(|error| self.convert(&error))
+    }
+
+    fn run(
+        &self,
+        family: &str,
+        from: &[u8],
+        to: Option<&[u8]>,
+        upwards: bool,
+        visit: &mut Visit<'_>,
+    ) -> Result<(), Error> {
+        let mut read = ReadOptions::default();
+        read.set_iterate_lower_bound(from);
+        if let Some(to) = to {
+            read.set_iterate_upper_bound(to);
+        }
+        read.set_auto_readahead_size(true);
+        let mut entries = self.db.raw_iterator_cf_opt(self.family(family), read);
+        if upwards {
+            entries.seek_to_first()
+        } else {
+            entries.seek_to_last()
+        }
+        while let Some((key, value)) = entries.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            if upwards { entries.next() } else { entries.prev() }
+        }
+        entries.status().map_err(|error| self.convert(&error))
+    }
+
+    fn flush_both(&self, wait: bool) -> Result<(), Error> {
+        let mut flush = FlushOptions::default();
+        flush.set_wait(wait);
+        let families = [self.family(DATA), self.family(META)];
+        self.db.flush_cfs_opt(&[&families[0], &families[1]], &flush).map_err(|error| self.convert(&error))
+    }
+}
+
+impl fmt::Debug for RocksBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RocksBackend").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Backend for RocksBackend {
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.get_from(DATA, key)
+    }
+
+    fn scan(&self, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.run(DATA, from, to, true, visit)
+    }
+
+    fn scan_reverse(&self, from: &[u8], to: Option<&[u8]>, visit: &mut Visit<'_>) -> Result<(), Error> {
+        self.run(DATA, from, to, false, visit)
+    }
+
+    fn get_meta(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.get_from(META, key)
+    }
+
+    fn scan_meta(&self, prefix: &[u8], visit: &mut Visit<'_>) -> Result<(), Error> {
+        let end = crate::store::keys::prefix_end(prefix);
+        self.run(META, prefix, end.as_deref(), true, visit)
+    }
+
+    fn write(&mut self, batch: &Batch) -> Result<(), Error> {
+        let (data, meta) = (self.family(DATA), self.family(META));
+        let mut writes = WriteBatch::default();
+        for op in batch.iter() {
+            match op {
+                BatchOp::Put { key, value } => writes.put_cf(data, key, value),
+                BatchOp::Delete { key } => writes.delete_cf(data, key),
+                BatchOp::DeleteRange { from, to } => writes.delete_range_cf(data, from, to),
+                BatchOp::PutMeta { key, value } => writes.put_cf(meta, key, value),
+                BatchOp::DeleteMeta { key } => writes.delete_cf(meta, key),
+            }
+        }
+        self.db.write_opt(writes, &self.write).map_err(|error| self.convert(&error))
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.flush_both(true)
+    }
+
+    fn start_flush(&mut self) -> Result<(), Error> {
+        self.flush_both(false)
+    }
+
+    fn size_bytes(&self) -> u64 {
+        self.number(properties::LIVE_SST_FILES_SIZE) + self.number(properties::CUR_SIZE_ALL_MEM_TABLES)
+    }
+
+    fn numbers(&self) -> BackendNumbers {
+        BackendNumbers {
+            live_files_bytes: self.number(properties::LIVE_SST_FILES_SIZE),
+            memtable_bytes: self.number(properties::CUR_SIZE_ALL_MEM_TABLES),
+            block_cache_bytes: self.shared.cache_bytes() as u64,
+            keys_estimate: self.number(properties::ESTIMATE_NUM_KEYS),
+            pending_compaction_bytes: self.number(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
+        }
+    }
+}
+
+fn options(shared: &RocksShared) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&shared.cache);
+    table.set_bloom_filter(BLOOM_BITS_PER_KEY, false);
+    // Inside the budget, but the last to leave it: an index read from disk makes every get two reads.
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    table.set_pin_l0_filter_and_index_blocks_in_cache(true);
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_atomic_flush(true);
+    options.set_write_buffer_manager(&shared.memtables);
+    options.set_write_buffer_size(ROCKS_MEMTABLE_BYTES_MAX);
+    options.set_max_open_files(ROCKS_OPEN_FILES_MAX);
+    options.set_compression_type(DBCompressionType::Lz4);
+    options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_bytes_per_sync(1024 * 1024);
+    options.set_block_based_table_factory(&table);
+    // RocksDB's own log: enough to look into an accident, never a disk full of it.
+    options.set_keep_log_file_num(2);
+    options.set_max_log_file_size(1024 * 1024);
+    options.set_stats_dump_period_sec(0);
+    options
+}
+
+fn convert(error: &rocksdb::Error, path: &Path) -> Error {
+    let message = format!("{}: {error}", path.display());
+    match error.kind() {
+        // The C interface hands over text alone; these are the two that RocksDB's lock on the folder gives.
+        ErrorKind::IOError
+            if message.contains("While lock file") || message.contains("lock hold by current process") =>
+        {
+            Error::Locked { path: path.display().to_string() }
+        }
+        ErrorKind::Corruption | ErrorKind::NotSupported | ErrorKind::InvalidArgument | ErrorKind::NotFound => {
+            Error::Corrupt { message }
+        }
+        ErrorKind::IOError
+        | ErrorKind::MergeInProgress
+        | ErrorKind::Incomplete
+        | ErrorKind::ShutdownInProgress
+        | ErrorKind::TimedOut
+        | ErrorKind::Aborted
+        | ErrorKind::Busy
+        | ErrorKind::Expired
+        | ErrorKind::TryAgain
+        | ErrorKind::CompactionTooLarge
+        | ErrorKind::ColumnFamilyDropped
+        | ErrorKind::Unknown => Error::Io { message },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+
+    fn keys(backend: &RocksBackend, from: &[u8], to: Option<&[u8]>, upwards: bool) -> Vec<Vec<u8>> {
+        let mut keys = Vec::new();
+        let mut visit = |key: &[u8], _: &[u8]| {
+            keys.push(key.to_vec());
+            ControlFlow::Continue(())
+        };
+        if upwards {
+            backend.scan(from, to, &mut visit).unwrap();
+        } else {
+            backend.scan_reverse(from, to, &mut visit).unwrap();
+        }
+        keys
+    }
+
+    #[test]
+    fn ranges_exclude_their_end_in_both_directions() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut backend = RocksBackend::open(folder.path(), &RocksShared::new(8 << 20)).unwrap();
+        let mut batch = Batch::default();
+        for key in [&b"a"[..], b"b", b"c", b"d"] {
+            batch.put(&[key], b"1");
+        }
+        batch.delete(&[b"b"]);
+        batch.put_meta(b"x/1", b"one");
+        batch.put_meta(b"y", b"other");
+        backend.write(&batch).unwrap();
+        backend.flush().unwrap();
+        assert_eq!(keys(&backend, b"a", Some(b"d"), true), [b"a", b"c"]);
+        assert_eq!(keys(&backend, b"a", Some(b"d"), false), [b"c", b"a"]);
+        assert_eq!(keys(&backend, b"b", None, false), [b"d", b"c"]);
+        assert_eq!(keys(&backend, b"d", Some(b"d"), true), Vec::<Vec<u8>>::new());
+        assert_eq!(keys(&backend, b"d", Some(b"d"), false), Vec::<Vec<u8>>::new());
+        let mut facts = Vec::new();
+        backend
+            .scan_meta(b"x/", &mut |key, _| {
+                facts.push(key.to_vec());
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert_eq!(facts, [b"x/1"]);
+        assert!(backend.numbers().live_files_bytes > 0 && backend.size_bytes() > 0);
+        let mut batch = Batch::default();
+        batch.delete_range(b"a", b"d");
+        backend.write(&batch).unwrap();
+        assert_eq!(keys(&backend, b"", None, true), [b"d"]);
+    }
+
+    #[test]
+    fn a_folder_is_open_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = RocksShared::new(8 << 20);
+        let first = RocksBackend::open(folder.path(), &shared).unwrap();
+        let second = RocksBackend::open(folder.path(), &shared);
+        assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
+        drop(first);
+        RocksBackend::open(folder.path(), &shared).unwrap();
+    }
+
+    #[test]
+    fn damaged_files_are_told_from_missing_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = RocksShared::new(8 << 20);
+        drop(RocksBackend::open(folder.path(), &shared).unwrap());
+        fs::write(folder.path().join("CURRENT"), b"nonsense\n").unwrap();
+        let opened = RocksBackend::open(folder.path(), &shared);
+        assert!(matches!(opened, Err(Error::Corrupt { .. })), "{opened:?}");
+    }
+}

@@ -1,0 +1,655 @@
+//! A task's stores: the uncommitted view, savepoints, and the life of a generation from its first write to its commit.
+//!
+//! ```text
+//! put ─► open generation ─ seal ─► sealed generation ─ confirm ─► committed overlay ─ write_behind ─► backend
+//!              │ rollback: back to the savepoint │
+//!              └──────────────── abort: both are dropped, what was committed stays ─┘
+//! ```
+//!
+//! Generations are numbered; an entry carries the number of the one that changed it last, and all numbers up to `settled` are
+//! committed or dropped. So confirming touches no cache entry that was changed again in the meantime.
+//!
+//! Not here: scans (`scan`), the backend's side (`behind`).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::base::ids::Offset;
+use crate::base::time::Timestamp;
+use crate::limits::ROW_BYTES_MAX;
+use crate::store::behind::Behind;
+use crate::store::cache::{Cache, entry_bytes};
+use crate::store::committed::{Committed, Encoded, Key};
+use crate::store::format::{self, Announced, RowCodec, StoreFacts};
+use crate::store::keys::KeyKind;
+use crate::store::{Access, Backend, Batch, ChangelogPosition, Error, Row, SetAsideReason, StoreIndex, StoreSpec};
+
+/// Memory for decoded rows of one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheBudget {
+    /// Clean rows are evicted above this; uncommitted rows stay, so the caller commits before they fill it.
+    pub bytes: usize,
+}
+
+/// Plain counters and gauges of one task's stores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub gets: u64,
+    pub puts: u64,
+    /// Reads answered from the cache.
+    pub cache_hits: u64,
+    /// Reads that went to the committed overlay or the backend.
+    pub cache_misses: u64,
+    pub cache_evictions: u64,
+    pub cache_entries: u64,
+    pub cache_bytes: u64,
+    /// Decoded bytes of rows changed in the open generation.
+    pub open_bytes: u64,
+    /// The same of the sealed generation.
+    pub sealed_bytes: u64,
+    /// Encoded bytes that are committed but not yet in the backend.
+    pub committed_overlay_bytes: u64,
+    pub committed_overlay_rows: u64,
+    /// Rows handed to the changelog.
+    pub changelog_rows: u64,
+    /// Bytes handed to the changelog.
+    pub changelog_bytes: u64,
+    /// Rows written to the backend.
+    pub written_rows: u64,
+    /// Bytes written to the backend.
+    pub written_bytes: u64,
+    pub flushes: u64,
+    /// Bytes in the backend that a crash would lose and a restore replays.
+    pub unflushed_bytes: u64,
+    /// Wall clock of the last flush.
+    pub last_flush: Option<Timestamp>,
+    pub restored_records: u64,
+    /// Stores set aside since the start, by [`SetAsideReason::index`].
+    pub set_aside: [u64; SetAsideReason::ALL.len()],
+}
+
+impl Stats {
+    /// Returns the decoded bytes of rows that are not committed.
+    pub fn uncommitted_bytes(&self) -> u64 {
+        self.open_bytes + self.sealed_bytes
+    }
+}
+
+/// The state of one task. Owned by one thread at a time.
+#[derive(Debug)]
+pub struct TaskStores {
+    pub(super) backend: Box<dyn Backend>,
+    pub(super) stores: Vec<Store>,
+    pub(super) cache: Cache,
+    /// Changed keys of the open generation, in order of first change; every write of an `Append` store.
+    pub(super) open: Vec<Change>,
+    pub(super) sealed: Option<Vec<Write>>,
+    /// Number of the open generation.
+    generation: u64,
+    /// Generations up to this one are committed or dropped.
+    pub(super) settled: u64,
+    savepoint: Option<Savepoint>,
+    undo: Vec<Undo>,
+    pub(super) meta: Option<Vec<u8>>,
+    /// The largest row timestamp put so far: what a deletion is dated with.
+    latest: Timestamp,
+    scratch: Vec<u8>,
+    pub(super) next_prefix: u32,
+    pub(super) behind: Behind,
+    pub(super) stats: Stats,
+}
+
+/// One store's side of it.
+#[derive(Debug)]
+pub(super) struct Store {
+    pub(super) spec: StoreSpec,
+    pub(super) codec: RowCodec,
+    pub(super) facts: StoreFacts,
+    pub(super) committed: Committed,
+    /// `Ordered`: the uncommitted keys and their slots.
+    pub(super) uncommitted: BTreeMap<Key, u32>,
+    /// `Append`: rows of the open and of the sealed generation.
+    pub(super) appended: BTreeMap<Key, Encoded>,
+    pub(super) appended_sealed: BTreeMap<Key, Encoded>,
+    row_bytes_max: usize,
+}
+
+/// What the open generation changed.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// The row of a cache slot.
+    Entry(u32),
+    /// A write of an `Append` store.
+    Append { store: u16, key: Key, value: Encoded, timestamp: Timestamp },
+}
+
+/// A write of the sealed generation.
+#[derive(Debug)]
+pub(super) struct Write {
+    pub(super) store: u16,
+    pub(super) slot: Option<u32>,
+    key: Key,
+    value: Encoded,
+    timestamp: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Savepoint {
+    changes: usize,
+    open_bytes: u64,
+    latest: Timestamp,
+}
+
+#[derive(Debug)]
+enum Undo {
+    /// What a slot held; none: it was made by this write.
+    Entry {
+        slot: u32,
+        before: Option<Before>,
+    },
+    Append {
+        store: u16,
+        key: Key,
+        before: Option<Encoded>,
+    },
+}
+
+#[derive(Debug)]
+struct Before {
+    row: Option<Row>,
+    dirty: u64,
+    size_bytes: u32,
+}
+
+impl TaskStores {
+    /// Opens the stores of a task, giving a new one the next prefix. Stores that are no longer named stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::NewerFormat`], [`Error::OtherApplication`], [`Error::Corrupt`]; the backend's.
+    pub fn open(
+        mut backend: Box<dyn Backend>,
+        application_id: &str,
+        specs: &[StoreSpec],
+        budget: CacheBudget,
+    ) -> Result<Self, Error> {
+        let mut batch = Batch::default();
+        match backend.get_meta(format::META_FORMAT)? {
+            Some(stamp) => format::check_stamp(&stamp, application_id)?,
+            None => batch.put_meta(format::META_FORMAT, &format::stamp(application_id)),
+        }
+        let mut next_prefix = match backend.get_meta(format::META_NEXT_PREFIX)? {
+            Some(bytes) => format::read_u32(&bytes)
+                .ok_or_else(|| Error::Corrupt { message: "the next store prefix cannot be read".to_owned() })?,
+            None => 1,
+        };
+        let mut stores = Vec::with_capacity(specs.len());
+        for spec in specs {
+            let name = format::store_key(&spec.name);
+            let facts = if let Some(bytes) = backend.get_meta(&name)? {
+                StoreFacts::decode(&bytes)?
+            } else {
+                let facts = StoreFacts { prefix: next_prefix, offset: None, durable_at: None, topic_id: None };
+                next_prefix += 1;
+                batch.put_meta(&name, &facts.encode());
+                facts
+            };
+            stores.push(Store::open(spec, facts, &*backend)?);
+        }
+        if !batch.is_empty() {
+            batch.put_meta(format::META_NEXT_PREFIX, &next_prefix.to_be_bytes());
+            backend.write(&batch)?;
+            backend.flush()?;
+        }
+        let meta = backend.get_meta(format::META_TASK)?;
+        Ok(Self {
+            cache: Cache::new(stores.len(), budget.bytes),
+            backend,
+            stores,
+            open: Vec::new(),
+            sealed: None,
+            generation: 1,
+            settled: 0,
+            savepoint: None,
+            undo: Vec::new(),
+            meta,
+            latest: Timestamp::UNKNOWN,
+            scratch: Vec::new(),
+            next_prefix,
+            behind: Behind::default(),
+            stats: Stats::default(),
+        })
+    }
+
+    /// Returns the row of a key, own uncommitted writes included.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`], [`Error::RowUnreadable`], [`Error::Io`].
+    pub fn get(&mut self, index: StoreIndex, key: &[u8]) -> Result<Option<Row>, Error> {
+        self.stats.gets += 1;
+        if let Some(slot) = self.cache.find(index.0, key) {
+            self.stats.cache_hits += 1;
+            return Ok(self.cache.touch(slot).row.clone());
+        }
+        let store = &self.stores[index.index()];
+        if let Some(encoded) = store.appended.get(key).or_else(|| store.appended_sealed.get(key)) {
+            self.stats.cache_hits += 1;
+            return encoded.as_deref().map(|bytes| store.codec.decode(bytes)).transpose();
+        }
+        self.stats.cache_misses += 1;
+        let row = store.get_committed(&*self.backend, key)?;
+        if store.spec.access != Access::Append {
+            self.cache.insert(index.0, key, row.clone(), 0, entry_bytes(key, row.as_ref()));
+            self.stats.cache_evictions += self.cache.evict_some(self.settled);
+        }
+        Ok(row)
+    }
+
+    /// Writes a row; none deletes it.
+    ///
+    /// # Errors
+    /// [`Error::RowTooLarge`], [`Error::RowInvalid`]; nothing is changed then.
+    pub fn put(&mut self, index: StoreIndex, key: &[u8], row: Option<Row>) -> Result<(), Error> {
+        let store = &mut self.stores[index.index()];
+        if let Some(row) = &row {
+            store.check(key, row, &mut self.scratch)?;
+        }
+        if store.spec.access == Access::Append {
+            return self.append(index, key, row.as_ref());
+        }
+        self.stats.puts += 1;
+        self.latest = row.as_ref().map_or(self.latest, |row| self.latest.max(row.timestamp));
+        let (generation, size_bytes) = (self.generation, entry_bytes(key, row.as_ref()));
+        let (slot, before) = if let Some(slot) = self.cache.find(index.0, key) {
+            let (row, dirty, size_bytes) = self.cache.replace(slot, row, generation, size_bytes);
+            (slot, Some(Before { row, dirty, size_bytes }))
+        } else {
+            let slot = self.cache.insert(index.0, key, row, generation, size_bytes);
+            self.stats.cache_evictions += self.cache.evict_some(self.settled);
+            (slot, None)
+        };
+        self.stats.open_bytes += u64::from(size_bytes);
+        match &before {
+            Some(before) if before.dirty == generation => self.stats.open_bytes -= u64::from(before.size_bytes),
+            Some(_) | None => {
+                self.open.push(Change::Entry(slot));
+                if store.spec.access == Access::Ordered {
+                    store.uncommitted.insert(Arc::clone(&self.cache.slot(slot).key), slot);
+                }
+            }
+        }
+        if self.savepoint.is_some() {
+            self.undo.push(Undo::Entry { slot, before });
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, index: StoreIndex, key: &[u8], row: Option<&Row>) -> Result<(), Error> {
+        let store = &mut self.stores[index.index()];
+        let value = match row {
+            Some(row) => Some(encoded(&mut store.codec, row, &mut self.scratch)?),
+            None => None,
+        };
+        self.stats.puts += 1;
+        self.latest = row.map_or(self.latest, |row| self.latest.max(row.timestamp));
+        let timestamp = row.map_or_else(|| deletion_time(self.latest), |row| row.timestamp);
+        self.stats.open_bytes += (key.len() + value.as_ref().map_or(0, |value| value.len())) as u64;
+        let key: Key = Arc::from(key);
+        let before = store.appended.insert(Arc::clone(&key), value.clone());
+        self.open.push(Change::Append { store: index.0, key: Arc::clone(&key), value, timestamp });
+        if self.savepoint.is_some() {
+            self.undo.push(Undo::Append { store: index.0, key, before });
+        }
+        Ok(())
+    }
+
+    /// Begins one record's writes. Savepoints do not nest.
+    pub fn savepoint(&mut self) {
+        debug_assert!(self.savepoint.is_none(), "one record is worked on at a time");
+        let (changes, open_bytes, latest) = (self.open.len(), self.stats.open_bytes, self.latest);
+        self.savepoint = Some(Savepoint { changes, open_bytes, latest });
+    }
+
+    /// Keeps the writes since the savepoint.
+    pub fn release(&mut self) {
+        self.savepoint = None;
+        self.undo.clear();
+    }
+
+    /// Takes the writes since the savepoint back. Without a savepoint, does nothing.
+    pub fn rollback(&mut self) {
+        let Some(savepoint) = self.savepoint.take() else { return };
+        while let Some(undo) = self.undo.pop() {
+            match undo {
+                Undo::Entry { slot, before } => self.undo_entry(slot, before),
+                Undo::Append { store, key, before } => {
+                    let appended = &mut self.stores[usize::from(store)].appended;
+                    match before {
+                        Some(value) => appended.insert(key, value),
+                        None => appended.remove(&key),
+                    };
+                }
+            }
+        }
+        self.open.truncate(savepoint.changes);
+        self.stats.open_bytes = savepoint.open_bytes;
+        self.latest = savepoint.latest;
+    }
+
+    fn undo_entry(&mut self, slot: u32, before: Option<Before>) {
+        let (store, uncommitted) = (usize::from(self.cache.slot(slot).store), before.as_ref().map_or(0, |b| b.dirty));
+        if uncommitted <= self.settled {
+            self.stores[store].uncommitted.remove(&self.cache.slot(slot).key);
+        }
+        match before {
+            Some(Before { row, dirty, size_bytes }) => {
+                self.cache.replace(slot, row, dirty, size_bytes);
+            }
+            None => self.cache.remove(slot),
+        }
+    }
+
+    /// Closes the open generation and hands its writes to `sink`: changelog key, changelog value (none deletes), time. Each
+    /// changed key once with its last value, in order of first change; every write of an `Append` store; a row schema before
+    /// the first row that needs it. The next generation is open at once, and this one stays readable.
+    ///
+    /// Panics when a sealed generation is not confirmed or aborted yet, or a savepoint is open: the commit would mix records.
+    ///
+    /// # Errors
+    /// [`Error::RowInvalid`]; nothing was handed out and the generation is still open.
+    pub fn seal(&mut self, sink: &mut SealSink<'_>) -> Result<(), Error> {
+        assert!(self.sealed.is_none(), "at most one generation waits for its commit");
+        assert!(self.savepoint.is_none(), "a generation ends between records");
+        let mut writes = Vec::with_capacity(self.open.len());
+        for change in &self.open {
+            writes.push(match change {
+                Change::Entry(slot) => {
+                    self.cache.slot(*slot).write(*slot, &mut self.stores, self.latest, &mut self.scratch)?
+                }
+                Change::Append { store, key, value, timestamp } => Write {
+                    store: *store,
+                    slot: None,
+                    key: Arc::clone(key),
+                    value: value.clone(),
+                    timestamp: *timestamp,
+                },
+            });
+        }
+        let mut changelog_key = Vec::new();
+        for write in &writes {
+            let codec = &mut self.stores[usize::from(write.store)].codec;
+            let mut hand_out = |kind: KeyKind, key: &[u8], value: Option<&[u8]>| {
+                changelog_key.clear();
+                changelog_key.push(kind.byte());
+                changelog_key.extend_from_slice(key);
+                self.stats.changelog_rows += 1;
+                self.stats.changelog_bytes += (changelog_key.len() + value.map_or(0, <[u8]>::len)) as u64;
+                sink(StoreIndex(write.store), &changelog_key, value, write.timestamp);
+            };
+            if write.value.is_some()
+                && let Some((number, schema)) = codec.unannounced()
+            {
+                hand_out(KeyKind::Schema, &number, Some(&schema));
+                codec.announce(Announced::No, Announced::Sealed);
+            }
+            hand_out(KeyKind::Row, &write.key, write.value.as_deref());
+        }
+        for store in &mut self.stores {
+            store.appended_sealed = std::mem::take(&mut store.appended);
+        }
+        self.open.clear();
+        self.sealed = Some(writes);
+        self.generation += 1;
+        self.stats.sealed_bytes = std::mem::take(&mut self.stats.open_bytes);
+        self.note_levels();
+        Ok(())
+    }
+
+    /// The sealed generation is committed: its rows are from here on what a query sees, and wait for the backend together
+    /// with the next changelog offset of each store that was written and the task's meta.
+    ///
+    /// Panics without a sealed generation, or when a store was written whose offset is not given: a store would claim a
+    /// position that its rows do not have.
+    pub fn confirm(&mut self, positions: &[(StoreIndex, Offset)], meta: &[u8]) {
+        let writes = self.sealed.take().expect("a generation is confirmed after it was sealed");
+        for (index, offset) in positions {
+            self.stores[index.index()].facts.offset = Some(*offset);
+        }
+        self.settled = self.generation - 1;
+        for write in writes {
+            let store = &mut self.stores[usize::from(write.store)];
+            let told = positions.iter().any(|(index, _)| index.0 == write.store);
+            assert!(told, "store `{}` was written, so its changelog has a new end", store.spec.name);
+            if let Some(slot) = write.slot
+                && store.spec.access == Access::Ordered
+                && self.cache.slot(slot).dirty <= self.settled
+            {
+                store.uncommitted.remove(&write.key);
+            }
+            store.committed.insert(write.key, write.value);
+        }
+        for store in &mut self.stores {
+            store.appended_sealed.clear();
+            store.codec.announce(Announced::Sealed, Announced::Committed);
+        }
+        self.meta = Some(meta.to_vec());
+        self.behind.meta_changed = true;
+        self.stats.sealed_bytes = 0;
+        self.stats.cache_evictions += self.cache.evict_all(self.settled);
+        self.note_levels();
+    }
+
+    /// Drops the sealed and the open generation with their cache entries. What was committed stays.
+    pub fn abort(&mut self) {
+        self.savepoint = None;
+        self.undo.clear();
+        let sealed = self.sealed.take().unwrap_or_default();
+        let open = self.open.drain(..).filter_map(|change| match change {
+            Change::Entry(slot) => Some(slot),
+            Change::Append { .. } => None,
+        });
+        for slot in sealed.into_iter().filter_map(|write| write.slot).chain(open) {
+            self.cache.remove(slot);
+        }
+        for store in &mut self.stores {
+            store.uncommitted.clear();
+            store.appended.clear();
+            store.appended_sealed.clear();
+            store.codec.announce(Announced::Sealed, Announced::No);
+        }
+        self.settled = self.generation;
+        self.generation += 1;
+        (self.stats.open_bytes, self.stats.sealed_bytes) = (0, 0);
+        self.note_levels();
+    }
+
+    /// Tells whether a sealed generation waits for its commit.
+    pub fn is_sealed(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// Tells whether the open generation changed anything.
+    pub fn is_dirty(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    /// Returns the row of a key as it was committed last.
+    ///
+    /// # Errors
+    /// As [`TaskStores::get`].
+    pub fn get_committed(&self, index: StoreIndex, key: &[u8]) -> Result<Option<Row>, Error> {
+        if let Some(slot) = self.cache.find(index.0, key)
+            && self.cache.slot(slot).dirty <= self.settled
+        {
+            return Ok(self.cache.slot(slot).row.clone());
+        }
+        self.stores[index.index()].get_committed(&*self.backend, key)
+    }
+
+    /// Returns the task's meta as it was committed last.
+    pub fn committed_meta(&self) -> Option<&[u8]> {
+        self.meta.as_deref()
+    }
+
+    /// Returns how far a store has folded its changelog, committed overlay included; none for a store that never did.
+    pub fn position(&self, index: StoreIndex) -> Option<ChangelogPosition> {
+        let facts = &self.stores[index.index()].facts;
+        facts.offset.map(|offset| ChangelogPosition { topic_id: facts.topic_id.clone(), offset })
+    }
+
+    /// Returns the wall clock of the last moment at which the store was known to be complete up to its position; what
+    /// [`RestoreFacts::last_durable`](crate::store::restore::RestoreFacts) asks for after a start.
+    pub fn last_durable(&self, index: StoreIndex) -> Option<Timestamp> {
+        self.stores[index.index()].facts.durable_at
+    }
+
+    /// Says which incarnation of the changelog topic the position counts in; kept with the next write to the backend.
+    pub fn set_topic_id(&mut self, index: StoreIndex, topic_id: Option<String>) {
+        let facts = &mut self.stores[index.index()].facts;
+        if facts.topic_id != topic_id {
+            facts.topic_id = topic_id;
+            self.behind.meta_changed = true;
+        }
+    }
+
+    /// Says what the changelog takes: `max.message.bytes` less the batch's overhead. A larger row is refused at the write.
+    pub fn set_row_bytes_max(&mut self, index: StoreIndex, bytes: usize) {
+        self.stores[index.index()].row_bytes_max = bytes;
+    }
+
+    /// Returns the number of stores.
+    pub fn len(&self) -> usize {
+        self.stores.len()
+    }
+
+    /// Tells whether the task has no stores.
+    pub fn is_empty(&self) -> bool {
+        self.stores.is_empty()
+    }
+
+    /// Returns what a store was opened with.
+    pub fn spec(&self, index: StoreIndex) -> &StoreSpec {
+        &self.stores[index.index()].spec
+    }
+
+    /// Returns the counters; gauges of cache and overlay are those of the last seal, confirm, abort or write.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Returns the decoded bytes of rows that are not committed.
+    pub fn uncommitted_bytes(&self) -> u64 {
+        self.stats.uncommitted_bytes()
+    }
+
+    /// Returns the engine below.
+    pub fn backend(&self) -> &dyn Backend {
+        &*self.backend
+    }
+
+    pub(super) fn note_levels(&mut self) {
+        self.stats.cache_bytes = self.cache.size_bytes() as u64;
+        self.stats.cache_entries = self.cache.len() as u64;
+        self.stats.committed_overlay_bytes = self.committed_bytes();
+        self.stats.committed_overlay_rows = self.stores.iter().map(|store| store.committed.len() as u64).sum();
+    }
+
+    pub(super) fn committed_bytes(&self) -> u64 {
+        self.stores.iter().map(|store| store.committed.size_bytes() as u64).sum()
+    }
+}
+
+/// Takes what a sealed generation hands out: store, changelog key, changelog value (none deletes), time.
+pub type SealSink<'a> = dyn FnMut(StoreIndex, &[u8], Option<&[u8]>, Timestamp) + 'a;
+
+impl Store {
+    fn open(spec: &StoreSpec, facts: StoreFacts, backend: &dyn Backend) -> Result<Self, Error> {
+        let mut codec = RowCodec::new(&spec.name, &spec.row);
+        learn_schemas(&mut codec, facts.prefix, backend)?;
+        Ok(Self {
+            spec: spec.clone(),
+            codec,
+            facts,
+            committed: Committed::new(spec.access),
+            uncommitted: BTreeMap::new(),
+            appended: BTreeMap::new(),
+            appended_sealed: BTreeMap::new(),
+            row_bytes_max: ROW_BYTES_MAX,
+        })
+    }
+
+    /// Refuses a row that would fail the commit of everybody: too large, or not of this store's shape.
+    fn check(&mut self, key: &[u8], row: &Row, scratch: &mut Vec<u8>) -> Result<(), Error> {
+        let width = self.codec.width();
+        if row.fields.len() != width && !row.fields.is_empty() {
+            let message = format!("{} values for {width} fields", row.fields.len());
+            return Err(Error::RowInvalid { store: Arc::clone(&self.spec.name), source: message.into() });
+        }
+        // A row is never larger encoded than decoded, so small rows are not measured.
+        if key.len() + row.size_bytes() <= self.row_bytes_max {
+            return Ok(());
+        }
+        let size_bytes = 1 + key.len() + encoded(&mut self.codec, row, scratch)?.len();
+        if size_bytes <= self.row_bytes_max {
+            return Ok(());
+        }
+        Err(Error::RowTooLarge { store: Arc::clone(&self.spec.name), size_bytes, max_bytes: self.row_bytes_max })
+    }
+
+    fn get_committed(&self, backend: &dyn Backend, key: &[u8]) -> Result<Option<Row>, Error> {
+        if let Some(encoded) = self.committed.get(key) {
+            return encoded.as_deref().map(|bytes| self.codec.decode(bytes)).transpose();
+        }
+        let encoded = backend.get(&self.at_rest(key))?;
+        encoded.map(|bytes| self.codec.decode(&bytes)).transpose()
+    }
+
+    /// Returns the key under which a row is at rest.
+    pub(super) fn at_rest(&self, key: &[u8]) -> Vec<u8> {
+        [&self.row_prefix()[..], key].concat()
+    }
+
+    /// Returns what the keys of all rows at rest begin with.
+    pub(super) fn row_prefix(&self) -> [u8; 5] {
+        prefixed(self.facts.prefix, KeyKind::Row)
+    }
+}
+
+impl crate::store::cache::Slot {
+    fn write(&self, slot: u32, stores: &mut [Store], latest: Timestamp, scratch: &mut Vec<u8>) -> Result<Write, Error> {
+        let value = match &self.row {
+            Some(row) => Some(encoded(&mut stores[usize::from(self.store)].codec, row, scratch)?),
+            None => None,
+        };
+        let timestamp = self.row.as_ref().map_or_else(|| deletion_time(latest), |row| row.timestamp);
+        Ok(Write { store: self.store, slot: Some(slot), key: Arc::clone(&self.key), value, timestamp })
+    }
+}
+
+/// Reads the row schemas that a store has at rest.
+pub(super) fn learn_schemas(codec: &mut RowCodec, prefix: u32, backend: &dyn Backend) -> Result<(), Error> {
+    let from = prefixed(prefix, KeyKind::Schema);
+    let to = (prefix + 1).to_be_bytes();
+    let mut rows = Vec::new();
+    backend.scan(&from, Some(&to), &mut |key, value| {
+        rows.push((key.to_vec(), value.to_vec()));
+        std::ops::ControlFlow::Continue(())
+    })?;
+    rows.iter().try_for_each(|(key, value)| codec.learn(&key[from.len()..], value))
+}
+
+/// Returns a store's prefix and a kind: what its keys at rest begin with.
+pub(super) fn prefixed(prefix: u32, kind: KeyKind) -> [u8; 5] {
+    let [a, b, c, d] = prefix.to_be_bytes();
+    [a, b, c, d, kind.byte()]
+}
+
+fn encoded(codec: &mut RowCodec, row: &Row, scratch: &mut Vec<u8>) -> Result<Arc<[u8]>, Error> {
+    scratch.clear();
+    codec.encode(row, scratch)?;
+    Ok(Arc::from(scratch.as_slice()))
+}
+
+/// A deletion has no time of its own; brokers want one that is not negative.
+fn deletion_time(latest: Timestamp) -> Timestamp {
+    latest.max(Timestamp(0))
+}

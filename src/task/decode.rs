@@ -1,0 +1,210 @@
+//! Turns a source's records into rows: the writer's schema picks a reader, compiled once, and the reader fills the slots.
+//!
+//! A schema id that is not known yet is asked for and stops its partition, not the task's thread: somebody with a registry at
+//! hand answers through [`SourceDecoder::learn`].
+
+use std::collections::HashMap;
+
+use crate::avro::{DecodePlan, Schema, frame, from_json};
+use crate::base::ids::SchemaId;
+use crate::base::record::Record;
+use crate::base::value::{Text, Value};
+use crate::operator::SINGLE_OBJECT_MARKER;
+use crate::plan::{LayoutId, Payload, Reader};
+
+/// What a record's value turned out to be.
+#[derive(Debug, PartialEq)]
+pub(super) enum Decoded {
+    /// The slots are filled.
+    Row { layout: LayoutId, type_name: Text, schema_id: Option<u32> },
+    /// A record without value.
+    Tombstone,
+    /// Of a type that the topology does not read.
+    Undeclared,
+    /// Its schema is not known yet.
+    NeedsSchema(SchemaId),
+    /// It cannot be decoded, now or ever.
+    Failed(String),
+}
+
+/// Decodes the values of one source.
+#[derive(Debug)]
+pub(super) struct SourceDecoder {
+    kind: DecoderKind,
+    writers: HashMap<u32, Writer>,
+    /// Id of the schema that the last record was written with, and its reader: most topics have runs of one schema.
+    last: Option<(u32, usize)>,
+    plans: Vec<Compiled>,
+}
+
+#[derive(Debug)]
+enum DecoderKind {
+    Registry(Vec<Target>),
+    /// Plans by fingerprint.
+    Internal(Vec<(u64, Compiled)>),
+    Json(Target),
+}
+
+#[derive(Debug)]
+struct Target {
+    schema: Schema,
+    wanted: Vec<usize>,
+    layout: LayoutId,
+    type_name: Text,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    plan: DecodePlan,
+    layout: LayoutId,
+    type_name: Text,
+    slots: usize,
+}
+
+#[derive(Debug)]
+enum Writer {
+    Plan(usize),
+    Undeclared,
+    Unreadable(String),
+}
+
+impl SourceDecoder {
+    /// Prepares to decode what a source's payload says.
+    ///
+    /// # Errors
+    /// A repartition layout that does not read itself: a bug of the plan.
+    pub(super) fn new(payload: &Payload) -> Result<Self, String> {
+        let kind = match payload {
+            Payload::Registry { readers } => DecoderKind::Registry(readers.iter().map(Target::new).collect()),
+            Payload::Internal { readers, .. } => DecoderKind::Internal(
+                readers
+                    .iter()
+                    .map(|reader| Ok((reader.schema.fingerprint(), Target::new(reader).compile(&reader.schema)?)))
+                    .collect::<Result<_, String>>()?,
+            ),
+            Payload::Json { reader } => DecoderKind::Json(Target::new(reader)),
+        };
+        Ok(Self { kind, writers: HashMap::new(), last: None, plans: Vec::new() })
+    }
+
+    /// Decodes a record's value into `slots`.
+    pub(super) fn decode(&mut self, record: &Record, slots: &mut Vec<Value>) -> Decoded {
+        let Some(value) = &record.value else { return Decoded::Tombstone };
+        match &self.kind {
+            DecoderKind::Registry(_) => match frame::split(value) {
+                Ok((id, datum)) => self.decode_framed(id, datum, slots),
+                Err(error) => Decoded::Failed(error.to_string()),
+            },
+            DecoderKind::Internal(plans) => decode_internal(plans, value, slots),
+            DecoderKind::Json(target) => decode_json(target, value, slots),
+        }
+    }
+
+    fn decode_framed(&mut self, id: SchemaId, datum: &[u8], slots: &mut Vec<Value>) -> Decoded {
+        let plan = match self.last {
+            Some((last, plan)) if last == id.0 => plan,
+            _ => match self.writers.get(&id.0) {
+                None => return Decoded::NeedsSchema(id),
+                Some(Writer::Undeclared) => return Decoded::Undeclared,
+                Some(Writer::Unreadable(message)) => return Decoded::Failed(message.clone()),
+                Some(Writer::Plan(plan)) => {
+                    self.last = Some((id.0, *plan));
+                    *plan
+                }
+            },
+        };
+        self.plans[plan].decode(datum, slots, Some(id.0))
+    }
+
+    /// Takes the schema of an id that was asked for, or why there is none.
+    pub(super) fn learn(&mut self, id: SchemaId, schema: Result<&str, &str>) {
+        let DecoderKind::Registry(targets) = &self.kind else { return };
+        let writer = match schema.map_err(str::to_owned).and_then(|text| {
+            Schema::parse(text).map_err(|error| format!("schema {id} of the registry cannot be read: {error}"))
+        }) {
+            Err(message) => Writer::Unreadable(message),
+            Ok(schema) => match target_of(targets, &schema) {
+                None => Writer::Undeclared,
+                Some(target) => match target.compile(&schema) {
+                    Err(message) => Writer::Unreadable(format!("schema {id}: {message}")),
+                    Ok(compiled) => {
+                        self.plans.push(compiled);
+                        Writer::Plan(self.plans.len() - 1)
+                    }
+                },
+            },
+        };
+        self.writers.insert(id.0, writer);
+    }
+
+    /// Forgets that an id could not be read, so that it is asked for again.
+    pub(super) fn forget_failures(&mut self) {
+        self.writers.retain(|_, writer| !matches!(writer, Writer::Unreadable(_)));
+    }
+}
+
+/// The reader of the writer's name, an alias of it, or the same unqualified name (Avro specification, "Schema Resolution").
+fn target_of<'a>(targets: &'a [Target], writer: &Schema) -> Option<&'a Target> {
+    let name = writer.full_name()?;
+    let unqualified = |full: &str| full.rsplit('.').next().unwrap_or(full).to_owned();
+    targets
+        .iter()
+        .find(|target| target.schema.full_name() == Some(name))
+        .or_else(|| targets.iter().find(|target| target.schema.aliases().iter().any(|alias| alias == name)))
+        .or_else(|| targets.iter().find(|target| target.schema.full_name().map(unqualified) == Some(unqualified(name))))
+}
+
+impl Target {
+    fn new(reader: &Reader) -> Self {
+        Self {
+            schema: reader.schema.clone(),
+            wanted: reader.wanted.clone(),
+            layout: reader.layout,
+            type_name: Text::new(reader.schema.full_name().unwrap_or_default()),
+        }
+    }
+
+    fn compile(&self, writer: &Schema) -> Result<Compiled, String> {
+        let plan = DecodePlan::compile(writer, &self.schema, &self.wanted).map_err(|error| error.to_string())?;
+        Ok(Compiled { plan, layout: self.layout, type_name: self.type_name.clone(), slots: self.wanted.len() })
+    }
+}
+
+impl Compiled {
+    fn decode(&self, datum: &[u8], slots: &mut Vec<Value>, schema_id: Option<u32>) -> Decoded {
+        slots.resize(self.slots, Value::Null);
+        match self.plan.decode(datum, slots) {
+            Ok(()) => Decoded::Row { layout: self.layout, type_name: self.type_name.clone(), schema_id },
+            Err(error) => Decoded::Failed(error.to_string()),
+        }
+    }
+}
+
+fn decode_internal(plans: &[(u64, Compiled)], value: &[u8], slots: &mut Vec<Value>) -> Decoded {
+    let Some((head, datum)) = value.split_at_checked(10).filter(|(head, _)| head[..2] == SINGLE_OBJECT_MARKER) else {
+        return Decoded::Failed("the value is not in Avro's single-object encoding".to_owned());
+    };
+    let fingerprint = u64::from_le_bytes(head[2..].try_into().expect("8 bytes: split at 10 above"));
+    match plans.iter().find(|(known, _)| *known == fingerprint) {
+        Some((_, compiled)) => compiled.decode(datum, slots, None),
+        None => Decoded::Failed(format!(
+            "the record has layout {fingerprint:016x}, which this topology does not write: drain the repartition topic with the topology that wrote it"
+        )),
+    }
+}
+
+fn decode_json(target: &Target, value: &[u8], slots: &mut Vec<Value>) -> Decoded {
+    let parsed: serde_json::Value = match serde_json::from_slice(value) {
+        Ok(parsed) => parsed,
+        Err(error) => return Decoded::Failed(format!("the value is not JSON: {error}")),
+    };
+    match from_json(&parsed, &target.schema) {
+        Ok(Value::Record(fields)) => {
+            slots.clear();
+            slots.extend(target.wanted.iter().map(|field| fields[*field].clone()));
+            Decoded::Row { layout: target.layout, type_name: target.type_name.clone(), schema_id: None }
+        }
+        Ok(_) => Decoded::Failed("the value is not a JSON object".to_owned()),
+        Err(error) => Decoded::Failed(error.to_string()),
+    }
+}

@@ -1,0 +1,666 @@
+//! L3: a task is one sub-topology on one partition: records in, effects out. It never sees a clock, a thread or a broker.
+//!
+//! The host gives it records ([`Task::add_records`]), lets it work ([`Task::run`]), closes its generation ([`Task::seal`]),
+//! writes what it finds in [`Task::outgoing`], and reports the outcome ([`Task::committed`], [`Task::rewind`]). What lies
+//! between two seals commits together or not at all.
+//!
+//! Invariant: `outgoing` holds changelog rows and meta of a generation only after its `seal`; nothing of the next generation
+//! may be written before that one's outcome is known.
+
+mod commit;
+mod decode;
+mod graph;
+mod marker;
+mod queue;
+mod restore;
+mod times;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::base::hash::partition_of;
+use crate::base::ids::{Offset, Partition, SchemaId, TaskId, Topic, TopicPartition};
+use crate::base::record::{Header, Headers, Outgoing, Record};
+use crate::base::time::{SpanMs, Timestamp};
+use crate::base::value::{Text, Value};
+use crate::error::Kind;
+use crate::operator::{self, DropReason, Evaluator, RecordContext, Row};
+use crate::plan::{ErrorAction, KeyFormat, NodeIndex, Plan, Source, SourceIndex, SubTopology};
+use crate::store::{self, StoreIndex, TaskStores};
+use decode::{Decoded, SourceDecoder};
+use graph::{Graph, NodeError};
+use queue::{Head, Next, SourceQueue};
+use times::{Times, UpstreamTime};
+
+pub use commit::{CommitCycle, CommitStep, Outcome};
+pub use graph::Resolved;
+pub use marker::MARKER_HEADER;
+pub use restore::{AtRest, FirstStart, StartOffset, start_offset};
+pub use times::{META_FORMAT, NodeTimes, TaskMeta};
+
+/// A running task.
+#[derive(Debug)]
+pub struct Task {
+    id: TaskId,
+    plan: Arc<Plan>,
+    sub_topology: usize,
+    resolved: Arc<Resolved>,
+    max_future: SpanMs,
+    graph: Graph,
+    queues: Vec<SourceQueue>,
+    decoders: Vec<SourceDecoder>,
+    /// Evaluates the sources' own timestamps.
+    evaluator: Evaluator,
+    committed: TaskMeta,
+    sealed: Option<Sealed>,
+    last_context: RecordContext,
+    /// By source: the wall clock when it last had a record.
+    heard_at: Vec<Option<Timestamp>>,
+    last_marker: Option<Option<Timestamp>>,
+    /// Records or markers were processed since the last seal.
+    dirty: bool,
+    stats: Stats,
+}
+
+/// A generation that is closed and not yet known to be committed.
+#[derive(Debug)]
+struct Sealed {
+    meta: TaskMeta,
+}
+
+/// Plain counters of a task, read by the exporter.
+#[derive(Clone, Debug, Default)]
+pub struct Stats {
+    /// By source: records consumed.
+    pub consumed: Vec<u64>,
+    /// By source: records dropped, by reason.
+    pub dropped: Vec<[u64; DropReason::ALL.len()]>,
+    /// Records written to dead-letter topics.
+    pub dead_letters: u64,
+}
+
+/// How far a call of [`Task::run`] came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ran {
+    /// As many records as it was allowed; there may be more.
+    Busy,
+    /// There is nothing to work on until more is added.
+    Waiting,
+    /// It needs the schema of this id: fetch it and call [`Task::learn_schema`].
+    NeedsSchema(SchemaId),
+}
+
+/// Why a task cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A record that its node's or source's `on_error` says to stop at. The record is still there.
+    #[error("task `{task}` stopped in `{node}` at {topic}-{partition} offset {offset}: {message}")]
+    Stopped { task: TaskId, node: String, topic: Topic, partition: Partition, offset: Offset, message: String },
+    #[error("task `{task}`: {source}")]
+    Store { task: TaskId, source: store::Error },
+    #[error("task `{task}`: {message}")]
+    Bug { task: TaskId, message: String },
+}
+
+impl Error {
+    /// Tells what the caller should do.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Stopped { .. } => Kind::Record,
+            Self::Store { source, .. } => source.kind(),
+            Self::Bug { .. } => Kind::Bug,
+        }
+    }
+}
+
+impl Task {
+    /// Makes a task over stores that are restored to `committed` (none: nothing was ever committed).
+    ///
+    /// # Errors
+    /// A plan that does not fit itself.
+    pub fn new(
+        id: TaskId,
+        plan: Arc<Plan>,
+        sub_topology: usize,
+        stores: TaskStores,
+        committed: Option<TaskMeta>,
+        resolved: Arc<Resolved>,
+        max_future: SpanMs,
+    ) -> Result<Self, Error> {
+        let sub = &plan.sub_topologies[sub_topology];
+        let upstream = upstream_counts(&resolved);
+        let committed = committed.unwrap_or_else(|| {
+            TaskMeta::new(sub, &Times::new(sub, &upstream), &vec![None; sub.sources.len()], 0)
+        });
+        let times = committed.times(sub, &upstream);
+        let decoders = sub
+            .sources
+            .iter()
+            .map(|source| SourceDecoder::new(&source.payload))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|message| Error::Bug { task: id.clone(), message })?;
+        let queue = |source: &Source| {
+            SourceQueue::new(TopicPartition { topic: source.topic.clone(), partition: id.partition })
+        };
+        Ok(Self {
+            queues: sub.sources.iter().map(queue).collect(),
+            decoders,
+            evaluator: Evaluator::default(),
+            last_context: RecordContext {
+                topic: sub.sources.first().map_or_else(|| Topic::new(""), |source| source.topic.clone()),
+                partition: id.partition,
+                offset: Offset(-1),
+                timestamp: times.stream,
+                type_name: Text::default(),
+                schema_id: None,
+                headers: Headers::default(),
+            },
+            heard_at: vec![None; sub.sources.len()],
+            last_marker: None,
+            dirty: false,
+            stats: Stats {
+                consumed: vec![0; sub.sources.len()],
+                dropped: vec![[0; DropReason::ALL.len()]; sub.sources.len()],
+                dead_letters: 0,
+            },
+            graph: Graph::new(id.clone(), sub, stores, times, Arc::clone(&resolved)),
+            committed,
+            sealed: None,
+            id,
+            sub_topology,
+            resolved,
+            max_future,
+            plan,
+        })
+    }
+
+    /// Returns the task's id.
+    pub fn id(&self) -> &TaskId {
+        &self.id
+    }
+
+    /// Returns the task's part of the plan.
+    pub fn sub_topology(&self) -> &SubTopology {
+        &self.plan.sub_topologies[self.sub_topology]
+    }
+
+    /// Returns the task's stores, for reads of committed rows.
+    pub fn stores(&self) -> &TaskStores {
+        &self.graph.stores
+    }
+
+    /// Returns the task's stores, to write them behind the commit.
+    pub fn stores_mut(&mut self) -> &mut TaskStores {
+        &mut self.graph.stores
+    }
+
+    /// Gives the stores back, for whoever runs the task next.
+    pub fn into_stores(self) -> TaskStores {
+        self.graph.stores
+    }
+
+    /// Returns the counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Returns, by node, the rows dropped (by reason) and the records sent.
+    pub fn node_stats(&self) -> (&[[u64; DropReason::ALL.len()]], &[u64]) {
+        (&self.graph.dropped, &self.graph.produced)
+    }
+
+    /// Returns the largest timestamp processed; [`Timestamp::UNKNOWN`] before the first.
+    pub fn stream_time(&self) -> Timestamp {
+        self.graph.times.stream
+    }
+
+    /// Returns the last commit's meta.
+    pub fn committed_meta(&self) -> &TaskMeta {
+        &self.committed
+    }
+
+    /// Returns the bytes that wait in a topic's queue.
+    pub fn queued_bytes(&self, topic: &Topic) -> usize {
+        self.queues.iter().find(|queue| queue.partition.topic == *topic).map_or(0, SourceQueue::bytes)
+    }
+
+    /// Returns the next offset to process of each source that has one: what lag is counted from.
+    pub fn positions(&self) -> Vec<(TopicPartition, Offset)> {
+        self.queues.iter().filter_map(|queue| Some((queue.partition.clone(), queue.committable()?))).collect()
+    }
+
+    /// Takes fetched records of a source topic in. Records of other topics are not this task's and are a bug of the caller.
+    pub fn add_records(&mut self, topic: &Topic, records: Vec<Record>, now: Timestamp) {
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            if queue.partition.topic == *topic {
+                self.heard_at[index] = Some(now);
+                queue.push(records);
+                return;
+            }
+        }
+        debug_assert!(false, "task {} does not read {topic}", self.id);
+    }
+
+    /// Notes that a source topic has been handed out up to `position`.
+    pub fn reached_end(&mut self, topic: &Topic, position: Offset) {
+        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.partition.topic == *topic) {
+            queue.reached_end(position);
+        }
+    }
+
+    /// Takes the schema of an id that [`Ran::NeedsSchema`] asked for, or why it cannot be had.
+    pub fn learn_schema(&mut self, id: SchemaId, schema: Result<&str, &str>) {
+        for decoder in &mut self.decoders {
+            decoder.learn(id, schema);
+        }
+    }
+
+    /// Processes up to `records_max` records; `now` is the wall clock.
+    ///
+    /// # Errors
+    /// A record that must not be passed over, or a store that fails: the task cannot go on.
+    pub fn run(&mut self, records_max: usize, now: Timestamp) -> Result<Ran, Error> {
+        let plan = Arc::clone(&self.plan);
+        let sub = &plan.sub_topologies[self.sub_topology];
+        for _ in 0..records_max {
+            let evaluator = &mut self.evaluator;
+            let mut timestamp_of = |source: SourceIndex, record: &Record, decoded: &Decoded, slots: &[Value]| {
+                own_timestamp(&sub.sources[usize::from(source.0)], record, decoded, slots, evaluator)
+            };
+            match queue::next(&mut self.queues, &mut self.decoders, &sub.sources, &mut timestamp_of) {
+                Next::Drained | Next::WaitsFor(_) => return Ok(Ran::Waiting),
+                Next::NeedsSchema(_, id) => return Ok(Ran::NeedsSchema(id)),
+                Next::Source(source) => {
+                    let head =
+                        self.queues[usize::from(source.0)].take().expect("the rule chose a queue with a head");
+                    self.process(sub, source, head, now)?;
+                }
+            }
+        }
+        Ok(Ran::Busy)
+    }
+
+    fn process(&mut self, sub: &SubTopology, index: SourceIndex, head: Head, now: Timestamp) -> Result<(), Error> {
+        let at = usize::from(index.0);
+        let source = &sub.sources[at];
+        self.dirty = true;
+        let context = RecordContext {
+            topic: source.topic.clone(),
+            partition: self.id.partition,
+            offset: head.record.offset,
+            timestamp: head.timestamp,
+            type_name: match &head.decoded {
+                Decoded::Row { type_name, .. } => type_name.clone(),
+                Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => Text::default(),
+            },
+            schema_id: match &head.decoded {
+                Decoded::Row { schema_id, .. } => *schema_id,
+                Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => None,
+            },
+            headers: head.record.headers.clone(),
+        };
+        if !self.resolved.upstream[at].is_empty()
+            && let Some((task, time)) = marker::decode(&head.record.headers)
+        {
+            return self.take_marker(sub, index, &task, time, &context, head, now);
+        }
+        self.stats.consumed[at] += 1;
+        let row = match &head.decoded {
+            Decoded::Failed(message) => {
+                let message = message.clone();
+                return self.fail(&source.on_decode_error, &source.name, at, DropReason::Decode, &message, head);
+            }
+            Decoded::Undeclared => {
+                self.stats.dropped[at][DropReason::UndeclaredType as usize] += 1;
+                self.queues[at].recycle(head.slots);
+                return Ok(());
+            }
+            Decoded::NeedsSchema(_) => {
+                return Err(self.bug("a record without its schema was chosen to be next"));
+            }
+            _ if head.timestamp > now.saturating_add(self.max_future) => {
+                let message = format!("the record is dated {}, more than {} ahead of the clock", head.timestamp, self.max_future);
+                return self.fail(&source.on_decode_error, &source.name, at, DropReason::Future, &message, head);
+            }
+            Decoded::Row { layout, .. } => (*layout, Some(head.slots.as_slice())),
+            Decoded::Tombstone => (first_layout(source), None),
+        };
+        let row = Row {
+            key: head.record.key.as_deref(),
+            key_format: &source.key,
+            layout: row.0,
+            slots: row.1,
+            timestamp: head.timestamp,
+            window: None,
+        };
+        self.graph.begin(now);
+        self.graph.times.stream = self.graph.times.stream.max(head.timestamp);
+        self.graph.times.recorded = self.graph.times.recorded.max(head.timestamp);
+        match self.graph.forward(sub, &source.children, &row, &context) {
+            Ok(()) => {
+                self.graph.finish();
+                self.queues[at].recycle(head.slots);
+                self.last_context = context;
+                Ok(())
+            }
+            Err(NodeError { node, error: operator::Error::Record { message } }) => {
+                self.graph.undo();
+                let failed = &sub.nodes[usize::from(node.0)];
+                self.fail(&failed.on_process_error, &failed.name, at, DropReason::Process, &message, head)
+            }
+            Err(NodeError { error: operator::Error::Store(source), .. }) => {
+                self.graph.undo();
+                self.queues[at].put_back(head);
+                Err(Error::Store { task: self.id.clone(), source })
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the marker, its record and where it came from")]
+    fn take_marker(
+        &mut self,
+        sub: &SubTopology,
+        source: SourceIndex,
+        task: &TaskId,
+        time: UpstreamTime,
+        context: &RecordContext,
+        head: Head,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let at = usize::from(source.0);
+        let mut first = 0;
+        for (name, tasks) in &self.resolved.upstream[at] {
+            if *name == *task.sub_topology && task.partition.index() < *tasks {
+                self.graph.times.upstream[at][first + task.partition.index()] = time;
+            }
+            first += tasks;
+        }
+        self.graph.begin(now);
+        let moved = self.graph.upstream_moved(sub, source, context);
+        self.graph.finish();
+        self.queues[at].recycle(head.slots);
+        moved.map_err(|error| self.node_failed(sub, error, context))
+    }
+
+    /// Does with a record that cannot be worked on what the topology says.
+    fn fail(
+        &mut self,
+        action: &ErrorAction,
+        node: &str,
+        source: usize,
+        reason: DropReason,
+        message: &str,
+        head: Head,
+    ) -> Result<(), Error> {
+        let topic = self.queues[source].partition.topic.clone();
+        match action {
+            ErrorAction::StopTask => {
+                let stopped = Error::Stopped {
+                    task: self.id.clone(),
+                    node: node.to_owned(),
+                    topic,
+                    partition: self.id.partition,
+                    offset: head.record.offset,
+                    message: message.to_owned(),
+                };
+                self.queues[source].put_back(head);
+                return Err(stopped);
+            }
+            ErrorAction::Skip => {}
+            ErrorAction::DeadLetter { topic: target } => {
+                let letter = self.dead_letter(target, &topic, node, message, &head.record);
+                self.graph.push_out(letter);
+                self.stats.dead_letters += 1;
+            }
+        }
+        self.stats.dropped[source][reason as usize] += 1;
+        self.queues[source].recycle(head.slots);
+        Ok(())
+    }
+
+    /// The original bytes, key and headers, with the reason in Kafka Streams' headers (KIP-1034).
+    fn dead_letter(&self, target: &Topic, topic: &Topic, node: &str, message: &str, record: &Record) -> Outgoing {
+        let partitions =
+            self.resolved.dead_letter_partitions.iter().find(|(known, _)| known == target).map_or(1, |(_, count)| *count);
+        let partition = match &record.key {
+            Some(key) => partition_of(key, partitions),
+            None => Partition(self.id.partition.0.rem_euclid(partitions.max(1) as i32)),
+        };
+        let mut headers: Vec<Header> = record.headers.iter().cloned().collect();
+        let mut add = |name: &str, value: String| {
+            headers.push(Header { name: Text::new(format!("__streams.errors.{name}")), value: Some(Bytes::from(value)) });
+        };
+        add("exception", "tidemill.RecordError".to_owned());
+        add("message", message.to_owned());
+        add("stacktrace", format!("task {}, node {node}", self.id));
+        add("topic", topic.to_string());
+        add("partition", self.id.partition.to_string());
+        add("offset", record.offset.to_string());
+        Outgoing {
+            topic: target.clone(),
+            partition,
+            timestamp: Timestamp(record.timestamp.0.max(0)),
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: Headers::new(headers),
+        }
+    }
+
+    /// Tells whether everything that was handed out is processed, to the end of every input, and nothing is on its way.
+    pub fn is_drained(&self) -> bool {
+        self.sealed.is_none() && self.queues.iter().all(SourceQueue::is_drained)
+    }
+
+    /// Tells whether there is anything to commit.
+    pub fn needs_commit(&self, now: Timestamp) -> bool {
+        self.sealed.is_none() && (self.dirty || self.last_marker != Some(self.marker_time(now)) && self.sends_markers())
+    }
+
+    /// Closes the open generation: results that waited for the commit, markers, changelog rows and meta stand in
+    /// [`Task::outgoing`] afterwards, and a new generation is open.
+    ///
+    /// # Errors
+    /// A result that cannot be worked on, or a store that fails.
+    pub fn seal(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.sealed.is_some() {
+            return Err(self.bug("a generation is sealed while another is being committed"));
+        }
+        let plan = Arc::clone(&self.plan);
+        let sub = &plan.sub_topologies[self.sub_topology];
+        let context = self.last_context.clone();
+        self.graph.flush_results(sub, &context).map_err(|error| self.node_failed(sub, error, &context))?;
+        let time = self.marker_time(now);
+        if self.sends_markers() && self.last_marker != Some(time) {
+            self.graph.send_markers(sub, time);
+            self.last_marker = Some(time);
+        }
+        self.seal_stores(sub)?;
+        let offsets: Vec<Option<Offset>> = self.queues.iter().map(SourceQueue::committable).collect();
+        let mut meta = TaskMeta::new(sub, &self.graph.times, &offsets, self.committed.commit_sequence + 1);
+        for (topic, offset) in &self.committed.offsets {
+            meta.offsets.entry(topic.clone()).or_insert(*offset);
+        }
+        self.graph.push_out(Outgoing {
+            topic: sub.meta_topic.clone(),
+            partition: self.id.partition,
+            timestamp: Timestamp(self.graph.times.stream.0.max(0)),
+            key: Some(Bytes::from(self.id.to_string())),
+            value: Some(Bytes::from(meta.encode())),
+            headers: Headers::default(),
+        });
+        self.sealed = Some(Sealed { meta });
+        self.dirty = false;
+        Ok(())
+    }
+
+    fn seal_stores(&mut self, sub: &SubTopology) -> Result<(), Error> {
+        let Graph { stores, out, out_bytes, .. } = &mut self.graph;
+        let partition = self.id.partition;
+        let sealed = stores.seal(&mut |store, key, value, timestamp| {
+            let record = Outgoing {
+                topic: sub.stores[usize::from(store.0)].changelog.clone(),
+                partition,
+                timestamp: Timestamp(timestamp.0.max(0)),
+                key: Some(Bytes::copy_from_slice(key)),
+                value: value.map(Bytes::copy_from_slice),
+                headers: Headers::default(),
+            };
+            *out_bytes += record.size_bytes();
+            out.push_back(record);
+        });
+        sealed.map_err(|source| Error::Store { task: self.id.clone(), source })
+    }
+
+    /// Returns the records that wait to be sent, in order.
+    pub fn outgoing(&mut self) -> &mut VecDeque<Outgoing> {
+        self.graph.out_bytes = 0;
+        &mut self.graph.out
+    }
+
+    /// Returns the bytes that wait to be sent and to be committed: what bounds a generation.
+    pub fn uncommitted_bytes(&self) -> usize {
+        self.graph.out_bytes + self.graph.stores.uncommitted_bytes() as usize
+    }
+
+    /// Returns the input offsets of the sealed generation.
+    pub fn sealed_offsets(&self) -> Vec<(TopicPartition, Offset)> {
+        let Some(sealed) = &self.sealed else { return Vec::new() };
+        let offset = |queue: &SourceQueue| {
+            let offset = sealed.meta.offsets.get(queue.partition.topic.as_str())?;
+            Some((queue.partition.clone(), Offset(*offset)))
+        };
+        self.queues.iter().filter_map(offset).collect()
+    }
+
+    /// The sealed generation is committed; `last_offsets` are the acknowledged offsets of what was written.
+    pub fn committed(&mut self, last_offsets: &[(TopicPartition, Offset)]) {
+        let Some(sealed) = self.sealed.take() else { return };
+        let sub = &self.plan.sub_topologies[self.sub_topology];
+        let next = |topic: &Topic| {
+            last_offsets
+                .iter()
+                .find(|(written, _)| written.topic == *topic && written.partition == self.id.partition)
+                .map(|(_, last)| last.next())
+        };
+        let positions: Vec<(StoreIndex, Offset)> = sub
+            .stores
+            .iter()
+            .enumerate()
+            .filter_map(|(index, store)| Some((StoreIndex(index as u16), next(&store.changelog)?)))
+            .collect();
+        let at_rest = AtRest { meta: sealed.meta.clone(), next_offset: next(&sub.meta_topic).map(|offset| offset.0) };
+        self.graph.stores.confirm(&positions, &at_rest.encode());
+        self.committed = sealed.meta;
+    }
+
+    /// Drops everything that is not committed and goes back to the last commit. The host reads the inputs again from the
+    /// committed offsets.
+    pub fn rewind(&mut self) {
+        let upstream = upstream_counts(&self.resolved);
+        let plan = Arc::clone(&self.plan);
+        let sub = &plan.sub_topologies[self.sub_topology];
+        self.graph.reset(self.committed.times(sub, &upstream));
+        for queue in &mut self.queues {
+            let from = self.committed.offsets.get(queue.partition.topic.as_str()).map(|offset| Offset(*offset));
+            queue.clear(from);
+        }
+        for decoder in &mut self.decoders {
+            decoder.forget_failures();
+        }
+        self.sealed = None;
+        self.last_marker = None;
+        self.dirty = false;
+    }
+
+    fn sends_markers(&self) -> bool {
+        self.sub_topology().nodes.iter().any(|node| matches!(node.kind, crate::plan::NodeKind::Repartition { .. }))
+    }
+
+    /// How far this task is, for those behind its repartition topics; none when it holds nobody back: every input is read to
+    /// its end and either never had a record or has been silent for longer than its `idle`.
+    fn marker_time(&self, now: Timestamp) -> Option<Timestamp> {
+        let silent = self.sub_topology().sources.iter().zip(&self.queues).zip(&self.heard_at).all(
+            |((source, queue), heard_at)| {
+                let never = self.graph.times.stream == Timestamp::UNKNOWN;
+                let long_ago = source.idle.zip(*heard_at).is_some_and(|(idle, at)| at.saturating_add(idle) < now);
+                queue.is_drained() && (never || long_ago)
+            },
+        );
+        (!silent).then_some(self.graph.times.stream)
+    }
+
+    fn node_failed(&self, sub: &SubTopology, failed: NodeError, context: &RecordContext) -> Error {
+        let NodeError { node: NodeIndex(node), error } = failed;
+        match error {
+            operator::Error::Store(source) => Error::Store { task: self.id.clone(), source },
+            operator::Error::Record { message } => Error::Stopped {
+                task: self.id.clone(),
+                node: sub.nodes[usize::from(node)].name.to_string(),
+                topic: context.topic.clone(),
+                partition: context.partition,
+                offset: context.offset,
+                message,
+            },
+        }
+    }
+
+    fn bug(&self, message: &str) -> Error {
+        Error::Bug { task: self.id.clone(), message: message.to_owned() }
+    }
+}
+
+fn upstream_counts(resolved: &Resolved) -> Vec<usize> {
+    resolved.upstream.iter().map(|upstream| upstream.iter().map(|(_, tasks)| tasks).sum()).collect()
+}
+
+/// A deletion has no type of its own: it takes the source's first.
+fn first_layout(source: &Source) -> crate::plan::LayoutId {
+    use crate::plan::{LayoutId, Payload};
+    let readers = match &source.payload {
+        Payload::Registry { readers } | Payload::Internal { readers, .. } => readers.as_slice(),
+        Payload::Json { reader } => std::slice::from_ref(reader),
+    };
+    readers.first().map_or(LayoutId(0), |reader| reader.layout)
+}
+
+/// The timestamp a record is ordered by: its own, or the one that the topology takes from its value.
+fn own_timestamp(
+    source: &Source,
+    record: &Record,
+    decoded: &Decoded,
+    slots: &[Value],
+    evaluator: &mut Evaluator,
+) -> Result<Timestamp, String> {
+    let missing = || "the record has no timestamp".to_owned();
+    let of_record = || if record.timestamp.0 < 0 { Err(missing()) } else { Ok(record.timestamp) };
+    let Decoded::Row { layout, type_name, schema_id } = decoded else {
+        return Ok(Timestamp(record.timestamp.0.max(0)));
+    };
+    let Some(expression) = source.timestamp.get(*layout) else { return of_record() };
+    let row = Row {
+        key: record.key.as_deref(),
+        key_format: &source.key,
+        layout: *layout,
+        slots: Some(slots),
+        timestamp: record.timestamp,
+        window: None,
+    };
+    let context = RecordContext {
+        topic: source.topic.clone(),
+        partition: Partition(0),
+        offset: record.offset,
+        timestamp: record.timestamp,
+        type_name: type_name.clone(),
+        schema_id: *schema_id,
+        headers: record.headers.clone(),
+    };
+    match evaluator.eval(expression, &row, &[], &context).map_err(|error| error.to_string())? {
+        Value::Int(ms) if ms >= 0 => Ok(Timestamp(ms)),
+        Value::DateTime(moment) if moment.seconds >= 0 => Ok(moment.to_timestamp()),
+        Value::Null => of_record(),
+        other => Err(format!("`{}` gives {other:?}, which is no timestamp", expression.text)),
+    }
+}
+

@@ -1,0 +1,190 @@
+//! What a task has been given to work on: one queue for each source's partition, and the rule which record is next.
+//!
+//! The rule is Kafka Streams' (`PartitionGroup`): the smallest timestamp among the heads; the order inside a partition never
+//! changes. Ties go by source name, so that an input has one output (D2). While a partition may have more than it has shown,
+//! nothing of the others is taken.
+
+use std::collections::VecDeque;
+
+use crate::base::ids::{Offset, SchemaId, TopicPartition};
+use crate::base::record::Record;
+use crate::base::time::Timestamp;
+use crate::base::value::Value;
+use crate::plan::{Source, SourceIndex};
+use crate::task::decode::{Decoded, SourceDecoder};
+
+/// The records of one source's partition that wait to be processed.
+#[derive(Debug)]
+pub(super) struct SourceQueue {
+    pub(super) partition: TopicPartition,
+    records: VecDeque<Record>,
+    bytes: usize,
+    head: Option<Head>,
+    /// Offset after everything that was handed out, gaps included, once the end was reached.
+    end: Option<Offset>,
+    /// Offset after the last record that was taken.
+    taken: Option<Offset>,
+    /// Space for the next head's slots.
+    spare: Vec<Value>,
+}
+
+/// A record whose turn may come, decoded.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) record: Record,
+    pub(super) decoded: Decoded,
+    pub(super) slots: Vec<Value>,
+    /// What the record is ordered by.
+    pub(super) timestamp: Timestamp,
+}
+
+/// Whether there is a next record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Take it from this source.
+    Source(SourceIndex),
+    /// Everything there was has been processed.
+    Drained,
+    /// This source may have an earlier record than the others show.
+    WaitsFor(SourceIndex),
+    /// The head of this source was written with a schema that is not known yet.
+    NeedsSchema(SourceIndex, SchemaId),
+}
+
+impl SourceQueue {
+    pub(super) fn new(partition: TopicPartition) -> Self {
+        Self {
+            partition,
+            records: VecDeque::new(),
+            bytes: 0,
+            head: None,
+            end: None,
+            taken: None,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Takes fetched records in.
+    pub(super) fn push(&mut self, records: impl IntoIterator<Item = Record>) {
+        for record in records {
+            self.bytes += record.size_bytes();
+            self.end = None;
+            self.records.push_back(record);
+        }
+    }
+
+    /// Notes that everything before `position` has been handed out.
+    pub(super) fn reached_end(&mut self, position: Offset) {
+        self.end = Some(position);
+    }
+
+    /// Tells whether the partition's end was reached and everything is processed.
+    pub(super) fn is_drained(&self) -> bool {
+        self.end.is_some() && self.is_empty()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.head.is_none() && self.records.is_empty()
+    }
+
+    /// Bytes that wait here.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns the offset to commit: of the next record that waits, else after what was handed out (transaction markers and
+    /// compaction's gaps included), else after what was taken. None before the first.
+    pub(super) fn committable(&self) -> Option<Offset> {
+        let waiting = self.head.as_ref().map(|head| head.record.offset).or_else(|| self.records.front().map(|r| r.offset));
+        waiting.or_else(|| self.end.max(self.taken))
+    }
+
+    /// Decodes the front record into the head where there is none.
+    fn fill_head(
+        &mut self,
+        decoder: &mut SourceDecoder,
+        timestamp_of: &mut dyn FnMut(&Record, &Decoded, &[Value]) -> Result<Timestamp, String>,
+    ) {
+        if self.head.is_some() {
+            return;
+        }
+        let Some(record) = self.records.pop_front() else { return };
+        let mut slots = std::mem::take(&mut self.spare);
+        let mut decoded = decoder.decode(&record, &mut slots);
+        let timestamp = timestamp_of(&record, &decoded, &slots).unwrap_or_else(|message| {
+            decoded = Decoded::Failed(message);
+            record.timestamp
+        });
+        self.head = Some(Head { record, decoded, slots, timestamp });
+    }
+
+    /// Takes the head, which there must be.
+    pub(super) fn take(&mut self) -> Option<Head> {
+        let head = self.head.take()?;
+        self.bytes -= head.record.size_bytes().min(self.bytes);
+        self.taken = Some(head.record.offset.next());
+        Some(head)
+    }
+
+    /// Puts a record back that was not worked on.
+    pub(super) fn put_back(&mut self, head: Head) {
+        self.bytes += head.record.size_bytes();
+        self.taken = Some(head.record.offset);
+        self.head = Some(head);
+    }
+
+    /// Gives the head's space back for the next one.
+    pub(super) fn recycle(&mut self, slots: Vec<Value>) {
+        self.spare = slots;
+    }
+
+    /// Decodes the head again: its schema has become known.
+    fn redecode(
+        &mut self,
+        decoder: &mut SourceDecoder,
+        timestamp_of: &mut dyn FnMut(&Record, &Decoded, &[Value]) -> Result<Timestamp, String>,
+    ) {
+        if let Some(head) = self.head.take() {
+            self.spare = head.slots;
+            self.records.push_front(head.record);
+            self.fill_head(decoder, timestamp_of);
+        }
+    }
+
+    /// Forgets everything that waits; reading starts anew at `from`.
+    pub(super) fn clear(&mut self, from: Option<Offset>) {
+        *self = Self { taken: from, ..Self::new(self.partition.clone()) };
+    }
+}
+
+/// Says where the next record comes from, decoding heads as needed. `timestamp_of` gives a record's own time.
+pub(super) fn next(
+    queues: &mut [SourceQueue],
+    decoders: &mut [SourceDecoder],
+    sources: &[Source],
+    timestamp_of: &mut dyn FnMut(SourceIndex, &Record, &Decoded, &[Value]) -> Result<Timestamp, String>,
+) -> Next {
+    let mut best: Option<(Timestamp, &str, SourceIndex)> = None;
+    for (index, (queue, decoder)) in queues.iter_mut().zip(decoders).enumerate() {
+        let source = SourceIndex(index as u16);
+        let mut timestamp_of = |record: &Record, decoded: &Decoded, slots: &[Value]| {
+            timestamp_of(source, record, decoded, slots)
+        };
+        queue.fill_head(decoder, &mut timestamp_of);
+        if let Some(Head { decoded: Decoded::NeedsSchema(_), .. }) = queue.head {
+            queue.redecode(decoder, &mut timestamp_of);
+        }
+        match &queue.head {
+            None if queue.end.is_some() => {}
+            None => return Next::WaitsFor(source),
+            Some(Head { decoded: Decoded::NeedsSchema(id), .. }) => return Next::NeedsSchema(source, *id),
+            Some(head) => {
+                let candidate = (head.timestamp, sources[index].name.as_str(), source);
+                if best.is_none_or(|best| candidate < best) {
+                    best = Some(candidate);
+                }
+            }
+        }
+    }
+    best.map_or(Next::Drained, |(_, _, source)| Next::Source(source))
+}

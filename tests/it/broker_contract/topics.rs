@@ -1,0 +1,80 @@
+//! Topics: made, described, deleted, made anew, cut short.
+
+use tidemill::base::ids::{Offset, Topic};
+use tidemill::broker::{Broker, Error, Isolation, TopicDescription};
+
+use super::kit::*;
+
+fn describe(broker: &dyn Broker, topic: &Topic) -> Option<TopicDescription> {
+    broker.admin().unwrap().describe(std::slice::from_ref(topic), WAIT).unwrap().remove(0)
+}
+
+/// Deletes a topic and asks until it is gone.
+fn delete(broker: &dyn Broker, topic: &Topic) {
+    broker.admin().unwrap().delete(topic, WAIT).unwrap();
+    assert!((0..PATIENCE).any(|_| describe(broker, topic).is_none()), "`{topic}` stays");
+}
+
+pub(crate) fn contract_topics_are_created_described_listed_deleted(broker: &dyn Broker, unique: &str) {
+    let topic = create(broker, unique, 3, &[("retention.ms", "-1"), ("max.message.bytes", "5000")]);
+    create(broker, unique, 7, &[]);
+    let found = describe(broker, &topic).unwrap();
+    assert_eq!((found.topic, found.partitions), (topic.clone(), 3), "one that exists is left as it is");
+    for (name, value) in [
+        ("cleanup.policy", "delete"),
+        ("retention.ms", "-1"),
+        ("max.message.bytes", "5000"),
+        ("message.timestamp.type", "CreateTime"),
+        ("delete.retention.ms", "86400000"),
+    ] {
+        assert_eq!(found.configs.get(name).map(String::as_str), Some(value), "{name}");
+    }
+    let missing = Topic::new(format!("{unique}-missing"));
+    assert_eq!(describe(broker, &missing), None);
+    let listed = broker.admin().unwrap().list(WAIT).unwrap();
+    assert!(listed.contains(&topic) && !listed.contains(&missing));
+    assert!(listed.is_sorted());
+    delete(broker, &topic);
+    broker.admin().unwrap().delete(&missing, WAIT).unwrap();
+    assert!(!broker.admin().unwrap().list(WAIT).unwrap().contains(&topic));
+}
+
+pub(crate) fn contract_topic_made_anew_has_another_id(broker: &dyn Broker, unique: &str) {
+    let topic = create(broker, unique, 1, &[]);
+    let before = describe(broker, &topic).unwrap().id;
+    assert_eq!(describe(broker, &topic).unwrap().id, before, "an id does not change");
+    plain(broker).send_and_wait(record(&topic, 0, "old"), WAIT).unwrap();
+    delete(broker, &topic);
+    create(broker, unique, 2, &[]);
+    let after = describe(broker, &topic).unwrap();
+    assert_eq!(after.partitions, 2);
+    assert!(before.is_none() || before != after.id, "{before:?}");
+    assert_eq!(plain(broker).send_and_wait(record(&topic, 0, "new"), WAIT).unwrap(), Offset(0));
+    assert_eq!(read_values(broker, Isolation::ReadCommitted, &place(&topic, 0)), ["new"]);
+}
+
+pub(crate) fn contract_compacted_topic_is_accepted(broker: &dyn Broker, unique: &str) {
+    let topic = create(broker, unique, 1, &[("cleanup.policy", "compact"), ("delete.retention.ms", "1000")]);
+    let found = describe(broker, &topic).unwrap();
+    assert_eq!(found.configs["cleanup.policy"], "compact");
+    assert_eq!(found.configs["delete.retention.ms"], "1000");
+}
+
+pub(crate) fn contract_deleted_records_are_gone(broker: &dyn Broker, unique: &str) {
+    let topic = create(broker, unique, 2, &[]);
+    let partition = place(&topic, 1);
+    let mut producer = plain(broker);
+    for n in 0..5 {
+        producer.send_and_wait(record(&topic, 1, &n.to_string()), WAIT).unwrap();
+    }
+    broker.admin().unwrap().delete_records(&[(partition.clone(), Offset(3))], WAIT).unwrap();
+    let mut reader = consumer(broker, Isolation::ReadCommitted);
+    let marks = reader.watermarks(&partition, WAIT).unwrap();
+    assert_eq!((marks.low, marks.high), (Offset(3), Offset(5)));
+    assert_eq!(read_values(broker, Isolation::ReadCommitted, &partition), ["3", "4"]);
+    reader.assign(&[(partition.clone(), Offset(1))]).unwrap();
+    match poll_error(&mut *reader) {
+        Error::OffsetOutOfRange { partition: named, offset } => assert_eq!((named, offset), (partition, Offset(1))),
+        other => panic!("{other}"),
+    }
+}

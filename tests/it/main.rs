@@ -1,0 +1,9 @@
+//! The integration tests: one binary, since each link pulls in two C libraries.
+
+mod broker_contract;
+mod cli;
+mod flights;
+mod kafka_adapter;
+mod metrics;
+mod registry_contract;
+mod tidy;
