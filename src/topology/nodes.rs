@@ -157,6 +157,14 @@ fn read_topic(table: &mut TableReader<'_>) -> Option<TopicSpec> {
 fn read_derived(table: &mut TableReader<'_>) -> Option<StreamSpec> {
     let from = table.text("from");
     let on = table.texts("on");
+    if let (Some([]), Some(span)) = (on.as_deref(), table.key_span("on")) {
+        conflict(
+            table,
+            span,
+            "`on` names no event type, so no row would pass",
+            "name one, or leave `on` out to take all",
+        );
+    }
     let filter = table.expression("where");
     let select_key = table.expression("select_key");
     let (select, set) = (table.expressions("select"), table.expressions("set"));
@@ -319,7 +327,7 @@ fn read_window(mut table: TableReader<'_>) -> TumblingWindow {
     TumblingWindow {
         size: size.map_or(SpanMs(1), |size| size.value),
         grace,
-        retention: retention.map_or(RETENTION_DEFAULT.max(grace), |retention| retention.value),
+        retention: retention.map_or_else(|| RETENTION_DEFAULT.max(grace), |retention| retention.value),
     }
 }
 

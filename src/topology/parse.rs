@@ -32,7 +32,7 @@ pub(super) fn parse(sources: &Sources, findings: &RefCell<Vec<Diagnostic>>) -> S
         let file = File { id: FileId(index), text: &source.text, findings };
         let (table, errors) = DeTable::parse_recoverable(&source.text);
         for error in &errors {
-            let span = error.span().map_or(Span::default(), |range| Span::new(range.start, range.end));
+            let span = error.span().map_or_else(Span::default, |range| Span::new(range.start, range.end));
             file.report(Diagnostic::error(codes::TOML_SYNTAX, span, error.message().trim().replace('\n', ", ")));
         }
         topology_seen |= read_file(file, table.get_ref(), &mut spec);
@@ -222,6 +222,16 @@ fn read_kind(kind: &'static str, table: &TableReader<'_>, spec: &mut Spec) {
         check_name(table.file, &name);
         let on_error = if kind == "branch" { None } else { read_on_error(&mut node) }.unwrap_or_default();
         let body = nodes::read_body(kind, &mut node);
+        let decodes = kind != "sink" && node.has("topic");
+        if on_error.decode.is_some()
+            && !decodes
+            && let Some(at) = node.key_span("on_error")
+        {
+            table.file.report(
+                Diagnostic::error(codes::TOML_CONFLICT, at, "`on_error.decode` needs `topic`")
+                    .help("only a node that reads a topic decodes records; here `on_error.process` can be said"),
+            );
+        }
         node.finish();
         spec.nodes.push(NodeSpec { name, kind, on_error, body });
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 impl Checker<'_> {
     pub(super) fn entity(&self, item: &Item<'_>, entity: &EntitySpec, from: NodeId) -> Made {
         let input = self.rows(from);
-        let unwindowed = self.unwindowed(input, entity.from.place, "an entity");
+        self.unwindowed(input, entity.from.place, "an entity");
         let (state, record) = self.schemas.record(&entity.schema)?;
         let initial: Vec<_> = start_values(&state);
         let lacking: Vec<&str> = initial.iter().filter_map(|value| value.as_ref().err()).map(String::as_str).collect();
@@ -34,31 +34,22 @@ impl Checker<'_> {
             self.error(codes::NAME_NOT_ALLOWED, entity.schema.place, message, help);
         }
         let mut apply = input.variants.iter().map(|_| None).collect::<Vec<_>>();
-        let mut sound = unwindowed && lacking.is_empty();
         for (event, fields) in &entity.apply {
             let variant = self.variant_named(input, event, &entity.from.value);
-            let Some(index) = variant else {
-                sound = false;
-                continue;
-            };
-            match self.applied(item, fields, input, index, &record) {
-                Some(set) => apply[index] = Some(set),
-                None => sound = false,
-            }
-        }
-        if !sound {
-            return None;
+            let Some(index) = variant else { continue };
+            apply[index] = self.applied(item, fields, input, index, &record);
         }
         let rows = Rows {
             variants: vec![Variant { record, schema: Some(state.clone()) }],
+            key: input.key,
             rekeyed: false,
+            windowed: false,
             nature: Nature::Table,
-            ..input.clone()
         };
         let entity = Entity {
             from,
             state,
-            initial: initial.into_iter().collect::<Result<_, _>>().ok()?,
+            initial: initial.into_iter().map(Result::unwrap_or_default).collect(),
             history: entity.history,
             history_headers: entity.history_headers.iter().map(|header| Text::new(&header.value)).collect(),
             apply,

@@ -13,7 +13,7 @@ use std::sync::Arc;
 impl Checker<'_> {
     pub(super) fn join(&self, item: &Item<'_>, join: &JoinSpec, left_id: NodeId, right_id: NodeId) -> Made {
         let (left, right) = (self.rows(left_id), self.rows(right_id));
-        let sides = self.sides(join, left, right_id);
+        self.sides(join, left, right_id);
         let row = right.variants.first().map(|variant| Arc::clone(&variant.record))?;
         let row = Type::Record(match join.kind {
             JoinKind::Inner => row,
@@ -23,9 +23,6 @@ impl Checker<'_> {
         let scope = Scope::row("left", left).with("right", row);
         let scope = if left.rekeyed { scope.rekeyed(left.key) } else { scope };
         let (fields, record) = self.selected(&item.name.value, &join.select, &all(&left.variants), &scope)?;
-        if !sides {
-            return None;
-        }
         let rows = Rows {
             variants: vec![Variant { record, schema: None }],
             key: left.key,
@@ -37,9 +34,8 @@ impl Checker<'_> {
     }
 
     /// Left a stream, right a table, both by the same kind of key.
-    fn sides(&self, join: &JoinSpec, left: &Rows, right_id: NodeId) -> bool {
+    fn sides(&self, join: &JoinSpec, left: &Rows, right_id: NodeId) {
         let right = self.rows(right_id);
-        let mut sound = true;
         if left.nature == Nature::Table {
             let message = format!("`{}` is a table: a join of two tables is not yet supported", join.left.value);
             let help = format!(
@@ -47,7 +43,6 @@ impl Checker<'_> {
                 join.right.value, join.left.value, join.left.value
             );
             self.error(codes::NOT_YET_SUPPORTED, join.left.place, message, help);
-            sound = false;
         }
         match &self.nodes[right_id.0].kind {
             NodeKind::Table(_) => {}
@@ -56,7 +51,6 @@ impl Checker<'_> {
                     format!("looking up an aggregate or entity, `{}`, is not yet supported", join.right.value);
                 let help = format!("keep a table of it: `[table.…]` with `from = \"{}\"`", join.right.value);
                 self.error(codes::NOT_YET_SUPPORTED, join.right.place, message, help);
-                sound = false;
             }
             NodeKind::Source(_)
             | NodeKind::Stream(_)
@@ -69,7 +63,6 @@ impl Checker<'_> {
                 let message = format!("the right side of a join is a table, and `{}` is a stream", join.right.value);
                 let help = "make it a `[table.…]`, or swap the sides; a join of two streams is not yet supported";
                 self.error(codes::JOIN_SIDES, join.right.place, message, help);
-                sound = false;
             }
         }
         if left.key != right.key {
@@ -83,9 +76,7 @@ impl Checker<'_> {
             let help =
                 "rows meet by the bytes of their keys: re-key the left side with `select_key`, or mend `key_format`";
             self.error(codes::JOIN_SIDES, join.left.place, message, help);
-            sound = false;
         }
-        sound
     }
 }
 

@@ -1,5 +1,6 @@
-//! Spec → graph: shapes, expressions, schemas, keys, sides of joins. A node that is wrong is reported and left out; what it
-//! feeds is looked at no further, so that one mistake is told once.
+//! Spec → graph: shapes, expressions, schemas, keys, sides of joins. A node whose rows cannot be known is reported and left out, and
+//! what it feeds is looked at no further, so that one mistake is told once. Any other mistake is reported and the node kept,
+//! for the sake of those that it feeds: with an error the graph is thrown away in the end.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -125,7 +126,7 @@ impl Checker<'_> {
                 whole = false;
                 continue;
             };
-            if variants.iter().any(|known| known.name() == &record.name) {
+            if variants.iter().any(|known| *known.name() == record.name) {
                 let message = format!("two schemas of `{}` define `{}`", item.name.value, record.name);
                 self.error(codes::SHAPES_DIFFER, named.place, message, "keep the one that the topology should read");
                 continue;
@@ -141,7 +142,7 @@ impl Checker<'_> {
             Some(text) => {
                 let scope = Scope::row("value", &rows);
                 let all = expressions::all(&rows.variants);
-                Some(self.expression_of_kind(text, &all, &scope, &expressions::TIMESTAMP)?)
+                self.expression_of_kind(text, &all, &scope, &expressions::TIMESTAMP)
             }
         };
         let on_error = &item.spec.on_error;
@@ -160,9 +161,7 @@ impl Checker<'_> {
 
     fn table_from(&self, item: &Item<'_>, table: &FromSpec, from: NodeId) -> Made {
         let input = self.rows(from);
-        if !self.unwindowed(input, table.from.place, "a table") {
-            return None;
-        }
+        self.unwindowed(input, table.from.place, "a table");
         if input.variants.len() > 1 {
             let names: Vec<&str> = input.variants.iter().map(Variant::short_name).collect();
             let message = format!("the rows of `{}` have several types: `{}`", table.from.value, names.join("`, `"));
@@ -170,17 +169,16 @@ impl Checker<'_> {
             self.error(codes::SHAPES_DIFFER, item.name.place, message, help);
             return None;
         }
-        let rows = Rows { nature: Nature::Table, rekeyed: false, ..input.clone() };
+        let rows = Rows { nature: Nature::Table, rekeyed: false, windowed: false, ..input.clone() };
         Some((NodeKind::Table(Table { input: TableInput::From(from), versioned: table.versioned }), rows))
     }
 
     /// Refuses windowed rows where a key alone has to name the row.
-    fn unwindowed(&self, rows: &Rows, place: Place, what: &str) -> bool {
+    fn unwindowed(&self, rows: &Rows, place: Place, what: &str) {
         if rows.windowed {
             let message = format!("{what} keeps one row per key, and these rows belong to windows");
             self.error(codes::WINDOW_MISUSE, place, message, "re-key them first: a stream with `select_key`");
         }
-        !rows.windowed
     }
 
     /// Makes a derived record type; its fields must be such that Avro can hold them.
@@ -226,7 +224,7 @@ impl Checker<'_> {
     }
 
     fn variant_named(&self, rows: &Rows, name: &Located<String>, from: &str) -> Option<usize> {
-        let exact = rows.variants.iter().position(|variant| variant.name() == &name.value);
+        let exact = rows.variants.iter().position(|variant| *variant.name() == name.value);
         let short: Vec<usize> =
             (0..rows.variants.len()).filter(|index| rows.variants[*index].short_name() == name.value).collect();
         match (exact, short.as_slice()) {

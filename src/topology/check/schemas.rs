@@ -50,20 +50,21 @@ pub(super) fn read(sources: &Sources, spec: &Spec, findings: &RefCell<Vec<Diagno
             Ok(schema) => {
                 schemas.insert(name.value.clone(), schema);
             }
-            Err(diagnostic) => findings.borrow_mut().push(diagnostic),
+            Err(diagnostic) => findings.borrow_mut().push(*diagnostic),
         }
     }
     Schemas(schemas)
 }
 
-fn parse(text: &str, file: FileId) -> Result<(Schema, Arc<RecordType>), Diagnostic> {
-    let whole = Span::new(0, text.trim_end().find('\n').unwrap_or(text.trim_end().len()));
+fn parse(text: &str, file: FileId) -> Result<(Schema, Arc<RecordType>), Box<Diagnostic>> {
+    let whole = Span::new(0, text.trim_end().lines().next().map_or(0, str::len));
     let schema = Schema::parse(text)
-        .map_err(|error| Diagnostic::error(error.code(), whole, error.to_string()).placed(file, 0))?;
+        .map_err(|error| Box::new(Diagnostic::error(error.code(), whole, error.to_string()).placed(file, 0)))?;
     let Type::Record(record) = schema.value_type() else {
         let message = format!("the schema is {}, not a record", schema.value_type());
         let help = "events, rows and states are records: `{\"type\": \"record\", …}`";
-        return Err(Diagnostic::error(codes::SCHEMA_NOT_A_RECORD, whole, message).help(help).placed(file, 0));
+        let diagnostic = Diagnostic::error(codes::SCHEMA_NOT_A_RECORD, whole, message).help(help);
+        return Err(Box::new(diagnostic.placed(file, 0)));
     };
     Ok((schema, record))
 }

@@ -19,6 +19,7 @@ impl Checker<'_> {
         let input = self.rows(from);
         let topic = Topic::new(&sink.topic.value);
         let schemas = match input.variants.as_slice() {
+            [] => return None,
             [only] => vec![self.sink_schema(item, sink, only)?],
             several => self.own_schemas(item, sink, several)?,
         };

@@ -29,12 +29,12 @@ impl Checker<'_> {
         };
         let taking = some(&input.variants, &taken);
         let scope = Scope::row("value", input);
-        // All parts are looked at before any is missed.
+        // What is wrong with the filter or the key is reported; the rows have their shape all the same.
         let filter = self.filter(stream, &taking, &scope);
         let key = stream.select_key.as_ref().map(|text| self.key_by(text, &taking, &scope));
         let shape = stream.shape.as_ref().map(|shape| self.shape(item, shape, input, &taking, &scope));
-        let (filter, key, shape) = (filter?, transposed(key)?, transposed(shape)?);
-        let key = key.filter(|key| !key.unchanged);
+        let (filter, shape) = (filter.flatten(), transposed(shape)?);
+        let key = key.flatten().filter(|key| !key.unchanged);
         let (shape, variants) = match shape {
             Some((shape, variants)) => (Some(shape), variants),
             None => (None, taken.iter().map(|index| input.variants[*index].clone()).collect()),
@@ -51,7 +51,6 @@ impl Checker<'_> {
     }
 
     /// `on` and `where` together: none when neither is there.
-    #[expect(clippy::option_option, reason = "found wrong, not there, there")]
     fn filter(
         &self,
         stream: &StreamSpec,
@@ -183,7 +182,7 @@ impl Checker<'_> {
         let scope = Scope::row("value", input);
         let own = &branch.cases.get(number)?.filter;
         if let Some(text) = own {
-            self.expression_as(text, &taking, &scope, &Type::Bool)?;
+            self.expression_as(text, &taking, &scope, &Type::Bool);
         }
         let earlier = branch.cases[..number].iter().filter_map(|case| case.filter.as_ref());
         let mut parts: Vec<String> = earlier.clone().map(|text| format!("!({})", text.text)).collect();
@@ -192,14 +191,14 @@ impl Checker<'_> {
         let filter = match place {
             None => taking.map(|_, _| None),
             Some(at) => {
-                // Earlier cases are reported at their own turn; a mistake in them is not told again here.
+                // Each part is checked at its own turn; a mistake in it is not told again here.
                 let before = self.findings.borrow().len();
                 let text = ExpressionText { text: parts.join(" && "), ..at.clone() };
                 let composed = self.composed(&text, &taking, &scope);
-                if composed.is_none() && number > 0 {
+                if composed.is_none() {
                     self.findings.borrow_mut().truncate(before);
                 }
-                composed?.into_iter().map(|expression| expression.map(Some)).collect()
+                composed.unwrap_or_default().into_iter().map(|expression| expression.map(Some)).collect()
             }
         };
         let rows = Rows { nature: Nature::Stream, ..input.clone() };
@@ -254,7 +253,6 @@ fn same_shape(a: &Variant, b: &Variant) -> bool {
 }
 
 /// Found wrong, or not there at all, or there.
-#[expect(clippy::option_option, reason = "found wrong, not there, there")]
 fn transposed<T>(part: Option<Option<T>>) -> Option<Option<T>> {
     match part {
         Some(None) => None,

@@ -28,8 +28,12 @@ pub(super) fn topics_read_once(nodes: &[Node], findings: &RefCell<Vec<Diagnostic
     }
 }
 
-/// Warns of nodes whose rows go nowhere and that keep nothing which could be asked for.
+/// Warns of nodes whose rows go nowhere and that keep nothing which could be asked for; not while it is unknown who reads what.
 pub(super) fn unused(resolved: &Resolved<'_>, findings: &RefCell<Vec<Diagnostic>>) {
+    let unknown = resolved.items.iter().any(|item| item.spec.body.is_none() || item.inputs.contains(&None));
+    if unknown {
+        return;
+    }
     let mut read = vec![false; resolved.items.len()];
     for input in resolved.items.iter().flat_map(|item| item.inputs.iter().flatten()) {
         read[*input] = true;

@@ -1,6 +1,8 @@
 //! What users read: one test per kind of mistake, on the rendered text.
 
-use expect_test::{Expect, expect};
+use std::path::Path;
+
+use expect_test::{expect, expect_file};
 
 use crate::base::diag::Severity;
 use crate::topology::{Colour, Sources, check, render, to_json};
@@ -27,635 +29,210 @@ pub(super) fn sources(text: &str) -> Sources {
         .with_schema("List.avsc", "{\"type\": \"array\", \"items\": \"string\"}")
 }
 
-/// Checks tables behind a sound `[topology]`.
-fn told(tables: &str, expected: &Expect) {
-    let sources = sources(&format!("[topology]\nformat = 1\napplication_id = \"shop\"\n\n{tables}"));
+/// Checks `cases/<name>.toml` and compares what users read with `cases/<name>.txt`.
+fn told(name: &str) {
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/topology/tests/cases").join(name);
+    let sources = sources(&std::fs::read_to_string(case.with_extension("toml")).unwrap());
     let (graph, findings) = check(&sources);
     assert_eq!(graph.is_none(), findings.iter().any(|finding| finding.severity == Severity::Error));
-    expected.assert_eq(&render(&findings, &sources, Colour::Never));
+    expect_file![case.with_extension("txt")].assert_eq(&render(&findings, &sources, Colour::Never));
 }
 
 #[test]
 fn a_file_that_is_not_toml_is_told_where_it_stops_being_it() {
-    told(
-        r#"[stream.orders
-topic = "orders"
-"#,
-        &expect![[""]],
-    );
+    told("a_file_that_is_not_toml_is_told_where_it_stops_being_it");
 }
 
 #[test]
 fn unknown_tables_and_keys_get_the_nearest_name() {
-    told(
-        r#"[stram.orders]
-topic = "orders"
-
-[aggregate.totals]
-from = "orders"
-groupby = 'value.customer'
-select = { n = 'count()' }
-window = { tumbling = "1h", grace = "0s", retenton = "1d" }
-
-[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc"]
-"#,
-        &expect![[""]],
-    );
+    told("unknown_tables_and_keys_get_the_nearest_name");
 }
 
 #[test]
 fn values_of_the_wrong_type_say_what_they_are() {
-    told(
-        r#"[stream.orders]
-topic = 5
-schemas = "Placed.avsc"
-idle = 30
-
-[stream.big]
-from = "orders"
-where = true
-select = 'value.total'
-on = ["Placed", 1]
-"#,
-        &expect![[""]],
-    );
+    told("values_of_the_wrong_type_say_what_they_are");
 }
 
 #[test]
 fn missing_keys_are_all_told() {
-    told(
-        r#"[stream.nowhere]
-
-[stream.orders]
-topic = "orders"
-
-[entity.order]
-
-[aggregate.totals]
-from = "orders"
-
-[merge.all]
-
-[branch.b]
-from = "orders"
-
-[join.j]
-left = "orders"
-
-[sink.s]
-"#,
-        &expect![[""]],
-    );
+    told("missing_keys_are_all_told");
 }
 
 #[test]
 fn one_name_stands_once_in_all_kinds() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc"]
-
-[table.orders]
-topic = "orders.by_id"
-schemas = ["Customer.avsc"]
-"#,
-        &expect![[""]],
-    );
+    told("one_name_stands_once_in_all_kinds");
 }
 
 #[test]
 fn a_name_that_is_nowhere_gets_the_nearest_one() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc"]
-
-[sink.out]
-from = "order"
-topic = "out"
-
-[sink.again]
-from = "out"
-topic = "again"
-
-[branch.by_size]
-from = "orders"
-case = [{ name = "large", where = 'value.total > 10.0' }, { name = "small" }]
-
-[sink.more]
-from = "by_size"
-topic = "more"
-"#,
-        &expect![[""]],
-    );
+    told("a_name_that_is_nowhere_gets_the_nearest_one");
 }
 
 #[test]
 fn a_cycle_is_told_once() {
-    told(
-        r#"[stream.a]
-from = "c"
-
-[stream.b]
-from = "a"
-
-[stream.c]
-from = "b"
-
-[sink.out]
-from = "c"
-topic = "out"
-"#,
-        &expect![[""]],
-    );
+    told("a_cycle_is_told_once");
 }
 
 #[test]
 fn keys_that_exclude_each_other() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-from = "others"
-schemas = ["Placed.avsc"]
-
-[stream.others]
-topic = "others"
-schemas = ["Placed.avsc"]
-where = 'true'
-
-[stream.both]
-from = "others"
-select = { a = '1' }
-set = { b = '2' }
-timestamp = 'value.at'
-
-[sink.s]
-from = "both"
-topic = "s"
-record = "shop.S"
-
-[table.two]
-topic = "two"
-schemas = ["Placed.avsc", "Cancelled.avsc"]
-
-[stream.json]
-topic = "json"
-value_format = "json"
-schemas = ["Placed.avsc", "Cancelled.avsc"]
-on_error.decode = { action = "skip", topic = "dlq" }
-
-[sink.j]
-from = "json"
-topic = "j"
-"#,
-        &expect![[""]],
-    );
+    told("keys_that_exclude_each_other");
 }
 
 #[test]
 fn values_that_are_not_among_the_choices() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc"]
-key_format = "strng"
-subjects = "by_hand"
-idle = "half an hour"
-
-[entity.order]
-from = "orders"
-schema = "Order.avsc"
-history = "for ever"
-apply.Placed.set = { total = 'event.total' }
-"#,
-        &expect![[""]],
-    );
+    told("values_that_are_not_among_the_choices");
 }
 
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
-    told(
-        r#"[global_table.countries]
-topic = "countries"
-schemas = ["Country.avsc"]
-
-[defaults.on_error]
-produce = { action = "retry", attempts = 5 }
-
-[stream.orders]
-topic = "orders"
-envelope = "cloudevents"
-schemas = ["Placed.avsc"]
-
-[aggregate.visits]
-from = "orders"
-window = { session = "30m", grace = "5m" }
-select = { customers = 'count_distinct(value.customer)' }
-
-[table.customers]
-topic = "customers"
-schemas = ["Customer.avsc"]
-
-[table.others]
-topic = "others"
-schemas = ["Customer.avsc"]
-
-[join.two_tables]
-left = "customers"
-right = "others"
-kind = "outer"
-select = { name = 'left.name' }
-"#,
-        &expect![[""]],
-    );
+    told("what_is_not_built_yet_is_refused_by_name");
 }
 
 #[test]
 fn schemas_that_are_missing_or_wrong() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Plaecd.avsc", "Broken.avsc"]
-
-[table.customers]
-topic = "customers"
-schemas = ["List.avsc"]
-"#,
-        &expect![[""]],
-    );
+    told("schemas_that_are_missing_or_wrong");
 }
 
 #[test]
 fn event_types_that_are_not_there() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc", "Cancelled.avsc"]
-
-[stream.placed]
-from = "orders"
-on = ["Plaecd"]
-
-[entity.order]
-from = "orders"
-schema = "Order.avsc"
-apply.Paid.set = { total = '1.0' }
-
-[aggregate.totals]
-from = "orders"
-on.Shipped.set = { n = 'count()' }
-
-[sink.out]
-from = "placed"
-topic = "out"
-"#,
-        &expect![[""]],
-    );
+    told("event_types_that_are_not_there");
 }
 
 #[test]
 fn an_expression_is_told_for_the_event_type_that_it_fails_for() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc", "Cancelled.avsc"]
-timestamp = 'value.customer'
-
-[stream.large]
-from = "orders"
-where = 'value.total > 10.0'
-
-[sink.out]
-from = "large"
-topic = "out"
-"#,
-        &expect![[""]],
-    );
+    told("an_expression_is_told_for_the_event_type_that_it_fails_for");
 }
 
 #[test]
 fn expressions_of_the_wrong_type() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc"]
-
-[stream.filtered]
-from = "orders"
-where = 'value.customer'
-
-[stream.keyed]
-from = "orders"
-select_key = 'value.note'
-select = { a = 'value.customr', b = "value.note == \"x\" ? 1 : 'y'" }
-
-[stream.unstorable]
-from = "orders"
-select = { a = '1u' }
-
-[aggregate.totals]
-from = "orders"
-group_by = 'value.total'
-select = { n = 'count()' }
-
-[entity.order]
-from = "orders"
-schema = "Order.avsc"
-apply.Placed.set = { total = 'event.customer', status = '"SHIPED"', totl = '1.0' }
-
-[merge.all]
-from = ["filtered", "keyed", "unstorable"]
-
-[sink.out]
-from = "all"
-topic = "out"
-"#,
-        &expect![[""]],
-    );
+    told("expressions_of_the_wrong_type");
 }
 
 #[test]
 fn aggregates_are_calls_of_their_functions() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc", "Cancelled.avsc"]
-
-[stream.placed]
-from = "orders"
-on = ["Placed"]
-
-[aggregate.totals]
-from = "placed"
-select = { a = 'value.total', b = 'sum(value.total) / 2.0', c = 'count(value.total)', d = 'sum()', e = 'sum(value.customer)', f = 'max(value.total, 1.0)', g = 'cuont()', h = 'sum(value.totl)', i = 'avg(value.total)', i_sum = 'count()', j = 'sum(' }
-
-[aggregate.two_ways]
-from = "orders"
-on.Placed.set = { n = 'count()' }
-on.Cancelled.set = { n = 'last(value.reason)' }
-"#,
-        &expect![[""]],
-    );
+    told("aggregates_are_calls_of_their_functions");
 }
 
 #[test]
 fn windows_say_their_grace_and_only_they_close() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc"]
-
-[aggregate.hourly]
-from = "orders"
-window = { tumbling = "1h" }
-select = { n = 'count()' }
-
-[aggregate.none]
-from = "orders"
-window = { tumbling = "0s", grace = "1h", retention = "1m" }
-select = { n = 'count()' }
-
-[aggregate.total]
-from = "orders"
-emit = "on_close"
-select = { n = 'count()' }
-
-[table.newest]
-from = "hourly"
-"#,
-        &expect![[""]],
-    );
+    told("windows_say_their_grace_and_only_they_close");
 }
 
 #[test]
 fn the_sides_of_a_join_must_go_together() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-key_format = "long"
-schemas = ["Placed.avsc"]
-
-[table.customers]
-topic = "customers"
-schemas = ["Customer.avsc"]
-
-[join.by_other_keys]
-left = "orders"
-right = "customers"
-select = { name = 'right.name', total = 'left.totl' }
-
-[join.streams]
-left = "orders"
-right = "orders"
-select = { total = 'left.total' }
-
-[join.maybe]
-left = "by_customer"
-right = "customers"
-kind = "left"
-select = { length = 'size(right.name)' }
-
-[stream.by_customer]
-from = "orders"
-select_key = 'value.customer'
-
-[sink.a]
-from = "by_other_keys"
-topic = "a"
-record = "shop.A"
-
-[sink.b]
-from = "streams"
-topic = "b"
-record = "shop.B"
-
-[sink.c]
-from = "maybe"
-topic = "c"
-record = "shop.C"
-"#,
-        &expect![[""]],
-    );
+    told("the_sides_of_a_join_must_go_together");
 }
 
 #[test]
 fn rows_must_fit_the_schema_of_their_sink() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc", "Cancelled.avsc"]
-
-[stream.made]
-from = "orders"
-select = { name = 'value.customer', town = '5', street = '"x"' }
-
-[sink.nameless]
-from = "made"
-topic = "a"
-
-[sink.fields]
-from = "made"
-topic = "b"
-schema = "Customer.avsc"
-
-[sink.two]
-from = "made"
-topic = "c"
-schema = "Customer.avsc"
-record = "shop.Other"
-
-[sink.several]
-from = "orders"
-topic = "d"
-record = "shop.Either"
-
-[sink.subject]
-from = "orders"
-topic = "e"
-subjects = "topic_name"
-
-[sink.odd]
-from = "made"
-topic = "f"
-record = "shop.no-name"
-"#,
-        &expect![[""]],
-    );
+    told("rows_must_fit_the_schema_of_their_sink");
 }
 
 #[test]
 fn nodes_that_nobody_reads_are_warned_of() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc"]
-
-[stream.large]
-from = "orders"
-where = 'value.total > 10.0'
-"#,
-        &expect![[""]],
-    );
+    told("nodes_that_nobody_reads_are_warned_of");
 }
 
 #[test]
 fn a_state_needs_a_beginning() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc"]
-
-[entity.order]
-from = "orders"
-schema = "Placed.avsc"
-history_headers = ["trace"]
-apply.Placed.set = { total = 'event.total' }
-"#,
-        &expect![[""]],
-    );
+    told("a_state_needs_a_beginning");
 }
 
 #[test]
 fn a_topic_is_read_once() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc"]
-
-[table.cancellations]
-topic = "orders"
-schemas = ["Cancelled.avsc"]
-
-[sink.out]
-from = "orders"
-topic = "out"
-"#,
-        &expect![[""]],
-    );
+    told("a_topic_is_read_once");
 }
 
 #[test]
 fn names_must_be_such_that_topics_and_records_can_bear_them() {
-    told(
-        r#"[stream."late orders"]
-topic = "orders"
-schemas = ["Placed.avsc"]
-
-[stream.made]
-from = "late orders"
-select = { _a = '1', "b-c" = '2' }
-
-[sink.out]
-from = "made"
-topic = "out"
-record = "shop.Made"
-"#,
-        &expect![[""]],
-    );
+    told("names_must_be_such_that_topics_and_records_can_bear_them");
 }
 
 #[test]
 fn rows_of_different_shapes_do_not_become_one() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc", "Cancelled.avsc"]
-
-[stream.numbered]
-topic = "numbered"
-key_format = "long"
-schemas = ["Customer.avsc"]
-
-[stream.changed]
-from = "orders"
-on = ["Placed"]
-set = { total = 'string(value.total)' }
-
-[merge.all]
-from = ["orders", "numbered", "changed"]
-
-[table.several]
-from = "orders"
-
-[sink.out]
-from = "all"
-topic = "out"
-"#,
-        &expect![[""]],
-    );
+    told("rows_of_different_shapes_do_not_become_one");
 }
 
 #[test]
 fn an_earlier_case_takes_all() {
-    told(
-        r#"[stream.orders]
-topic = "orders"
-schemas = ["Placed.avsc"]
-
-[branch.b]
-from = "orders"
-case = [{ name = "x" }, { name = "y", where = 'value.totl > 1.0' }, { name = "z" }]
-"#,
-        &expect![[""]],
-    );
+    told("an_earlier_case_takes_all");
 }
 
 #[test]
 fn a_topology_says_its_format_and_application_once() {
     let text = "[topology]\nformat = 7\n\n[defaults.on_error]\nprocess = { action = \"dead_letter\" }\n";
     let sources = sources(text).with_file("more.toml", "[topology]\napplication_id = \"a b\"\n");
-    expect![[""]].assert_eq(&render(&check(&sources).1, &sources, Colour::Never));
+    expect![[r#"
+        error[E0104]: [topology] has no `application_id`
+         --> shop.toml:1:2
+          |
+        1 | [topology]
+          |  ^^^^^^^^
+          |
+          = help: it names the consumer group and stands in front of internal topics
+
+        error[E0109]: format 7 is not one this version reads
+         --> shop.toml:2:10
+          |
+        2 | format = 7
+          |          ^
+          |
+          = help: this version of tidemill reads format 1
+
+        error[E0104]: [defaults.on_error.process] has no `topic`
+         --> shop.toml:5:1
+          |
+        5 | process = { action = "dead_letter" }
+          | ^^^^^^^
+          |
+          = help: dead letters need a topic: `topic = "orders.dlq"`
+
+        error[E0104]: [topology] has no `format`
+         --> more.toml:1:2
+          |
+        1 | [topology]
+          |  ^^^^^^^^
+          |
+          = help: write `format = 1`
+
+        error[E0109]: `a b` cannot be an application id
+         --> more.toml:2:18
+          |
+        2 | application_id = "a b"
+          |                  ^^^^^
+          |
+          = help: it stands in topic names: letters, digits, `.`, `_` and `-`, 100 at most
+    "#]]
+    .assert_eq(&render(&check(&sources).1, &sources, Colour::Never));
     let none = Sources::default().with_file("empty.toml", "");
-    expect![[""]].assert_eq(&render(&check(&none).1, &none, Colour::Never));
+    expect![[r#"
+        error[E0104]: no file has a `[topology]` table
+         |
+         = help: begin one file with `[topology]`, `format = 1` and `application_id = "…"`
+    "#]]
+    .assert_eq(&render(&check(&none).1, &none, Colour::Never));
 }
 
 #[test]
 fn programs_get_lines_and_columns() {
     let sources = sources("[topology]\nformat = 1\napplication_id = \"ä\"");
     let findings: Vec<_> = check(&sources).1.iter().map(|finding| to_json(finding, &sources)).collect();
-    expect![[""]].assert_eq(&serde_json::to_string_pretty(&findings).unwrap());
+    expect![[r#"
+        [
+          {
+            "code": "E0109",
+            "severity": "error",
+            "message": "`ä` cannot be an application id",
+            "file": "shop.toml",
+            "line": 3,
+            "column": 18,
+            "end_line": 3,
+            "end_column": 21,
+            "label": null,
+            "help": "it stands in topic names: letters, digits, `.`, `_` and `-`, 100 at most"
+          }
+        ]"#]]
+    .assert_eq(&serde_json::to_string_pretty(&findings).unwrap());
 }
 
 #[test]

@@ -1,9 +1,12 @@
+//! Plans of small topologies and of flights; what must hold of any plan.
+
 use std::path::Path;
 
 use expect_test::{expect, expect_file};
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::value::Value;
 use crate::topology::{self, Sources};
 
 const PLACED: &str = r#"{"type": "record", "name": "shop.Placed", "fields": [
@@ -50,8 +53,8 @@ fn flights() -> Plan {
 
 #[test]
 fn flights_has_the_plan_it_had() {
-    expect_file!["tests/flights.txt"].assert_eq(&explain(&flights()));
-    expect_file!["tests/flights.dot"].assert_eq(&dot(&flights()));
+    expect_file!["flights.txt"].assert_eq(&explain(&flights()));
+    expect_file!["flights.dot"].assert_eq(&dot(&flights()));
 }
 
 #[test]
@@ -281,6 +284,8 @@ const ALL: [&str; 8] = [
 ];
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn a_plan_does_not_depend_on_the_order_of_tables(tables in Just(ALL.to_vec()).prop_shuffle(), cut in 0..ALL.len()) {
         let expected = plan(&ALL);
