@@ -76,15 +76,16 @@ impl Deriving {
             Type::List(item) => json!({"type": "array", "items": self.type_of(field, item)?}),
             Type::Map(value) => json!({"type": "map", "values": self.type_of(field, value)?}),
             Type::Record(record) => self.record(record)?,
-            Type::Optional(inner) => match &**inner {
-                // The branches keep their numbers, so null comes last.
-                Type::Union(branches) => {
+            Type::Optional(inner) => {
+                if let Type::Union(branches) = &**inner {
+                    // The branches keep their numbers, so null comes last.
                     let mut branches = self.branches(field, branches)?;
                     branches.push(json!("null"));
                     Json::Array(branches)
+                } else {
+                    json!(["null", self.type_of(field, inner)?])
                 }
-                inner => json!(["null", self.type_of(field, inner)?]),
-            },
+            }
             Type::Union(branches) => Json::Array(self.branches(field, branches)?),
             Type::Uint => {
                 let message = "`uint` has no counterpart in Avro: convert it with int()".to_owned();

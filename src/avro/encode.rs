@@ -20,8 +20,10 @@ use crate::limits::DATUM_DEPTH_MAX;
 pub struct Encoder {
     schema: Schema,
     /// Symbols with their numbers, ordered by symbol; empty for what is no enum.
-    symbols: Arc<[Box<[(Text, i64)]>]>,
+    symbols: Arc<[Numbered]>,
 }
+
+type Numbered = Box<[(Text, i64)]>;
 
 /// Why a value could not be encoded, and where in it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -63,14 +65,11 @@ impl EncodeError {
 impl Encoder {
     /// Prepares a schema.
     pub fn compile(schema: &Schema) -> Self {
-        let numbered = |node: &Node| match &node.shape {
-            Shape::Enum(node) => {
-                let mut symbols: Vec<_> =
-                    (0..).zip(&node.symbols).map(|(index, symbol)| (symbol.clone(), index)).collect();
-                symbols.sort();
-                symbols.into()
-            }
-            _ => Box::default(),
+        let numbered = |node: &Node| {
+            let Shape::Enum(node) = &node.shape else { return Numbered::default() };
+            let mut symbols: Vec<_> = (0..).zip(&node.symbols).map(|(index, symbol)| (symbol.clone(), index)).collect();
+            symbols.sort();
+            symbols.into()
         };
         Self { schema: schema.clone(), symbols: schema.nodes().iter().map(numbered).collect() }
     }
@@ -225,10 +224,12 @@ fn kind_word(value: &Value) -> &'static str {
 }
 
 fn mismatch(value: &Value, wanted: &str) -> EncodeError {
-    let article = match value {
-        Value::Null => "",
-        Value::Int(_) => "an ",
-        _ => "a ",
+    let article = if value.is_null() {
+        ""
+    } else if value.as_int().is_some() {
+        "an "
+    } else {
+        "a "
     };
     EncodeError::new(format!("{article}{} cannot be written as {wanted}", kind_word(value)))
 }
@@ -270,13 +271,24 @@ fn integer(node: &Node, value: &Value) -> Result<i64, EncodeError> {
 }
 
 fn shown(value: &Value) -> String {
+    if let Value::Decimal(decimal) = value {
+        return decimal.to_string();
+    }
     match value {
         Value::Int(number) => number.to_string(),
         Value::Uint(number) => number.to_string(),
         Value::DateTime(moment) => moment.to_string(),
         Value::TimeDelta(time) => time.to_string(),
-        Value::Decimal(decimal) => decimal.to_string(),
-        other => kind_word(other).to_owned(),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Double(_)
+        | Value::String(_)
+        | Value::Bytes(_)
+        | Value::Decimal(_)
+        | Value::List(_)
+        | Value::Map(_)
+        | Value::Record(_)
+        | Value::Union(_) => kind_word(value).to_owned(),
     }
 }
 

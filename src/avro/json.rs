@@ -114,10 +114,8 @@ fn double_to_json(number: f64) -> Json {
 }
 
 fn key_text(key: &Value) -> String {
-    match to_json(key, &Type::Null) {
-        Json::String(text) => text,
-        other => other.to_string(),
-    }
+    let json = to_json(key, &Type::Null);
+    if let Json::String(text) = json { text } else { json.to_string() }
 }
 
 struct Reading<'a> {
@@ -261,13 +259,11 @@ fn bytes(node: &Node, json: &Json) -> Option<Value> {
         return Some(Value::Decimal(Decimal { unscaled, scale }.into()));
     }
     let text = json.as_str()?;
-    match &node.shape {
-        Shape::Fixed(_) if node.logical == Some(Logical::Uuid) => {
-            logical::uuid_bytes(text).map(|bytes| Value::String(logical::uuid_text(bytes)))
-        }
-        Shape::Fixed(fixed) => base64_decode(text).filter(|bytes| bytes.len() == fixed.size).map(Value::Bytes),
-        _ => base64_decode(text).map(Value::Bytes),
+    let Shape::Fixed(fixed) = &node.shape else { return base64_decode(text).map(Value::Bytes) };
+    if node.logical == Some(Logical::Uuid) {
+        return logical::uuid_bytes(text).map(|bytes| Value::String(logical::uuid_text(bytes)));
     }
+    base64_decode(text).filter(|bytes| bytes.len() == fixed.size).map(Value::Bytes)
 }
 
 fn symbol(node: &EnumNode, text: &str) -> Result<Value, JsonError> {
@@ -329,11 +325,15 @@ fn wanted(node: &Node) -> String {
         Some(Logical::Uuid) => "a UUID".to_owned(),
         Some(Logical::Duration) => "the base64 of 12 bytes".to_owned(),
         Some(_) => "a time: write it like `2013-07-01T12:00:00Z` (RFC 3339)".to_owned(),
-        None => match &node.shape {
-            Shape::Bytes => "base64".to_owned(),
-            Shape::Fixed(fixed) => format!("the base64 of {} bytes", fixed.size),
-            _ => format!("of type `{}`", node.word()),
-        },
+        None => {
+            if let Shape::Fixed(fixed) = &node.shape {
+                format!("the base64 of {} bytes", fixed.size)
+            } else if matches!(node.shape, Shape::Bytes) {
+                "base64".to_owned()
+            } else {
+                format!("of type `{}`", node.word())
+            }
+        }
     }
 }
 

@@ -70,9 +70,9 @@ fn errors_name_the_place_and_the_nearest_name() {
 
 #[test]
 fn a_unions_branch_is_chosen_by_fit() {
-    let branch = |text: &str, json: Json| match from_json(&json, &schema(text)).unwrap() {
-        Value::Union(tagged) => tagged.0,
-        other => panic!("{other:?} has no branch"),
+    let branch = |text: &str, json: Json| {
+        let Value::Union(tagged) = from_json(&json, &schema(text)).unwrap() else { panic!("it is a union") };
+        tagged.0
     };
     assert_eq!(branch(r#"["double","long","string"]"#, json!(5)), 1);
     assert_eq!(branch(r#"["double","long","string"]"#, json!(5.5)), 0);

@@ -47,10 +47,17 @@ pub(crate) fn time_unit(logical: Option<Logical>) -> Option<Unit> {
 pub(crate) fn moment(count: i64, unit: Unit) -> DateTime {
     match unit {
         Unit::Day => DateTime { seconds: count.saturating_mul(SECONDS_PER_DAY), nanos: 0 },
-        Unit::Milli => DateTime::from_units(count, 1000),
-        Unit::Micro => DateTime::from_units(count, 1_000_000),
-        Unit::Nano => DateTime::from_units(count, 1_000_000_000),
+        Unit::Milli => in_seconds::<1000>(count),
+        Unit::Micro => in_seconds::<1_000_000>(count),
+        Unit::Nano => in_seconds::<1_000_000_000>(count),
     }
+}
+
+/// `DateTime::from_units` with the unit known to the compiler: two multiplications where it has two divisions.
+#[inline]
+fn in_seconds<const PER_SECOND: i64>(count: i64) -> DateTime {
+    let nanos = count.rem_euclid(PER_SECOND) * (1_000_000_000 / PER_SECOND);
+    DateTime { seconds: count.div_euclid(PER_SECOND), nanos: nanos as u32 }
 }
 
 /// Returns the count of units from the epoch to a moment, rounded down; none when an `i64` cannot hold it.

@@ -57,18 +57,15 @@ impl DecodePlan {
         }
         let resolution = checked(writer, reader)?;
         let mut lowering = Lowering::new(writer, reader, &resolution);
-        let root = match &resolution.steps[resolution.root.index()].step {
-            Step::WriterUnion(branches) => {
-                let branches = branches.iter().map(|branch| lowering.root_program(*branch, &slots));
-                Root::Records(branches.collect())
-            }
-            _ => match lowering.root_program(resolution.root, &slots) {
-                Ok(program) => Root::Record(program),
-                Err(message) => {
-                    let problems = vec![Incompatibility { path: String::new(), message }];
-                    return Err(ResolveError::Incompatible { reader: name(reader), writer: name(writer), problems });
-                }
-            },
+        let root = if let Step::WriterUnion(branches) = &resolution.steps[resolution.root.index()].step {
+            let branches = branches.iter().map(|branch| lowering.root_program(*branch, &slots));
+            Root::Records(branches.collect())
+        } else {
+            let program = lowering.root_program(resolution.root, &slots).map_err(|message| {
+                let problems = vec![Incompatibility { path: String::new(), message }];
+                ResolveError::Incompatible { reader: name(reader), writer: name(writer), problems }
+            });
+            Root::Record(program?)
         };
         Ok(Self { machine: Arc::new(lowering.machine()), root, width: wanted.len() })
     }
@@ -223,11 +220,11 @@ impl<'a> Lowering<'a> {
     fn root_program(&mut self, step: StepId, slots: &[Option<Slot>]) -> Result<usize, String> {
         let resolution = self.resolution;
         let node = &resolution.steps[step.index()];
-        match &node.step {
-            Step::Record(RecordStep { broken: Some(message), .. }) | Step::Fail(message) => Err(message.clone()),
-            Step::Record(record) => Ok(self.program(node.writer, node.reader, record, slots)),
-            other => unreachable!("a record is read from a record, not by {other:?}"),
+        if let Step::Record(RecordStep { broken: Some(message), .. }) | Step::Fail(message) = &node.step {
+            return Err(message.clone());
         }
+        let Step::Record(record) = &node.step else { unreachable!("a record is read from a record") };
+        Ok(self.program(node.writer, node.reader, record, slots))
     }
 
     /// Adds a program that puts each reader's field into its slot, and skips the fields without one.
@@ -257,7 +254,9 @@ impl<'a> Lowering<'a> {
     fn op(&self, slot: Slot, step: StepId) -> Op {
         let node = &self.resolution.steps[step.index()];
         let Step::Scalar = node.step else { return Op::Read(slot, step) };
+        #[expect(clippy::wildcard_enum_match_arm, reason = "all that has no operation of its own is read by its step")]
         match scalar_read(self.writer.node(node.writer), self.reader.node(node.reader)) {
+            Read::Int => Op::Int(slot),
             Read::Long => Op::Long(slot),
             Read::Double => Op::Double(slot),
             Read::Bool => Op::Bool(slot),
@@ -269,10 +268,7 @@ impl<'a> Lowering<'a> {
 }
 
 fn scalar_read(writer: &Node, reader: &Node) -> Read {
-    let decimal_scale = match reader.logical {
-        Some(Logical::Decimal { scale, .. }) => Some(scale),
-        _ => None,
-    };
+    let decimal_scale = if let Some(Logical::Decimal { scale, .. }) = reader.logical { Some(scale) } else { None };
     match (&writer.shape, &reader.shape) {
         (Shape::Null, _) => Read::Null,
         (Shape::Bool, _) => Read::Bool,

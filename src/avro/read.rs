@@ -46,6 +46,7 @@ pub(crate) enum Op {
     /// A union of null and a length with as many bytes; the number is null's branch.
     SkipOptionalBlob(u8),
     Skip(NodeId),
+    Int(Slot),
     Long(Slot),
     Double(Slot),
     Bool(Slot),
@@ -102,14 +103,14 @@ pub(crate) enum Read {
 
 impl Machine {
     /// Reads a record's fields into `slots`, which are at least the program's width.
-    #[inline]
     pub(crate) fn run(
         &self,
         program: &Program,
-        input: &mut Input<'_>,
+        from: &mut Input<'_>,
         slots: &mut [Value],
         depth: usize,
     ) -> Decoded<()> {
+        let mut input = *from;
         for op in &program.ops {
             match *op {
                 Op::SkipLongs(count) => input.skip_longs(count)?,
@@ -119,19 +120,35 @@ impl Machine {
                 Op::SkipBlob => {
                     input.blob()?;
                 }
-                Op::SkipOptionalBlob(null) => skip_optional_blob(input, null)?,
-                Op::Skip(node) => self.skip(node, input, depth)?,
-                Op::Long(slot) => slots[slot as usize] = Value::Int(input.long()?),
-                Op::Double(slot) => slots[slot as usize] = Value::Double(input.double()?),
-                Op::Bool(slot) => slots[slot as usize] = Value::Bool(input.bool()?),
-                Op::Text(slot) => slots[slot as usize] = text(input)?,
-                Op::Moment(slot, unit) => slots[slot as usize] = Value::DateTime(logical::moment(input.long()?, unit)),
-                Op::Read(slot, step) => slots[slot as usize] = self.read(step, input, depth)?,
+                Op::SkipOptionalBlob(null) => {
+                    if branch(&mut input, 2)? != usize::from(null) {
+                        input.blob()?;
+                    }
+                }
+                Op::Skip(node) => {
+                    let mut away = input;
+                    self.skip(node, &mut away, depth)?;
+                    input = away;
+                }
+                Op::Int(slot) => put(&mut slots[slot as usize], Value::Int(input.int()?)),
+                Op::Long(slot) => put(&mut slots[slot as usize], Value::Int(input.long()?)),
+                Op::Double(slot) => put(&mut slots[slot as usize], Value::Double(input.double()?)),
+                Op::Bool(slot) => put(&mut slots[slot as usize], Value::Bool(input.bool()?)),
+                Op::Text(slot) => put(&mut slots[slot as usize], text(&mut input)?),
+                Op::Moment(slot, unit) => {
+                    put(&mut slots[slot as usize], Value::DateTime(logical::moment(input.long()?, unit)))
+                }
+                Op::Read(slot, step) => {
+                    let mut away = input;
+                    put(&mut slots[slot as usize], self.read(step, &mut away, depth)?);
+                    input = away;
+                }
             }
         }
         for (slot, value) in &program.constants {
             slots[*slot as usize] = value.clone();
         }
+        *from = input;
         Ok(())
     }
 
@@ -188,11 +205,10 @@ impl Machine {
         match found {
             Some((_, Some(symbol))) => Ok(Value::String(symbol.clone())),
             Some((index, None)) => {
-                let lost = match &self.writer.node(node).shape {
-                    Shape::Enum(node) => node.symbols[index].as_str(),
-                    other => unreachable!("an enum is read from an enum, not from {other:?}"),
+                let Shape::Enum(node) = &self.writer.node(node).shape else {
+                    unreachable!("an enum is read from an enum");
                 };
-                let message = format!("its enum has no symbol `{lost}` and no default");
+                let message = format!("its enum has no symbol `{}` and no default", node.symbols[index]);
                 input.fail(Problem::Unreadable { message })
             }
             None => input.fail(Problem::EnumIndex { name: self.writer.node(node).word().to_owned(), index }),
@@ -272,11 +288,33 @@ impl Machine {
     }
 }
 
-#[inline]
+/// Puts a value into a slot. Dropping what a slot holds is a call; most of it owns nothing, and is forgotten without one.
+#[inline(always)]
+fn put(slot: &mut Value, value: Value) {
+    let old = std::mem::replace(slot, value);
+    let owns_nothing = match &old {
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Uint(_)
+        | Value::Double(_)
+        | Value::DateTime(_)
+        | Value::TimeDelta(_) => true,
+        Value::String(text) => !text.is_heap_allocated(),
+        Value::Bytes(_) | Value::Decimal(_) | Value::List(_) | Value::Map(_) | Value::Record(_) | Value::Union(_) => {
+            false
+        }
+    };
+    if owns_nothing {
+        std::mem::forget(old);
+    }
+}
+
+#[inline(always)]
 fn text(input: &mut Input<'_>) -> Decoded<Value> {
     let bytes = input.blob()?;
-    match Text::from_utf8(bytes) {
-        Ok(text) => Ok(Value::String(text)),
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(Value::String(Text::new(text))),
         Err(_) => input.fail(Problem::Utf8),
     }
 }
@@ -288,21 +326,13 @@ fn decimal(input: &Input<'_>, bytes: &[u8], scale: u32) -> Decoded<Value> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn branch(input: &mut Input<'_>, branches: usize) -> Decoded<usize> {
     let index = input.long()?;
     match usize::try_from(index) {
         Ok(branch) if branch < branches => Ok(branch),
         Ok(_) | Err(_) => input.fail(Problem::UnionIndex { branches, index }),
     }
-}
-
-#[inline]
-fn skip_optional_blob(input: &mut Input<'_>, null: u8) -> Decoded<()> {
-    if branch(input, 2)? != usize::from(null) {
-        input.blob()?;
-    }
-    Ok(())
 }
 
 #[inline]

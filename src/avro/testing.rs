@@ -15,15 +15,6 @@ pub(crate) struct Cases {
     names: u32,
 }
 
-/// Which steps of evolution may be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Steps {
-    /// Those that `apache-avro` resolves as the specification says.
-    Plain,
-    /// Aliases of fields and types, too.
-    All,
-}
-
 impl Cases {
     pub(crate) fn new(seed: u64) -> Self {
         Self { rng: Rng::new(seed), names: 0 }
@@ -146,7 +137,7 @@ impl Cases {
             Shape::Long => {
                 let number = self.integer();
                 // Half the range: `DateTime` rounds down, and the lowest moment rounds below what an i64 holds.
-                let moment = moment_unit(node.logical).or(time_unit(node.logical)).is_some();
+                let moment = moment_unit(node.logical).is_some() || time_unit(node.logical).is_some();
                 logical::from_integer(if moment { number / 2 } else { number }, node.logical)
             }
             Shape::Float => Value::Double(f64::from(self.integer() as f32)),
@@ -213,20 +204,22 @@ impl Cases {
     }
 
     /// A schema that can read what `writer` writes, some steps later.
-    pub(crate) fn evolve(&mut self, writer: &Json, steps: Steps) -> Json {
+    ///
+    /// What was renamed has its old name with `_renamed` (fields) or `Renamed` (the record) after it, and as an alias.
+    pub(crate) fn evolve(&mut self, writer: &Json) -> Json {
         let mut reader = writer.clone();
-        self.evolve_type(&mut reader, steps);
+        self.evolve_type(&mut reader);
         let old = writer["name"].as_str().unwrap();
         // A record that refers to itself keeps its name.
         let refers_to_itself = writer["fields"].to_string().contains(&format!("\"{old}\""));
-        if steps == Steps::All && self.rng.chance(1, 4) && !refers_to_itself {
+        if self.rng.chance(1, 4) && !refers_to_itself {
             reader["aliases"] = json!([old]);
             reader["name"] = json!(format!("{old}Renamed"));
         }
         reader
     }
 
-    fn evolve_type(&mut self, json: &mut Json, steps: Steps) {
+    fn evolve_type(&mut self, json: &mut Json) {
         match json {
             Json::String(word) => {
                 let wider: &[&str] = match word.as_str() {
@@ -241,17 +234,17 @@ impl Cases {
                     *word = wider[self.rng.below(wider.len() as u64) as usize].to_owned();
                 }
             }
-            Json::Object(object) => self.evolve_object(object, steps),
+            Json::Object(object) => self.evolve_object(object),
             // Branches of a union are left alone: two of them might become one.
             Json::Null | Json::Bool(_) | Json::Number(_) | Json::Array(_) => {}
         }
     }
 
-    fn evolve_object(&mut self, object: &mut Map<String, Json>, steps: Steps) {
+    fn evolve_object(&mut self, object: &mut Map<String, Json>) {
         match object["type"].as_str() {
-            Some("record") => self.evolve_record(object, steps),
-            Some("array") => self.evolve_type(&mut object["items"], steps),
-            Some("map") => self.evolve_type(&mut object["values"], steps),
+            Some("record") => self.evolve_record(object),
+            Some("array") => self.evolve_type(&mut object["items"]),
+            Some("map") => self.evolve_type(&mut object["values"]),
             Some("enum") => {
                 let symbols = object["symbols"].as_array_mut().unwrap();
                 if self.rng.chance(1, 3) {
@@ -267,17 +260,17 @@ impl Cases {
         }
     }
 
-    fn evolve_record(&mut self, object: &mut Map<String, Json>, steps: Steps) {
+    fn evolve_record(&mut self, object: &mut Map<String, Json>) {
         let fields = object["fields"].as_array_mut().unwrap();
         for field in fields.iter_mut() {
             if self.rng.chance(1, 3) && field.get("default").is_none() {
-                self.evolve_type(&mut field["type"], steps);
+                self.evolve_type(&mut field["type"]);
             }
             let plain = !field["type"].is_array() && field["type"] != json!("null");
             if self.rng.chance(1, 8) && plain && field.get("default").is_none() {
                 field["type"] = json!(["null", field["type"]]);
             }
-            if steps == Steps::All && self.rng.chance(1, 4) {
+            if self.rng.chance(1, 4) {
                 let old = field["name"].as_str().unwrap().to_owned();
                 field["name"] = json!(format!("{old}_renamed"));
                 field["aliases"] = json!([old]);

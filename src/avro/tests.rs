@@ -7,7 +7,7 @@ use apache_avro::{Schema as TheirSchema, from_avro_datum};
 use proptest::prelude::*;
 
 use crate::avro::schema::{NodeId, Shape, union_form};
-use crate::avro::testing::{Cases, Steps};
+use crate::avro::testing::Cases;
 use crate::avro::{DecodePlan, Encoder, Schema, can_read, defaults, from_json, logical, to_json};
 use crate::base::value::Value;
 use crate::limits::EMPTY_ITEMS_MAX;
@@ -107,12 +107,14 @@ proptest! {
     fn a_plan_reads_what_the_reference_reads(seed in any::<u64>()) {
         let mut cases = Cases::new(seed);
         let writer_json = cases.record();
-        let reader_json = cases.evolve(&writer_json, Steps::Plain);
+        let reader_json = cases.evolve(&writer_json);
         let (writer, reader) = (parse(&writer_json), parse(&reader_json));
         let bytes = encoded(&writer, &cases.value(&writer));
         let mine = DecodePlan::whole(&writer, &reader).unwrap().decode_value(&bytes);
+        // Theirs knows no aliases of fields: it gets the schema without the renamings, which has the same values.
+        let unrenamed = reader.text().replace("_renamed", "").replace("Renamed", "");
         let (their_writer, their_reader) =
-            (TheirSchema::parse_str(writer.text()).unwrap(), TheirSchema::parse_str(reader.text()).unwrap());
+            (TheirSchema::parse_str(writer.text()).unwrap(), TheirSchema::parse_str(&unrenamed).unwrap());
         match from_avro_datum(&their_writer, &mut bytes.as_slice(), Some(&their_reader)) {
             Ok(theirs) => prop_assert_eq!(mine, Ok(ours(&theirs, &reader, reader.root()))),
             // Theirs refuses a decimal written in fewer bytes than its precision may need.
@@ -125,7 +127,7 @@ proptest! {
     fn wanted_fields_are_the_fields_of_the_whole(seed in any::<u64>()) {
         let mut cases = Cases::new(seed);
         let writer_json = cases.record();
-        let reader_json = cases.evolve(&writer_json, Steps::All);
+        let reader_json = cases.evolve(&writer_json);
         let (writer, reader) = (parse(&writer_json), parse(&reader_json));
         prop_assert!(can_read(&reader, &writer).is_empty());
         let bytes = encoded(&writer, &cases.value(&writer));
@@ -146,7 +148,7 @@ proptest! {
     fn cut_or_changed_bytes_give_an_error_or_a_bounded_value(seed in any::<u64>()) {
         let mut cases = Cases::new(seed);
         let writer_json = cases.record();
-        let reader_json = cases.evolve(&writer_json, Steps::All);
+        let reader_json = cases.evolve(&writer_json);
         let (writer, reader) = (parse(&writer_json), parse(&reader_json));
         let whole = DecodePlan::whole(&writer, &reader).unwrap();
         let none = DecodePlan::compile(&writer, &reader, &[]).unwrap();

@@ -20,6 +20,8 @@ pub(super) struct Cache {
     /// Per store, which slot a key has.
     maps: Vec<HashMap<Key, u32, ahash::RandomState>>,
     hand: usize,
+    /// The slot used last: a write mostly follows the read of its key.
+    last: u32,
     size_bytes: usize,
     budget_bytes: usize,
     empty: Key,
@@ -46,6 +48,7 @@ impl Cache {
             free: Vec::new(),
             maps: (0..stores).map(|_| HashMap::with_hasher(hasher())).collect(),
             hand: 0,
+            last: 0,
             size_bytes: 0,
             budget_bytes,
             empty: Arc::from([]),
@@ -53,7 +56,10 @@ impl Cache {
     }
 
     pub(super) fn find(&self, store: u16, key: &[u8]) -> Option<u32> {
-        self.maps[usize::from(store)].get(key).copied()
+        match self.slots.get(self.last as usize) {
+            Some(slot) if slot.occupied && slot.store == store && *slot.key == *key => Some(self.last),
+            Some(_) | None => self.maps[usize::from(store)].get(key).copied(),
+        }
     }
 
     pub(super) fn slot(&self, slot: u32) -> &Slot {
@@ -62,6 +68,7 @@ impl Cache {
 
     /// Reads a slot's row and spares it at the hand's next visit.
     pub(super) fn touch(&mut self, slot: u32) -> &Slot {
+        self.last = slot;
         let slot = &mut self.slots[slot as usize];
         slot.referenced = true;
         slot
@@ -98,6 +105,7 @@ impl Cache {
             u32::try_from(self.slots.len() - 1).expect("slots are bounded by bytes, far below 2^32 of them")
         };
         self.maps[usize::from(store)].insert(key, slot);
+        self.last = slot;
         slot
     }
 
@@ -118,6 +126,9 @@ impl Cache {
 
     /// Drops all entries of a store; none of them may be uncommitted.
     pub(super) fn remove_store(&mut self, store: u16, settled: u64) {
+        if self.maps[usize::from(store)].is_empty() {
+            return;
+        }
         for slot in 0..self.slots.len() {
             let entry = &self.slots[slot];
             if entry.occupied && entry.store == store {

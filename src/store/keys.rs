@@ -265,7 +265,8 @@ mod tests {
         fn keys_come_apart_into_what_they_were_made_of(key in key(), time in time(), end in time()) {
             let (at, until) = (Timestamp(time), Timestamp(end));
             prop_assert_eq!(split_versioned(&versioned(&key, at)).unwrap(), (key.clone(), at));
-            prop_assert_eq!(split_windowed(&windowed(at, &key)).unwrap(), (at, key.as_slice()));
+            let in_window = windowed(at, &key);
+            prop_assert_eq!(split_windowed(&in_window).unwrap(), (at, key.as_slice()));
             prop_assert_eq!(split_history(&history(&key, time as u64)).unwrap(), (key.clone(), time as u64));
             prop_assert_eq!(split_session(&session(&key, at, until)).unwrap(), (key, at, until));
         }

@@ -81,7 +81,7 @@ impl Row {
         Self { timestamp, fields: fields.into() }
     }
 
-    /// Returns the bytes the row occupies decoded, roughly; never less than what it takes encoded.
+    /// Returns the bytes the row occupies decoded, roughly: what a bounded cache counts.
     pub fn size_bytes(&self) -> usize {
         size_of::<Self>() + 16 + self.fields.iter().map(Value::size_bytes).sum::<usize>()
     }

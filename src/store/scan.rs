@@ -34,7 +34,9 @@ impl<'a> Cell<'a> {
     }
 }
 
-type Entries<'a> = Box<dyn DoubleEndedIterator<Item = (&'a [u8], Cell<'a>)> + 'a>;
+type Entry<'a> = (&'a [u8], Cell<'a>);
+type Entries<'a> = Box<dyn DoubleEndedIterator<Item = Entry<'a>> + 'a>;
+type Directed<'a> = Box<dyn Iterator<Item = Entry<'a>> + 'a>;
 
 #[derive(Clone, Copy, Debug)]
 struct Span<'a> {
@@ -154,14 +156,14 @@ impl Store {
 
 /// The levels above the backend as one sequence without doubles.
 struct Upper<'a> {
-    levels: Vec<Peekable<Box<dyn Iterator<Item = (&'a [u8], Cell<'a>)> + 'a>>>,
+    levels: Vec<Peekable<Directed<'a>>>,
     direction: Direction,
 }
 
 impl<'a> Upper<'a> {
     fn new(levels: Vec<Entries<'a>>, direction: Direction) -> Self {
         let levels = levels.into_iter().map(|level| {
-            let directed: Box<dyn Iterator<Item = (&'a [u8], Cell<'a>)> + 'a> = match direction {
+            let directed: Directed<'a> = match direction {
                 Direction::Up => level,
                 Direction::Down => Box::new(level.rev()),
             };

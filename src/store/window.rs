@@ -8,6 +8,9 @@ use std::ops::ControlFlow;
 use crate::base::time::{SpanMs, Timestamp};
 use crate::store::{Error, Row, StoreIndex, TaskStores, keys};
 
+/// What is called with the start, the key and the row of each windowed row; it may end the scan.
+pub type VisitWindow<'a> = dyn FnMut(Timestamp, &[u8], &Row) -> ControlFlow<()> + 'a;
+
 /// Returns the row of a key in the window that starts at `start`.
 ///
 /// # Errors
@@ -39,7 +42,7 @@ pub fn scan(
     index: StoreIndex,
     from: Timestamp,
     before: Timestamp,
-    visit: &mut dyn FnMut(Timestamp, &[u8], &Row) -> ControlFlow<()>,
+    visit: &mut VisitWindow<'_>,
 ) -> Result<(), Error> {
     let (from, to) = (keys::windowed(from, &[]), keys::windowed(before, &[]));
     let mut damaged = None;
