@@ -23,8 +23,6 @@ pub mod error;
 pub mod expr;
 pub mod http;
 pub mod limits;
-pub mod plan;
-pub mod registry;
 pub mod metrics;
 pub mod operator;
 pub mod plan;
