@@ -189,5 +189,9 @@ pub const HTTP_WAIT_MAX_MS: u64 = 30_000;
 
 /// Time open requests have to end when the daemon stops; then they are cut off.
 pub const HTTP_STOP_WAIT_MAX_MS: u64 = 3000;
+
 /// Bytes fetched ahead of a partition by the local broker, however many partitions share the consumer's prefetch.
 pub const LOCAL_FETCH_BYTES_MIN: usize = 32 * 1024;
+
+/// Bytes of records in one page of a topic; the page ends with the record that reaches it.
+pub const TOPIC_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -13,6 +13,7 @@ use crate::http::{self, Server};
 use crate::limits::HTTP_STOP_WAIT_MAX_MS;
 use crate::metrics::TopologyInfo;
 use crate::runtime::Service;
+use crate::topology::{self, Colour, Sources};
 
 /// Reads the settings: file, environment, and the global flags over both. What is wrong with them is printed in full.
 ///
@@ -24,9 +25,10 @@ pub(crate) fn settings(global: &Global) -> Result<Settings, Failure> {
         flags.insert("application_id".to_owned(), id.clone());
     }
     config::load(global.config.as_deref(), &Environment::read(), &flags, Machine::read()).map_err(|error| {
-        let texts: Vec<report::Text<'_>> =
-            error.source_file.iter().map(|source| report::Text { path: &source.path, text: &source.text }).collect();
-        report::to_stderr(&report::render(&error.diagnostics, &texts, output::stderr_color()));
+        let source = error.source_file.clone().unwrap_or_default();
+        let sources = Sources::default().with_file(&source.path.display().to_string(), &source.text);
+        let colour = if output::stderr_color() { Colour::Always } else { Colour::Never };
+        report::to_stderr(&topology::render(&error.diagnostics, &sources, colour));
         Failure::new(Exit::Config, error.to_string())
     })
 }

@@ -5,20 +5,26 @@
 //! exit code that `exit` lists.
 
 mod args;
+mod check;
 pub(crate) mod client;
 mod consume;
+#[expect(dead_code, reason = "for the commands that run a daemon")]
 pub(crate) mod daemon;
 mod exit;
 mod explain;
+mod graph;
 mod history;
+#[expect(dead_code, reason = "for the commands that run a daemon")]
 pub(crate) mod logging;
 pub(crate) mod output;
 mod produce;
+#[expect(dead_code, reason = "for the commands that run a daemon")]
 pub(crate) mod progress;
 mod query;
 pub(crate) mod report;
 pub(crate) mod signals;
 pub(crate) mod table;
+pub(crate) mod topology_folder;
 
 use std::ffi::OsString;
 
@@ -41,6 +47,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let mut output = Output::to_process(cli.global.json);
     let ended = match &cli.command {
+        Command::Check(command) => check::run(command, &mut output),
+        Command::Graph(command) => graph::run(command, &mut output),
         Command::Query(command) => query::run(command, &cli.global, &mut output),
         Command::History(command) => history::run(command, &cli.global, &mut output),
         Command::Produce(command) => produce::run(command, &cli.global, &mut output),

@@ -32,9 +32,9 @@ impl Output {
         self.form
     }
 
-    /// Tells whether a person watches.
-    pub(crate) fn is_terminal(&self) -> bool {
-        self.terminal
+    /// Tells whether the data may be coloured: a terminal whose user has not set `NO_COLOR`.
+    pub(crate) fn color(&self) -> bool {
+        self.terminal && colors_wanted()
     }
 
     /// Writes text and a line end.
@@ -74,5 +74,9 @@ fn closed(error: io::Error) -> Result<(), Failure> {
 
 /// Tells whether stderr takes colour: a terminal whose user has not set `NO_COLOR`.
 pub(crate) fn stderr_color() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    io::stderr().is_terminal() && colors_wanted()
+}
+
+fn colors_wanted() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }

@@ -88,8 +88,8 @@ impl<'a> Reader<'a> {
             state: State {
                 dir: self.field("state.dir", text).map_or_else(|| PathBuf::from(".tidemill/state"), PathBuf::from),
                 keep_set_aside: self
-                    .field("state.keep_set_aside", |raw| duration(raw, 0, i64::MAX))
-                    .unwrap_or(Duration::from_secs(7 * 24 * 3600)),
+                    .field("state.keep_set_aside", |raw| integer(raw, 0, 100))
+                    .map_or(1, |count| count as usize),
             },
             memory: Memory {
                 budget_bytes: self

@@ -60,9 +60,9 @@ pub enum OffsetReset {
 pub struct State {
     /// Folder of all local state. Default `.tidemill/state` beneath the working folder; in a container, a volume.
     pub dir: PathBuf,
-    /// How long a store that was set aside (its content could not be trusted) is kept for inspection before it is deleted.
-    /// Default 7 days; `0s` deletes at once, where disk is short.
-    pub keep_set_aside: Duration,
+    /// How many stores that were set aside (their content could not be trusted) are kept for inspection per task, the newest
+    /// ones; 0 to 100. Default 1; 0 where disk is short.
+    pub keep_set_aside: usize,
 }
 
 /// `[memory]`

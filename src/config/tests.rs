@@ -63,7 +63,7 @@ auto_offset_reset = "latest"
 instance_id = "pod-0"
 [state]
 dir = "/var/lib/tidemill"
-keep_set_aside = "0s"
+keep_set_aside = 0
 [memory]
 budget = "1.5GiB"
 [kafka]
@@ -104,7 +104,7 @@ level = "warn,tidemill=debug"
     assert_eq!(settings.registry.urls, ["http://one:8081", "https://two"]);
     assert_eq!(settings.topics.creation, TopicCreation::Require);
     assert_eq!(settings.bound_topic("flights.events"), "prod.flights.events");
-    assert_eq!(settings.state.keep_set_aside, Duration::ZERO);
+    assert_eq!(settings.state.keep_set_aside, 0);
     assert!(settings.admin.token.as_ref().unwrap().matches("letmein"));
     assert!(!settings.admin.token.as_ref().unwrap().matches("letmeout"));
     let printed = format!("{settings:?}");

@@ -1,6 +1,7 @@
 //! Reads of state and topics: from a URL to a [`Read`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -10,7 +11,11 @@ use axum::response::{IntoResponse, Response};
 use super::app::{App, Shared};
 use super::params::Params;
 use super::problem::Problem;
-use crate::runtime::service::{At, Read, ReadKind};
+use crate::limits::HTTP_WAIT_DEFAULT_MS;
+use crate::runtime::service::{At, Read, ReadKind, TopicPage};
+
+/// How long the broker may take to answer about a topic.
+const TOPIC_WAIT: Duration = Duration::from_millis(HTTP_WAIT_DEFAULT_MS);
 
 type Names<T> = Result<Path<T>, PathRejection>;
 
@@ -87,8 +92,9 @@ pub(super) async fn topic(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let Path(topic) = path?;
-    let params = Params::of_read(query.as_deref(), &[])?;
-    answer(&shared, ReadKind::Topic { topic }, &params).await
+    Params::parse(query.as_deref(), &[])?;
+    let answer = shared.call(move |service| service.topic(&topic, TOPIC_WAIT)).await?;
+    Ok(Json(answer).into_response())
 }
 
 pub(super) async fn records(
@@ -97,13 +103,13 @@ pub(super) async fn records(
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let Path(topic) = path?;
-    let params = Params::of_read(query.as_deref(), &["partition", "offset", "limit"])?;
+    let params = Params::parse(query.as_deref(), &["partition", "offset", "limit"])?;
     let Some(partition) = params.number("partition", 0, i64::from(i32::MAX))? else {
         return Err(Problem::parameter("`partition` is missing"));
     };
     let offset = params.number("offset", 0, i64::MAX)?.unwrap_or(0);
-    let limit = params.limit()?;
-    answer(&shared, ReadKind::Records { topic, partition: partition as i32, offset, limit }, &params).await
+    let page = TopicPage { topic, partition: partition as i32, offset, limit: params.limit()? };
+    Ok(Json(shared.call(move |service| service.records(&page, TOPIC_WAIT)).await?).into_response())
 }
 
 async fn answer(shared: &Arc<Shared>, what: ReadKind, params: &Params) -> Result<Response, Problem> {

@@ -12,7 +12,7 @@ use super::*;
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::time::DateTime;
 use crate::runtime::service::{
-    At, Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, StoreStatus, TaskStatus,
+    At, Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
 };
 
 /// Remembers what it was asked; knows the key `JFK`, panics at `panic`, blocks at `slow`.
@@ -70,6 +70,14 @@ impl Service for Fake {
             }
             _ => Ok(json!({"key": key})),
         }
+    }
+
+    fn topic(&self, topic: &str, _: Duration) -> Result<Value, ReadError> {
+        Ok(json!({ "topic": topic }))
+    }
+
+    fn records(&self, page: &TopicPage, _: Duration) -> Result<Value, ReadError> {
+        Ok(json!({ "asked": format!("{page:?}") }))
     }
 
     fn produce(&self, topic: &str, events: &[NewEvent], _: Duration) -> Result<Vec<Produced>, ReadError> {
@@ -213,16 +221,20 @@ fn every_read_reaches_the_service_as_it_was_asked() {
             ReadKind::History { entity: entity.clone(), key: key.clone(), limit: 1000, cursor: None },
         ),
         ("/v1/entities/flight/keys/UA1/blame", ReadKind::Blame { entity, key }),
-        ("/v1/topics/t", ReadKind::Topic { topic: text("t") }),
-        (
-            "/v1/topics/t/records?partition=3&offset=9&limit=5",
-            ReadKind::Records { topic: text("t"), partition: 3, offset: 9, limit: 5 },
-        ),
     ] {
         let answer = daemon.get(path);
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
         assert_eq!(daemon.last_read().0.what, expected, "{path}");
     }
+}
+
+#[test]
+fn topics_are_read_a_page_at_a_time() {
+    let daemon = Daemon::start(options());
+    assert_eq!(daemon.get("/v1/topics/a%2Fb").body, r#"{"topic":"a/b"}"#);
+    let page = daemon.get("/v1/topics/t/records?partition=3&offset=9&limit=5");
+    let expected = TopicPage { topic: "t".into(), partition: 3, offset: 9, limit: 5 };
+    assert_eq!(page.body, json!({ "asked": format!("{expected:?}") }).to_string());
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! Writes one scrape. A registry is made for each: the figures live elsewhere, and nothing is kept between two scrapes.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric as Row, MetricFamily, MetricType};
 use prometheus::{Registry, TextEncoder};
 
 use super::names::{self, Metric, Type};
-use crate::runtime::service::{HistogramSample, Measurements, Sample};
+use super::sample::{HistogramSample, Measurements, Sample};
 
 /// What the answer of `/metrics` is.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -40,7 +41,7 @@ pub struct TopologyInfo {
 /// Renders a scrape: the measurements in the order of their names, and who this is.
 ///
 /// A sample whose name is not in [`names`] or whose labels do not fit is left out (and stops a debug build): a scrape that fails
-/// would hide all the others. Of samples with equal labels the first is shown, since Prometheus refuses a scrape with two.
+/// would hide all the others. Samples with equal labels are added up: each task counts its own part of a topic or a node.
 pub fn render(measurements: &Measurements, build: &BuildInfo, topology: Option<&TopologyInfo>) -> String {
     let mut families = Families::default();
     for sample in &measurements.samples {
@@ -61,67 +62,98 @@ pub fn render(measurements: &Measurements, build: &BuildInfo, topology: Option<&
     TextEncoder::new().encode_to_string(&registry.gather()).expect("families are complete and a String takes all")
 }
 
+/// One line of a family, or the lines of one histogram.
+#[derive(Clone, Debug)]
+enum Figure {
+    Number(f64),
+    Histogram(HistogramSample),
+}
+
+impl Figure {
+    /// Adds another part of the same figure. Histograms of other bounds cannot be added.
+    fn add(&mut self, part: Self) -> bool {
+        match (self, part) {
+            (Self::Number(sum), Self::Number(part)) => {
+                *sum += part;
+                true
+            }
+            (Self::Histogram(sum), Self::Histogram(part)) if sum.bounds == part.bounds => {
+                sum.counts.iter_mut().zip(part.counts).for_each(|(sum, part)| *sum += part);
+                sum.sum += part.sum;
+                true
+            }
+            (Self::Number(_) | Self::Histogram(_), _) => false,
+        }
+    }
+
+    fn into_row(self, kind: Type) -> Row {
+        let mut row = Row::default();
+        match (self, kind) {
+            (Self::Number(value), Type::Counter) => {
+                let mut counter = Counter::default();
+                counter.set_value(value);
+                row.set_counter(counter);
+            }
+            (Self::Number(value), Type::Gauge | Type::Histogram) => {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value);
+                row.set_gauge(gauge);
+            }
+            (Self::Histogram(sample), _) => row.set_histogram(histogram(&sample)),
+        }
+        row
+    }
+}
+
 #[derive(Default)]
-struct Families(BTreeMap<&'static str, (&'static Metric, BTreeMap<Vec<String>, Row>)>);
+struct Families(BTreeMap<&'static str, (&'static Metric, BTreeMap<Vec<String>, Figure>)>);
 
 impl Families {
     fn add_sample(&mut self, sample: &Sample) {
-        let make = |kind| match kind {
-            Type::Counter => {
-                let mut counter = Counter::default();
-                counter.set_value(sample.value);
-                let mut row = Row::default();
-                row.set_counter(counter);
-                Some(row)
-            }
-            Type::Gauge => {
-                let mut gauge = Gauge::default();
-                gauge.set_value(sample.value);
-                Some(Row::from_gauge(gauge))
-            }
-            Type::Histogram => None,
-        };
-        self.add(sample.name, &sample.labels, make);
+        let fits = |kind| kind != Type::Histogram;
+        self.add(sample.name, &sample.labels, fits, Figure::Number(sample.value));
     }
 
     fn add_histogram(&mut self, sample: &HistogramSample) {
-        let make = |kind| match kind {
-            Type::Histogram if sample.counts.len() == sample.bounds.len() + 1 => {
-                let mut row = Row::default();
-                row.set_histogram(histogram(sample));
-                Some(row)
-            }
-            Type::Histogram | Type::Counter | Type::Gauge => None,
-        };
-        self.add(sample.name, &sample.labels, make);
+        let fits = |kind| kind == Type::Histogram && sample.counts.len() == sample.bounds.len() + 1;
+        self.add(sample.name, &sample.labels, fits, Figure::Histogram(sample.clone()));
     }
 
-    fn add(&mut self, name: &'static str, values: &[String], make: impl FnOnce(Type) -> Option<Row>) {
-        let described = names::find(name).filter(|metric| metric.labels.len() == values.len());
-        let made = described.and_then(|metric| Some((metric, make(metric.kind)?)));
-        debug_assert!(made.is_some(), "`{name}` with {} labels is not in metrics/names.rs", values.len());
-        let Some((metric, mut row)) = made else { return };
-        row.set_label(metric.labels.iter().zip(values).map(|(name, value)| label(name, value)).collect());
-        self.0.entry(name).or_insert_with(|| (metric, BTreeMap::new())).1.entry(values.to_vec()).or_insert(row);
+    fn add(&mut self, name: &'static str, labels: &[String], fits: impl FnOnce(Type) -> bool, figure: Figure) {
+        let described = names::find(name).filter(|metric| metric.labels.len() == labels.len() && fits(metric.kind));
+        let added = described.is_some_and(|metric| {
+            match self.0.entry(name).or_insert_with(|| (metric, BTreeMap::new())).1.entry(labels.to_vec()) {
+                Entry::Occupied(mut there) => there.get_mut().add(figure),
+                Entry::Vacant(empty) => {
+                    empty.insert(figure);
+                    true
+                }
+            }
+        });
+        debug_assert!(added, "`{name}` with {} labels is not in metrics/names.rs", labels.len());
     }
 
     fn finish(self) -> Vec<MetricFamily> {
-        self.0
-            .into_values()
-            .map(|(metric, rows)| {
-                let mut family = MetricFamily::default();
-                family.set_name(metric.name.to_owned());
-                family.set_help(metric.help.to_owned());
-                family.set_field_type(match metric.kind {
-                    Type::Counter => MetricType::COUNTER,
-                    Type::Gauge => MetricType::GAUGE,
-                    Type::Histogram => MetricType::HISTOGRAM,
-                });
-                family.set_metric(rows.into_values().collect());
-                family
-            })
-            .collect()
+        self.0.into_values().map(|(metric, figures)| family(metric, figures)).collect()
     }
+}
+
+fn family(metric: &Metric, figures: BTreeMap<Vec<String>, Figure>) -> MetricFamily {
+    let rows = figures.into_iter().map(|(values, figure)| {
+        let mut row = figure.into_row(metric.kind);
+        row.set_label(metric.labels.iter().zip(&values).map(|(name, value)| label(name, value)).collect());
+        row
+    });
+    let mut family = MetricFamily::default();
+    family.set_name(metric.name.to_owned());
+    family.set_help(metric.help.to_owned());
+    family.set_field_type(match metric.kind {
+        Type::Counter => MetricType::COUNTER,
+        Type::Gauge => MetricType::GAUGE,
+        Type::Histogram => MetricType::HISTOGRAM,
+    });
+    family.set_metric(rows.collect());
+    family
 }
 
 fn label(name: &str, value: &str) -> LabelPair {
@@ -185,13 +217,14 @@ mod tests {
             counts: vec![1, 2, 3],
             sum: 1.5,
         };
+        let more = HistogramSample { counts: vec![0, 1, 0], sum: 0.25, ..commits.clone() };
         let text = scrape(
             vec![
                 sample("records_consumed_total", &["b", "0"], 7.0),
                 sample("records_consumed_total", &["a", "1"], 5.0),
                 sample("records_consumed_total", &["a", "1"], 6.0),
             ],
-            vec![commits],
+            vec![commits, more],
         );
         expect_test::expect![[r#"
             # HELP tidemill_build_info Always 1; the labels say what runs.
@@ -200,13 +233,13 @@ mod tests {
             # HELP tidemill_commit_duration_seconds From the start of a commit to the broker's confirmation.
             # TYPE tidemill_commit_duration_seconds histogram
             tidemill_commit_duration_seconds_bucket{thread="0",le="0.01"} 1
-            tidemill_commit_duration_seconds_bucket{thread="0",le="0.1"} 3
-            tidemill_commit_duration_seconds_bucket{thread="0",le="+Inf"} 6
-            tidemill_commit_duration_seconds_sum{thread="0"} 1.5
-            tidemill_commit_duration_seconds_count{thread="0"} 6
+            tidemill_commit_duration_seconds_bucket{thread="0",le="0.1"} 4
+            tidemill_commit_duration_seconds_bucket{thread="0",le="+Inf"} 7
+            tidemill_commit_duration_seconds_sum{thread="0"} 1.75
+            tidemill_commit_duration_seconds_count{thread="0"} 7
             # HELP tidemill_records_consumed_total Records read from source and repartition topics and worked on.
             # TYPE tidemill_records_consumed_total counter
-            tidemill_records_consumed_total{topic="a",partition="1"} 5
+            tidemill_records_consumed_total{topic="a",partition="1"} 11
             tidemill_records_consumed_total{topic="b",partition="0"} 7
             # HELP tidemill_topology_info Always 1; the labels say which topology runs.
             # TYPE tidemill_topology_info gauge

@@ -4,5 +4,7 @@
 
 mod export;
 pub mod names;
+mod sample;
 
 pub use export::{BuildInfo, CONTENT_TYPE, TopologyInfo, render};
+pub use sample::{HistogramSample, Measurements, Sample};

@@ -78,13 +78,9 @@ pub const GROUPS: &[Group] = &[
             counter(
                 "records_dropped_total",
                 &["node", "reason"],
-                "Records that a node dropped: late, null_key, skipped, too_large, future, schema.",
+                "Records that a node dropped: null_key, null_value, late, undeclared_type, decode, process, future, too_large.",
             ),
-            counter(
-                "dead_letters_total",
-                &["node", "reason"],
-                "Records that a node wrote to its dead-letter topic: decode, process, produce, schema.",
-            ),
+            counter("dead_letters_total", &["node", "reason"], "Records that were written to a dead-letter topic."),
             histogram(
                 "record_e2e_latency_seconds",
                 &["node"],
@@ -163,7 +159,7 @@ pub const GROUPS: &[Group] = &[
             gauge(
                 "memory_bytes",
                 &["component"],
-                "Memory held, by component of the budget: block_cache, write_buffers, cache, overlay, input, output.",
+                "Memory held, by component: rocksdb_block_cache, rocksdb_memtables, cache, overlay, input, output.",
             ),
         ],
     },

@@ -106,7 +106,9 @@ pub(crate) fn key_bytes(value: &Value, format: &KeyFormat, out: &mut Vec<u8>) ->
         (KeyFormat::Long, Value::Int(number)) => out.extend_from_slice(&number.to_be_bytes()),
         (KeyFormat::Bytes, Value::Bytes(bytes)) => out.extend_from_slice(bytes),
         _ => {
-            return Err(Error::Record { message: format!("a key of {value:?} does not fit the key format {format:?}") });
+            return Err(Error::Record {
+                message: format!("a key of {value:?} does not fit the key format {format:?}"),
+            });
         }
     }
     Ok(())

@@ -9,13 +9,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
-use crate::base::ids::{Offset, Partition, TaskId, Topic, TopicPartition};
+use crate::base::ids::{Partition, TaskId};
 use crate::base::time::SpanMs;
-use crate::broker::{self, Broker, Leave};
+use crate::broker::{Broker, Leave};
 use crate::error::{Kind, codes};
-use crate::limits;
 use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::runtime::cluster::Cluster;
@@ -25,11 +24,13 @@ use crate::runtime::query::{Ask, Concerns, Reply, concerns, partition_of_key};
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::service::{
     Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, Service, StoreStatus, TaskStatus,
+    TopicPage,
 };
 use crate::runtime::shared::{Shared, pause_before_rejoin};
 use crate::runtime::status::Snapshot;
 use crate::runtime::thread::{Connection, StreamThread, Wait};
-use crate::runtime::{Error, clock, topics};
+use crate::runtime::topics::TopicReader;
+use crate::runtime::{Error, clock};
 
 /// Without a beat for this long a thread does not live.
 const BEAT_MAX: SpanMs = SpanMs(60_000);
@@ -40,7 +41,7 @@ pub struct Daemon {
     asks: Vec<Sender<Ask>>,
     threads: Vec<JoinHandle<Result<(), Error>>>,
     writer: Mutex<EventWriter>,
-    registry: Arc<dyn Registry>,
+    topics: TopicReader,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -82,8 +83,8 @@ impl Daemon {
             schemas,
         ));
         let mut daemon = Self {
-            writer: Mutex::new(EventWriter::new(broker, Arc::clone(&registry))),
-            registry,
+            topics: TopicReader::new(Arc::clone(&broker), Arc::clone(&registry)),
+            writer: Mutex::new(EventWriter::new(broker, registry)),
             asks: Vec::new(),
             threads: Vec::new(),
             shared,
@@ -302,22 +303,6 @@ impl Service for Daemon {
     }
 
     fn read(&self, read: &Read, wait: Duration) -> Result<Json, ReadError> {
-        match &read.what {
-            ReadKind::Topic { topic } => {
-                return topics::describe(&*self.shared.broker, &Topic::new(topic)).map_err(topic_failed);
-            }
-            ReadKind::Records { topic, partition, offset, limit } => {
-                let partition = TopicPartition::new(Topic::new(topic), *partition);
-                let limit = (*limit).min(limits::READ_ROWS_MAX);
-                let read = topics::records(&*self.shared.broker, &*self.registry, &partition, Offset(*offset), limit);
-                return read.map_err(topic_failed);
-            }
-            ReadKind::Key { .. }
-            | ReadKind::Keys { .. }
-            | ReadKind::Entity { .. }
-            | ReadKind::History { .. }
-            | ReadKind::Blame { .. } => {}
-        }
         match concerns(&self.shared.plan, &read.what)? {
             Concerns::All { sub_topology } => self.ask_all(sub_topology, read, wait),
             Concerns::Key { sub_topology, key } => {
@@ -325,6 +310,14 @@ impl Service for Daemon {
                 self.ask(self.shared.task_id(sub_topology, partition), read, wait)
             }
         }
+    }
+
+    fn topic(&self, topic: &str, wait: Duration) -> Result<Json, ReadError> {
+        self.topics.topic(topic, wait)
+    }
+
+    fn records(&self, page: &TopicPage, wait: Duration) -> Result<Json, ReadError> {
+        self.topics.records(page, wait)
     }
 
     fn produce(&self, topic: &str, events: &[NewEvent], wait: Duration) -> Result<Vec<Produced>, ReadError> {
@@ -365,22 +358,6 @@ impl Service for Daemon {
         memory("rocksdb_block_cache", self.shared.rocks.cache_bytes());
         memory("rocksdb_memtables", self.shared.rocks.memtable_bytes());
         measurements
-    }
-}
-
-fn topic_failed(error: topics::Error) -> ReadError {
-    let detail = error.to_string();
-    match error {
-        topics::Error::Broker(broker::Error::UnknownTopic { .. }) => {
-            ReadError::NotFound { code: codes::TOPIC_MISSING, detail }
-        }
-        topics::Error::Broker(broker::Error::OffsetOutOfRange { .. }) => {
-            ReadError::Invalid { code: codes::READ_INVALID, detail }
-        }
-        topics::Error::Broker(_) | topics::Error::Registry(_) => {
-            ReadError::Unavailable { code: codes::READ_UNAVAILABLE, detail }
-        }
-        topics::Error::Record { .. } => ReadError::Failed { code: codes::READ_INVALID, detail, kind: Kind::Record },
     }
 }
 

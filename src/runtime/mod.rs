@@ -15,7 +15,7 @@ pub mod service;
 mod shared;
 mod status;
 mod thread;
-pub mod topics;
+mod topics;
 
 pub use daemon::{Daemon, Progress};
 pub use error::Error;

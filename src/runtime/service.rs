@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use crate::metrics::{HistogramSample, Measurements, Sample};
+
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::time::DateTime;
 use crate::error::{Code, Kind};
@@ -30,6 +32,20 @@ pub trait Service: Send + Sync {
     /// # Errors
     /// See [`ReadError`].
     fn read(&self, read: &Read, wait: Duration) -> Result<serde_json::Value, ReadError>;
+
+    /// Looks at a topic: `{"topic":…,"partitions":[{"partition":0,"start":…,"end":…}]}`, offsets.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn topic(&self, topic: &str, wait: Duration) -> Result<serde_json::Value, ReadError>;
+
+    /// Reads committed records of a partition, decoded:
+    /// `{"topic":…,"partition":0,"records":[{"offset":…,"timestamp":…,"key":…,"type":…,"value":…,"headers":{…}}],"next":…}`, where
+    /// `next` is the offset to go on from. A record that cannot be decoded has `error` in place of `type` and `value`.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn records(&self, page: &TopicPage, wait: Duration) -> Result<serde_json::Value, ReadError>;
 
     /// Writes JSON events to a topic as Avro by its subjects' schemas; all or none is encoded before the first is sent.
     ///
@@ -83,12 +99,17 @@ pub enum ReadKind {
     History { entity: String, key: String, limit: usize, cursor: Option<String> },
     /// `…/blame`
     Blame { entity: String, key: String },
-    /// `/v1/topics/{topic}`: `{"topic":…,"partitions":[{"partition":0,"start":…,"end":…}]}`, offsets.
-    Topic { topic: String },
-    /// `/v1/topics/{topic}/records`: committed records of one partition from an offset on, decoded:
-    /// `{"topic":…,"partition":0,"records":[{"offset":…,"timestamp":…,"key":…,"type":…,"value":…,"headers":{…}}],"next":…}`,
-    /// where `next` is the offset to go on from. A record that cannot be decoded has `error` in place of `type` and `value`.
-    Records { topic: String, partition: i32, offset: i64, limit: usize },
+}
+
+/// Which records of a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicPage {
+    pub topic: String,
+    pub partition: i32,
+    /// The first offset wanted; one that is gone begins at the first record there is.
+    pub offset: i64,
+    /// Most records.
+    pub limit: usize,
 }
 
 /// Which version of an entity.
@@ -156,32 +177,4 @@ pub struct StoreStatus {
     pub bytes: u64,
     /// Next offset of the changelog that the state at rest stands at.
     pub changelog_offset: Option<i64>,
-}
-
-/// Numbers for the exporter, by the names in `metrics/names.rs`; labels in the order that the name declares.
-#[derive(Clone, Debug, Default)]
-pub struct Measurements {
-    pub samples: Vec<Sample>,
-    pub histograms: Vec<HistogramSample>,
-}
-
-/// One value of a counter or gauge.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Sample {
-    /// Without the `tidemill_` prefix.
-    pub name: &'static str,
-    pub labels: Vec<String>,
-    pub value: f64,
-}
-
-/// One histogram, buckets in ascending order of their bounds, not cumulative.
-#[derive(Clone, Debug, PartialEq)]
-pub struct HistogramSample {
-    /// Without the `tidemill_` prefix.
-    pub name: &'static str,
-    pub labels: Vec<String>,
-    /// Upper bounds in the metric's unit; the overflow bucket has no bound and is last in `counts`.
-    pub bounds: &'static [f64],
-    pub counts: Vec<u64>,
-    pub sum: f64,
 }

@@ -1,240 +1,275 @@
-//! Reads a topic from its beginning to its end, decoded to JSON: for answers, for `consume`, for tests.
-//! Committed records only.
+//! Reads topics for people: the ends of their partitions, and committed records decoded to JSON.
+//!
+//! Each read has a consumer of its own, outside any group, and leaves no trace on the broker. The stream threads know nothing of
+//! it.
 
 use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use crate::avro::{DecodePlan, Schema, frame, to_json};
 use crate::base::ids::{Offset, SchemaId, Topic, TopicPartition};
-use crate::base::record::Record;
+use crate::base::record::{Headers, Record};
 use crate::base::types::Type;
-use crate::broker::{self, Broker, Consumer, ConsumerSettings, Event, Isolation, Leave};
-use crate::registry::{self, Registry};
+use crate::base::value::Value;
+use crate::broker::{Broker, Consumer, ConsumerSettings, Event, Isolation, Leave};
+use crate::error::codes;
+use crate::limits;
+use crate::registry::Registry;
+use crate::runtime::clock::Stopwatch;
+use crate::runtime::service::{ReadError, TopicPage};
 
-const WAIT: Duration = Duration::from_secs(10);
-
-/// A record of a topic, decoded.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TopicRecord {
-    pub partition: i32,
-    pub offset: i64,
-    pub timestamp: String,
-    pub key: Option<String>,
-    /// Full name of the record type.
-    pub record_type: Option<String>,
-    /// Null for a tombstone; text of the bytes where they are no registry frame.
-    pub value: Json,
-    pub headers: Json,
+/// Looks into topics.
+pub(super) struct TopicReader {
+    broker: Arc<dyn Broker>,
+    registry: Arc<dyn Registry>,
+    /// An id never changes its schema.
+    schemas: Mutex<HashMap<SchemaId, Arc<Decoder>>>,
 }
 
-/// Why a topic could not be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error(transparent)]
-    Broker(#[from] broker::Error),
-    #[error(transparent)]
-    Registry(#[from] registry::Error),
-    #[error("{partition} offset {offset}: {message}")]
-    Record { partition: TopicPartition, offset: Offset, message: String },
+#[derive(Debug)]
+struct Decoder {
+    schema: Schema,
+    value_type: Type,
+    plan: DecodePlan,
 }
 
-/// Decodes records by the schema they were written with.
-pub struct Decoder<'a> {
-    registry: &'a dyn Registry,
-    plans: HashMap<SchemaId, (DecodePlan, Type, Option<String>)>,
-}
-
-impl std::fmt::Debug for Decoder<'_> {
+impl std::fmt::Debug for TopicReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Decoder").field("schemas", &self.plans.len()).finish_non_exhaustive()
+        f.debug_struct("TopicReader").field("broker", &self.broker).finish_non_exhaustive()
     }
 }
 
-impl<'a> Decoder<'a> {
-    /// Asks `registry` for schemas as they come up.
-    pub fn new(registry: &'a dyn Registry) -> Self {
-        Self { registry, plans: HashMap::new() }
+impl TopicReader {
+    /// Nothing is contacted before the first read.
+    pub(super) fn new(broker: Arc<dyn Broker>, registry: Arc<dyn Registry>) -> Self {
+        Self { broker, registry, schemas: Mutex::new(HashMap::new()) }
     }
 
-    /// Decodes a record.
-    ///
-    /// # Errors
-    /// The registry's; bytes that are not what their schema says.
-    pub fn decode(&mut self, partition: &TopicPartition, record: &Record) -> Result<TopicRecord, Error> {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut shown = TopicRecord {
-            partition: partition.partition.0,
-            offset: record.offset.0,
-            timestamp: record.timestamp.to_string(),
-            key: record.key.as_deref().map(text),
-            record_type: None,
-            value: Json::Null,
-            headers: record
-                .headers
-                .iter()
-                .map(|header| {
-                    (header.name.to_string(), header.value.as_deref().map_or(Json::Null, |v| Json::String(text(v))))
-                })
-                .collect::<serde_json::Map<_, _>>()
-                .into(),
-        };
-        let Some(value) = &record.value else { return Ok(shown) };
-        let Ok((id, datum)) = frame::split(value) else {
-            shown.value = Json::String(text(value));
-            return Ok(shown);
-        };
-        let failed = |message: String| Error::Record { partition: partition.clone(), offset: record.offset, message };
-        if !self.plans.contains_key(&id) {
-            let schema = Schema::parse(&self.registry.schema(id, WAIT)?).map_err(|error| failed(error.to_string()))?;
-            let plan = DecodePlan::whole(&schema, &schema).map_err(|error| failed(error.to_string()))?;
-            self.plans.insert(id, (plan, schema.value_type(), schema.full_name().map(str::to_owned)));
+    /// Returns the partitions of a topic with their first offset and the one after their last.
+    pub(super) fn topic(&self, topic: &str, wait: Duration) -> Result<Json, ReadError> {
+        let count = self.partitions(topic, wait)?;
+        let mut consumer = self.consumer()?;
+        let mut partitions = Vec::new();
+        for partition in 0..count {
+            let ends = consumer.watermarks(&TopicPartition::new(topic, partition), wait);
+            let ends = ends.map_err(|error| broker_failed(&error))?;
+            partitions.push(json!({"partition": partition, "start": ends.low.0, "end": ends.high.0}));
         }
-        let (plan, value_type, name) = &self.plans[&id];
-        let value = plan.decode_value(datum).map_err(|error| failed(error.to_string()))?;
-        shown.value = to_json(&value, value_type);
-        shown.record_type.clone_from(name);
-        Ok(shown)
+        consumer.close(Leave::Group);
+        Ok(json!({"topic": topic, "partitions": partitions}))
     }
 
-    /// A record as the HTTP interface shows it; one that cannot be decoded has `error` in place of `type` and `value`.
-    fn shown(&mut self, partition: &TopicPartition, record: &Record) -> Result<Json, Error> {
-        match self.decode(partition, record) {
-            Ok(TopicRecord { offset, timestamp, key, record_type, value, headers, .. }) => Ok(json!({
-                "offset": offset, "timestamp": timestamp, "key": key, "type": record_type, "value": value, "headers": headers,
-            })),
-            Err(Error::Record { message, .. }) => Ok(json!({
-                "offset": record.offset.0,
-                "timestamp": record.timestamp.to_string(),
-                "key": record.key.as_deref().map(String::from_utf8_lossy),
-                "error": message,
-            })),
-            Err(error @ (Error::Broker(_) | Error::Registry(_))) => Err(error),
+    /// Returns committed records of a partition, and where to go on. An offset beyond the end waits for nothing.
+    pub(super) fn records(&self, wanted: &TopicPage, wait: Duration) -> Result<Json, ReadError> {
+        let TopicPage { topic, partition, offset, limit } = wanted;
+        let count = self.partitions(topic, wait)?;
+        if *partition >= count {
+            let detail = format!("topic `{topic}` has {count} partitions and no partition {partition}");
+            return Err(ReadError::NotFound { code: codes::TOPIC_MISSING, detail });
         }
+        let place = TopicPartition::new(topic.as_str(), *partition);
+        let mut consumer = self.consumer()?;
+        let ends = consumer.watermarks(&place, wait).map_err(|error| broker_failed(&error))?;
+        let from = Offset((*offset).max(ends.low.0));
+        let mut page = Page { records: Vec::new(), next: from, bytes: 0 };
+        if from < ends.high {
+            consumer.assign(&[(place, from)]).map_err(|error| broker_failed(&error))?;
+            page.fill(&mut *consumer, *limit, ends.high, wait).map_err(|error| broker_failed(&error))?;
+        }
+        consumer.close(Leave::Group);
+        let records: Vec<Json> = page.records.iter().map(|record| self.shown(record, wait)).collect();
+        Ok(json!({"topic": topic, "partition": partition, "records": records, "next": page.next.0}))
     }
-}
 
-/// Hands every committed record of a topic, to its present end, to `visit`; partition by partition in order.
-///
-/// # Errors
-/// The broker's, the registry's, a record that cannot be decoded.
-pub fn read(
-    broker: &dyn Broker,
-    registry: &dyn Registry,
-    topic: &Topic,
-    visit: &mut dyn FnMut(TopicRecord),
-) -> Result<(), Error> {
-    let mut consumer = reader(broker)?;
-    let mut open = Vec::new();
-    for partition in 0..partitions_of(broker, topic)? {
-        let partition = TopicPartition::new(topic.clone(), partition as i32);
-        let ends = consumer.watermarks(&partition, WAIT)?;
-        if ends.low < ends.high {
-            open.push((partition, ends));
-        }
-    }
-    let positions: Vec<_> = open.iter().map(|(partition, ends)| (partition.clone(), ends.low)).collect();
-    if !positions.is_empty() {
-        consumer.assign(&positions)?;
-    }
-    let mut decoder = Decoder::new(registry);
-    let mut events = Vec::new();
-    while !open.is_empty() {
-        consumer.poll(Duration::from_millis(200), &mut events)?;
-        for event in events.drain(..) {
-            match event {
-                Event::Records(fetched) => {
-                    for record in &fetched.records {
-                        visit(decoder.decode(&fetched.partition, record)?);
-                    }
-                }
-                Event::EndOfPartition { partition, position } => {
-                    open.retain(|(other, ends)| *other != partition || position < ends.high);
-                }
-                Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) => {}
+    fn partitions(&self, topic: &str, wait: Duration) -> Result<i32, ReadError> {
+        let name = Topic::new(topic);
+        let described = self.broker.admin().and_then(|mut admin| admin.describe(std::slice::from_ref(&name), wait));
+        match described.map_err(|error| broker_failed(&error))?.into_iter().flatten().next() {
+            Some(found) => Ok(i32::try_from(found.partitions).unwrap_or(i32::MAX)),
+            None => {
+                let detail = format!("there is no topic `{topic}`");
+                Err(ReadError::NotFound { code: codes::TOPIC_MISSING, detail })
             }
         }
     }
-    consumer.close(Leave::Group);
-    Ok(())
+
+    fn consumer(&self) -> Result<Box<dyn Consumer>, ReadError> {
+        let settings = ConsumerSettings {
+            group: None,
+            isolation: Isolation::ReadCommitted,
+            prefetch_bytes_max: limits::TOPIC_PAGE_BYTES_MAX,
+        };
+        self.broker.consumer(&settings).map_err(|error| broker_failed(&error))
+    }
+
+    fn shown(&self, record: &Record, wait: Duration) -> Json {
+        let mut shown = Map::new();
+        shown.insert("offset".to_owned(), json!(record.offset.0));
+        shown.insert("timestamp".to_owned(), json!(record.timestamp.to_string()));
+        shown.insert("key".to_owned(), record.key.as_deref().map_or(Json::Null, text));
+        match record.value.as_deref().map(|bytes| self.decoded(bytes, wait)) {
+            None => drop(shown.insert("value".to_owned(), Json::Null)),
+            Some(Ok((name, value))) => {
+                shown.insert("type".to_owned(), json!(name));
+                shown.insert("value".to_owned(), value);
+            }
+            Some(Err(error)) => drop(shown.insert("error".to_owned(), json!(error))),
+        }
+        shown.insert("headers".to_owned(), headers(&record.headers));
+        Json::Object(shown)
+    }
+
+    fn decoded(&self, bytes: &[u8], wait: Duration) -> Result<(Option<String>, Json), String> {
+        let (id, datum) = frame::split(bytes).map_err(|error| error.to_string())?;
+        let decoder = self.decoder(id, wait)?;
+        let value = decoder.plan.decode_value(datum).map_err(|error| error.to_string())?;
+        Ok((decoder.schema.full_name().map(str::to_owned), to_json(&value, &decoder.value_type)))
+    }
+
+    fn decoder(&self, id: SchemaId, wait: Duration) -> Result<Arc<Decoder>, String> {
+        let known = || self.schemas.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(decoder) = known().get(&id) {
+            return Ok(Arc::clone(decoder));
+        }
+        let text = self.registry.schema(id, wait).map_err(|error| error.to_string())?;
+        let schema = Schema::parse(&text).map_err(|error| error.to_string())?;
+        let plan = DecodePlan::whole(&schema, &schema).map_err(|error| error.to_string())?;
+        let decoder = Arc::new(Decoder { value_type: schema.value_type(), schema, plan });
+        known().insert(id, Arc::clone(&decoder));
+        Ok(decoder)
+    }
 }
 
-/// Returns a topic's partitions with their first and next offsets.
-///
-/// # Errors
-/// There is no such topic; the broker's.
-pub(super) fn describe(broker: &dyn Broker, topic: &Topic) -> Result<Json, Error> {
-    let partitions = partitions_of(broker, topic)?;
-    let mut consumer = reader(broker)?;
-    let mut ends = Vec::new();
-    for partition in 0..partitions {
-        let at = consumer.watermarks(&TopicPartition::new(topic.clone(), partition as i32), WAIT)?;
-        ends.push(json!({ "partition": partition, "start": at.low.0, "end": at.high.0 }));
-    }
-    consumer.close(Leave::Group);
-    Ok(json!({ "topic": topic.as_str(), "partitions": ends }))
+/// What has been read of a partition.
+struct Page {
+    records: Vec<Record>,
+    next: Offset,
+    bytes: usize,
 }
 
-/// Returns up to `limit` records of a partition from `offset` on, decoded; a record that cannot be decoded says why.
-///
-/// # Errors
-/// There is no such topic or offset; the broker's; the registry's.
-pub(super) fn records(
-    broker: &dyn Broker,
-    registry: &dyn Registry,
-    partition: &TopicPartition,
-    offset: Offset,
-    limit: usize,
-) -> Result<Json, Error> {
-    if partition.partition.index() >= partitions_of(broker, &partition.topic)? as usize {
-        return Err(broker::Error::UnknownTopic { topic: partition.topic.clone() }.into());
-    }
-    let mut consumer = reader(broker)?;
-    let ends = consumer.watermarks(partition, WAIT)?;
-    let from = offset.max(ends.low);
-    let (mut shown, mut next) = (Vec::new(), from);
-    if from < ends.high {
-        consumer.assign(&[(partition.clone(), from)])?;
-        let mut decoder = Decoder::new(registry);
+impl Page {
+    /// Reads on until the page is full, the partition ends, or the wait is over.
+    fn fill(
+        &mut self,
+        consumer: &mut dyn Consumer,
+        limit: usize,
+        end: Offset,
+        wait: Duration,
+    ) -> Result<(), crate::broker::Error> {
+        let watch = Stopwatch::start();
         let mut events = Vec::new();
-        let mut at_end = false;
-        while !at_end && shown.len() < limit {
-            consumer.poll(Duration::from_millis(200), &mut events)?;
+        while self.next < end && watch.elapsed() < wait {
+            consumer.poll(Duration::from_millis(100), &mut events)?;
             for event in events.drain(..) {
                 match event {
                     Event::Records(fetched) => {
-                        for record in fetched.records.iter().take(limit - shown.len()) {
-                            next = record.offset.next();
-                            shown.push(decoder.shown(partition, record)?);
+                        for record in fetched.records {
+                            if self.records.len() >= limit || self.bytes >= limits::TOPIC_PAGE_BYTES_MAX {
+                                return Ok(());
+                            }
+                            self.next = record.offset.next();
+                            self.bytes += record.size_bytes();
+                            self.records.push(record);
                         }
                     }
+                    // Behind the last record shown may stand what aborted transactions and their markers left.
                     Event::EndOfPartition { position, .. } => {
-                        at_end = true;
-                        next = if shown.len() < limit { position } else { next };
+                        self.next = self.next.max(position);
+                        return Ok(());
                     }
                     Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) => {}
                 }
             }
         }
-    }
-    consumer.close(Leave::Group);
-    Ok(json!({
-        "topic": partition.topic.as_str(),
-        "partition": partition.partition.0,
-        "records": shown,
-        "next": next.0,
-    }))
-}
-
-fn partitions_of(broker: &dyn Broker, topic: &Topic) -> Result<u32, Error> {
-    let described = broker.admin()?.describe(std::slice::from_ref(topic), WAIT)?;
-    match described.into_iter().flatten().next() {
-        Some(found) => Ok(found.partitions),
-        None => Err(broker::Error::UnknownTopic { topic: topic.clone() }.into()),
+        Ok(())
     }
 }
 
-fn reader(broker: &dyn Broker) -> Result<Box<dyn Consumer>, broker::Error> {
-    broker.consumer(&ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: 8 << 20 })
+/// Text as it is, other bytes as base64.
+fn text(bytes: &[u8]) -> Json {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!(text),
+        Err(_) => to_json(&Value::Bytes(bytes.into()), &Type::Bytes),
+    }
+}
+
+fn headers(headers: &Headers) -> Json {
+    headers
+        .iter()
+        .map(|header| (header.name.to_string(), header.value.as_deref().map_or(Json::Null, text)))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
+fn broker_failed(error: &crate::broker::Error) -> ReadError {
+    ReadError::Unavailable { code: codes::READ_UNAVAILABLE, detail: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::base::time::Timestamp;
+    use crate::broker::NewTopic;
+    use crate::broker::local::LocalBroker;
+    use crate::registry::local::LocalRegistry;
+    use crate::runtime::events::EventWriter;
+    use crate::runtime::service::NewEvent;
+
+    const WAIT: Duration = Duration::from_secs(5);
+    const SCHEMA: &str = r#"{"type":"record","name":"Reading","namespace":"t","fields":[{"name":"n","type":"long"}]}"#;
+
+    fn event(key: &str, value: Option<Json>) -> NewEvent {
+        let headers = BTreeMap::from([("h".to_owned(), "v".to_owned())]);
+        NewEvent { key: Some(key.to_owned()), event_type: None, value, timestamp: None, headers }
+    }
+
+    fn reader() -> TopicReader {
+        let broker: Arc<dyn Broker> = Arc::new(LocalBroker::in_memory());
+        let registry: Arc<dyn Registry> = Arc::new(LocalRegistry::in_memory());
+        let topic = NewTopic { topic: "t".into(), partitions: 1, replication_factor: None, configs: BTreeMap::new() };
+        broker.admin().unwrap().create(&topic, WAIT).unwrap();
+        registry.register("t-value", SCHEMA, WAIT).unwrap();
+        let mut writer = EventWriter::new(Arc::clone(&broker), Arc::clone(&registry));
+        let events = [event("a", Some(json!({"n": 1}))), event("b", None), event("c", Some(json!({"n": 3})))];
+        writer.write("t", &events, Timestamp(1000), WAIT).unwrap();
+        TopicReader::new(broker, registry)
+    }
+
+    fn page(topic: &str, partition: i32, offset: i64, limit: usize) -> TopicPage {
+        TopicPage { topic: topic.to_owned(), partition, offset, limit }
+    }
+
+    #[test]
+    fn a_topic_tells_its_partitions_and_their_ends() {
+        let told = reader().topic("t", WAIT).unwrap();
+        assert_eq!(told, json!({"topic": "t", "partitions": [{"partition": 0, "start": 0, "end": 3}]}));
+    }
+
+    #[test]
+    fn pages_follow_one_another_to_the_end() {
+        let reader = reader();
+        let first = reader.records(&page("t", 0, 0, 2), WAIT).unwrap();
+        let at = "1970-01-01T00:00:01Z";
+        let expected = json!({"topic": "t", "partition": 0, "next": 2, "records": [
+            {"offset": 0, "timestamp": at, "key": "a", "type": "t.Reading", "value": {"n": 1}, "headers": {"h": "v"}},
+            {"offset": 1, "timestamp": at, "key": "b", "value": null, "headers": {"h": "v"}},
+        ]});
+        assert_eq!(first, expected);
+        let second = reader.records(&page("t", 0, 2, 2), WAIT).unwrap();
+        assert_eq!((second["records"].as_array().unwrap().len(), second["next"].as_i64()), (1, Some(3)));
+        let third = reader.records(&page("t", 0, 3, 2), WAIT).unwrap();
+        assert_eq!(third, json!({"topic": "t", "partition": 0, "next": 3, "records": []}));
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_found() {
+        let reader = reader();
+        assert!(matches!(reader.topic("x", WAIT), Err(ReadError::NotFound { .. })));
+        assert!(matches!(reader.records(&page("t", 1, 0, 1), WAIT), Err(ReadError::NotFound { .. })));
+    }
 }

@@ -81,7 +81,7 @@ impl Fake {
 fn help_goes_to_stdout_and_shows_an_example_of_each_command() {
     let output = tidemill(&["--help"]);
     assert_eq!(output.status.code(), Some(0));
-    for command in ["query", "history", "produce", "consume", "explain"] {
+    for command in ["check", "graph", "query", "history", "produce", "consume", "explain"] {
         assert!(text(&output.stdout).contains(&format!("  {command} ")), "{command}");
         let help = tidemill(&[command, "--help"]);
         assert_eq!(help.status.code(), Some(0));
@@ -115,6 +115,45 @@ fn explain_prints_a_page_and_lists_all() {
     let codes = list["codes"].as_array().unwrap();
     assert_eq!(codes.len(), tidemill::error::codes::PAGES.len());
     assert!(codes.iter().all(|code| !code["title"].as_str().unwrap().is_empty()));
+}
+
+const FLIGHTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/topologies/flights");
+const SCHEMAS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/schemas");
+
+#[test]
+fn the_flights_topology_is_sound_and_can_be_drawn() {
+    let check = tidemill(&["check", FLIGHTS, "--schemas", SCHEMAS]);
+    assert_eq!(check.status.code(), Some(0), "{}{}", text(&check.stdout), text(&check.stderr));
+    assert!(text(&check.stdout).contains("ok: `flights`"), "{}", text(&check.stdout));
+    let dot = text(&tidemill(&["graph", FLIGHTS, "--schemas", SCHEMAS, "--dot"]).stdout);
+    assert!(dot.starts_with("digraph"), "{dot}");
+    let graph: Value =
+        serde_json::from_slice(&tidemill(&["graph", FLIGHTS, "--schemas", SCHEMAS, "--json"]).stdout).unwrap();
+    assert_eq!(graph["application_id"], "flights");
+    let explained = text(&tidemill(&["graph", FLIGHTS, "--schemas", SCHEMAS]).stdout);
+    assert!(explained.contains("origin_totals"), "{explained}");
+}
+
+#[test]
+fn check_reports_every_mistake_with_its_place_and_exits_1() {
+    let folder = tempfile::tempdir().unwrap();
+    let topology =
+        "[topology]\nformat = 1\napplication_id = \"a\"\n[stream.s]\ntopci = \"t\"\n[strem.x]\ntopic = \"u\"\n";
+    std::fs::write(folder.path().join("a.toml"), topology).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let check = tidemill(&["check", path]);
+    let said = text(&check.stdout);
+    assert_eq!(check.status.code(), Some(1), "{said}{}", text(&check.stderr));
+    for part in ["a.toml:5:1", "a.toml:6:", "`topic`", "tidemill explain E01"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let json: Value = serde_json::from_slice(&tidemill(&["check", path, "--json"]).stdout).unwrap();
+    assert_eq!(json["ok"], false);
+    assert!(json["findings"].as_array().unwrap().iter().any(|finding| finding["line"] == 5), "{json}");
+    let graph = tidemill(&["graph", path]);
+    assert_eq!(graph.status.code(), Some(1));
+    assert!(graph.stdout.is_empty() && text(&graph.stderr).contains("a.toml:5:1"), "{}", text(&graph.stderr));
+    assert_eq!(tidemill(&["check", "/nowhere"]).status.code(), Some(2));
 }
 
 #[test]
