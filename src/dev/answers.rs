@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
-use crate::base::ids::Topic;
 use crate::base::time::DateTime;
-use crate::broker::Broker;
 use crate::registry::Registry;
-use crate::runtime::service::{At, Read, ReadError, ReadKind};
-use crate::runtime::{Service, topics};
+use crate::runtime::service::{At, Read, ReadError, ReadKind, TopicPage};
+use crate::runtime::Service;
 
 const WAIT: Duration = Duration::from_secs(10);
+
+/// Records asked for at once.
+const PAGE_RECORDS: usize = 5000;
 
 /// Departures that an hour must have had to count among the worst.
 const DEPARTURES_MIN: i64 = 5;
@@ -39,8 +40,6 @@ pub enum Error {
     #[error(transparent)]
     Read(#[from] ReadError),
     #[error(transparent)]
-    Topic(#[from] topics::Error),
-    #[error(transparent)]
     Registry(#[from] crate::registry::Error),
 }
 
@@ -50,7 +49,6 @@ pub enum Error {
 /// The daemon does not answer; a topic or the registry cannot be read.
 pub fn ask(
     service: &dyn Service,
-    broker: &dyn Broker,
     registry: &dyn Registry,
     flight: &str,
 ) -> Result<Answers, Error> {
@@ -73,7 +71,7 @@ pub fn ask(
         None => None,
     };
     let mut late_departures = 0;
-    topics::read(broker, registry, &Topic::new("flights.late"), &mut |_| late_departures += 1)?;
+    read_topic(service, "flights.late", &mut |_| late_departures += 1)?;
     let mut schema_versions = Vec::new();
     for subject in registry.subjects(WAIT)? {
         if subject.starts_with("flights.events-") {
@@ -83,7 +81,7 @@ pub fn ask(
     }
     Ok(Answers {
         totals: rows(&totals, "keys"),
-        worst_hours: worst_hours(broker, registry)?,
+        worst_hours: worst_hours(service)?,
         history,
         as_of,
         schema_versions,
@@ -104,11 +102,34 @@ fn between(history: &[Json]) -> Option<DateTime> {
     (later > earlier).then_some(DateTime { seconds, nanos: 0 })
 }
 
-fn worst_hours(broker: &dyn Broker, registry: &dyn Registry) -> Result<Vec<Json>, Error> {
+/// Hands every committed value of a topic to `visit`.
+fn read_topic(service: &dyn Service, topic: &str, visit: &mut dyn FnMut(&Json)) -> Result<(), Error> {
+    let described = service.topic(topic, WAIT)?;
+    for partition in rows(&described, "partitions") {
+        let (Some(number), Some(mut offset)) = (partition["partition"].as_i64(), partition["start"].as_i64()) else {
+            continue;
+        };
+        let end = partition["end"].as_i64().unwrap_or(0);
+        while offset < end {
+            let page = TopicPage { topic: topic.to_owned(), partition: number as i32, offset, limit: PAGE_RECORDS };
+            let answer = service.records(&page, WAIT)?;
+            for record in rows(&answer, "records") {
+                visit(&record["value"]);
+            }
+            match answer["next"].as_i64() {
+                Some(next) if next > offset => offset = next,
+                _ => break,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn worst_hours(service: &dyn Service) -> Result<Vec<Json>, Error> {
     let mut hours: Vec<Json> = Vec::new();
-    topics::read(broker, registry, &Topic::new("airport.delays"), &mut |record| {
-        if record.value["departures"].as_i64().is_some_and(|departures| departures >= DEPARTURES_MIN) {
-            hours.push(record.value);
+    read_topic(service, "airport.delays", &mut |value| {
+        if value["departures"].as_i64().is_some_and(|departures| departures >= DEPARTURES_MIN) {
+            hours.push(value.clone());
             if hours.len() > 1000 {
                 keep_worst(&mut hours);
             }
