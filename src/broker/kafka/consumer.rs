@@ -373,6 +373,7 @@ impl KafkaConsumer {
                 let offset = if offset.0 < 0 { assigned.position } else { offset };
                 if matches!(code, Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset | Code::LogTruncation)
                 {
+                    tracing::warn!(%partition, %offset, %code, message, "an offset is not there");
                     assigned.reading = Reading::Failed;
                     return Err(Error::OffsetOutOfRange { partition, offset });
                 }
