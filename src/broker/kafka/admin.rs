@@ -16,7 +16,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 
-use super::consumer::list_at;
+use super::convert::list_at;
 use super::{Cluster, Deadline, Logging, config, error, native};
 use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::broker::{Admin, Error, NewTopic, TopicDescription};

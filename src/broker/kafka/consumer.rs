@@ -15,17 +15,13 @@ use std::time::Duration;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use rdkafka::topic_partition_list::Offset as RdOffset;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
+use super::convert::{fetched, list_at, list_of, list_without_offsets, offsets_of, partitions_of};
 use super::native::{self, BatchConsumer, Read};
 use super::{Cluster, Deadline, SLICE, config, error};
-use crate::base::ids::{Offset, Partition, Topic, TopicPartition};
-use crate::base::record::{Header, Headers, Record};
-use crate::base::time::Timestamp;
-use crate::base::value::Text;
+use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::broker::{Consumer, ConsumerSettings, Error, Event, Fetched, GroupMetadata, Leave, Watermarks};
 
 /// How long `close` waits for the goodbye to the group; what is left of it goes on in a thread of its own.
@@ -298,23 +294,13 @@ impl KafkaConsumer {
     }
 
     fn note_rebalance(&mut self, rebalance: Rebalance, events: &mut Vec<Event>) -> Result<(), Error> {
-        let (event, empty) = match rebalance {
-            Rebalance::Assigned(partitions) => {
-                self.pending = Pending::Assign;
-                let empty = partitions.is_empty();
-                (Event::Assigned(partitions), empty)
-            }
-            Rebalance::Revoked(partitions) => {
-                self.pending = Pending::Unassign;
-                let empty = partitions.is_empty();
-                (Event::Revoked(partitions), empty)
-            }
-            Rebalance::Lost(partitions) => {
-                self.pending = Pending::Unassign;
-                let empty = partitions.is_empty();
-                (Event::Lost(partitions), empty)
-            }
+        let (pending, event) = match rebalance {
+            Rebalance::Assigned(partitions) => (Pending::Assign, Event::Assigned(partitions)),
+            Rebalance::Revoked(partitions) => (Pending::Unassign, Event::Revoked(partitions)),
+            Rebalance::Lost(partitions) => (Pending::Unassign, Event::Lost(partitions)),
         };
+        self.pending = pending;
+        let empty = matches!(&event, Event::Assigned(p) | Event::Revoked(p) | Event::Lost(p) if p.is_empty());
         // There is nothing to finish first, and the group waits.
         if empty && self.pending == Pending::Assign {
             self.start(&[])?;
@@ -387,6 +373,7 @@ impl KafkaConsumer {
                 let offset = if offset.0 < 0 { assigned.position } else { offset };
                 if matches!(code, Code::AutoOffsetReset | Code::OffsetOutOfRange | Code::NoOffset | Code::LogTruncation)
                 {
+                    tracing::warn!(%partition, %offset, %code, message, "an offset is not there");
                     assigned.reading = Reading::Failed;
                     return Err(Error::OffsetOutOfRange { partition, offset });
                 }
@@ -607,66 +594,4 @@ impl Drop for KafkaConsumer {
 
 fn invalid(message: impl Into<String>) -> Error {
     Error::Invalid { message: message.into() }
-}
-
-fn partitions_of(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    list.elements().iter().map(|element| TopicPartition::new(element.topic(), element.partition())).collect()
-}
-
-fn list_without_offsets(partitions: &[TopicPartition]) -> TopicPartitionList {
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for partition in partitions {
-        list.add_partition(partition.topic.as_str(), partition.partition.0);
-    }
-    list
-}
-
-fn list_of(positions: &[(TopicPartition, Offset)]) -> Result<TopicPartitionList, Error> {
-    list_at(positions.iter().map(|(partition, offset)| (partition, *offset)))
-}
-
-/// Makes librdkafka's list of positions.
-pub(super) fn list_at<'a>(
-    positions: impl Iterator<Item = (&'a TopicPartition, Offset)>,
-) -> Result<TopicPartitionList, Error> {
-    let mut list = TopicPartitionList::new();
-    for (TopicPartition { topic, partition }, offset) in positions {
-        if offset.0 < 0 {
-            return Err(invalid(format!("offset {offset} of `{topic}-{partition}`")));
-        }
-        list.add_partition_offset(topic.as_str(), partition.0, RdOffset::Offset(offset.0))
-            .map_err(|error| error::map(&error, Some(topic)))?;
-    }
-    Ok(list)
-}
-
-/// Reads offsets in the order of `partitions`.
-fn offsets_of(list: &TopicPartitionList, partitions: &[TopicPartition]) -> Result<Vec<Option<Offset>>, Error> {
-    partitions
-        .iter()
-        .map(|partition| {
-            let Some(element) = list.find_partition(partition.topic.as_str(), partition.partition.0) else {
-                return Ok(None);
-            };
-            element.error().map_err(|error| error::map(&error, Some(&partition.topic)))?;
-            Ok(if let RdOffset::Offset(offset) = element.offset() { Some(Offset(offset)) } else { None })
-        })
-        .collect()
-}
-
-/// Copies a message that came through the consumer's own queue.
-fn fetched(message: &BorrowedMessage<'_>) -> Fetched {
-    let copy = |bytes: &[u8]| bytes::Bytes::copy_from_slice(bytes);
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
-        headers.iter().map(|header| Header { name: Text::from(header.key), value: header.value.map(copy) }).collect()
-    });
-    let record = Record {
-        offset: Offset(message.offset()),
-        timestamp: message.timestamp().to_millis().map_or(Timestamp::UNKNOWN, Timestamp),
-        key: message.key().map(copy),
-        value: message.payload().map(copy),
-        headers: Headers::new(headers),
-    };
-    let partition = TopicPartition { topic: Topic::new(message.topic()), partition: Partition(message.partition()) };
-    Fetched { partition, records: vec![record] }
 }

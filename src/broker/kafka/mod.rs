@@ -9,6 +9,7 @@
 mod admin;
 mod config;
 mod consumer;
+mod convert;
 mod error;
 mod native;
 mod producer;

@@ -19,7 +19,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header as RdHeader, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 
-use super::consumer::list_at;
+use super::convert::list_at;
 use super::{Cluster, Deadline, SLICE, config, error, native};
 use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::base::record::Outgoing;
