@@ -33,26 +33,6 @@ fn main() {
     let budget = CacheBudget { bytes: 16 << 20 };
     let mut stores = TaskStores::open(Box::new(backend), "bench", &[spec], budget).expect("a new folder opens");
 
-    let mut offset = 0;
-    let fold = |stores: &mut TaskStores, number: u64| {
-        let key = key(number);
-        let before = stores
-            .get(STORE, &key)
-            .expect("reads")
-            .map_or((0, 0.0), |row| (row.fields[0].as_int().unwrap_or(0), row.fields[1].as_double().unwrap_or(0.0)));
-        let fields = [Value::Int(before.0 + 1), Value::Double(before.1 + 1.5), Value::text("LHR")];
-        stores.savepoint();
-        stores.put(STORE, &key, Some(Row::new(Timestamp(7), fields))).expect("writes");
-        stores.release();
-    };
-    let mut commit = |stores: &mut TaskStores| {
-        let mut bytes = 0;
-        stores.seal(&mut |_, key, value, _| bytes += key.len() + value.map_or(0, <[u8]>::len)).expect("seals");
-        offset += 1;
-        stores.confirm(&[(STORE, Offset(offset))], b"meta");
-        black_box(bytes);
-    };
-
     report("get + put of a cached row, new values each time", HOT_KEYS * 10, || {
         for turn in 0..HOT_KEYS * 10 {
             fold(&mut stores, turn * 7919 % HOT_KEYS);
@@ -69,20 +49,25 @@ fn main() {
         }
         commit(&mut stores);
     });
+    at_rest(&mut stores);
+}
+
+/// More keys than the cache holds: most reads and all writes go to RocksDB.
+fn at_rest(stores: &mut TaskStores) {
     for number in 0..KEYS {
-        fold(&mut stores, number);
+        fold(stores, number);
         if number % 20_000 == 0 {
-            commit(&mut stores);
+            commit(stores);
             stores.write_behind(Timestamp(1), true).expect("writes");
         }
     }
-    commit(&mut stores);
+    commit(stores);
     let (mut now, clock) = (1, Clock(Instant::now()));
     report("write-behind of a row, all keys, sorted batch", KEYS, || {
         for number in 0..KEYS {
-            fold(&mut stores, number);
+            fold(stores, number);
         }
-        commit(&mut stores);
+        commit(stores);
         let started = clock.nanos();
         now += 10_000;
         stores.write_behind(Timestamp(now), false).expect("writes");
@@ -108,6 +93,27 @@ fn main() {
     });
     println!("{:#?}", stores.stats());
     println!("{:#?}", stores.backend().numbers());
+}
+
+/// One more event for a key.
+fn fold(stores: &mut TaskStores, number: u64) {
+    let key = key(number);
+    let before = stores
+        .get(STORE, &key)
+        .expect("reads")
+        .map_or((0, 0.0), |row| (row.fields[0].as_int().unwrap_or(0), row.fields[1].as_double().unwrap_or(0.0)));
+    let fields = [Value::Int(before.0 + 1), Value::Double(before.1 + 1.5), Value::text("LHR")];
+    stores.savepoint();
+    stores.put(STORE, &key, Some(Row::new(Timestamp(7), fields))).expect("writes");
+    stores.release();
+}
+
+fn commit(stores: &mut TaskStores) {
+    let mut bytes = 0;
+    stores.seal(&mut |_, key, value, _| bytes += key.len() + value.map_or(0, <[u8]>::len)).expect("seals");
+    let end = stores.position(STORE).map_or(Offset(0), |position| position.offset.next());
+    stores.confirm(&[(STORE, end)], b"meta");
+    black_box(bytes);
 }
 
 fn key(mut number: u64) -> [u8; 12] {
@@ -140,6 +146,6 @@ impl Clock {
     fn nanos(&self) -> f64 {
         let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
         let on_cpu = told.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        on_cpu.unwrap_or(self.0.elapsed().as_nanos() as f64)
+        on_cpu.unwrap_or_else(|| self.0.elapsed().as_nanos() as f64)
     }
 }

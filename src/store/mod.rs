@@ -25,6 +25,7 @@ pub mod memory;
 pub mod restore;
 pub mod rocks;
 mod scan;
+mod stats;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -44,7 +45,8 @@ use crate::error::{Code, Kind, codes};
 pub use backend::{Backend, BackendNumbers, Batch, BatchOp, Visit};
 pub use behind::Written;
 pub use scan::VisitRow;
-pub use stores::{CacheBudget, SealSink, Stats, TaskStores};
+pub use stats::{CacheBudget, Stats};
+pub use stores::{SealSink, TaskStores};
 
 /// One store of a task: its name, the shape of its rows, how it is used.
 #[derive(Clone, Debug)]

@@ -1,0 +1,55 @@
+//! The memory a task's stores may take, and the plain numbers they keep for metrics.
+
+use crate::base::time::Timestamp;
+use crate::store::SetAsideReason;
+
+/// Memory for decoded rows of one task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheBudget {
+    /// Clean rows are evicted above this; uncommitted rows stay, so the caller commits before they fill it.
+    pub bytes: usize,
+}
+
+/// Plain counters and gauges of one task's stores.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    pub gets: u64,
+    pub puts: u64,
+    /// Reads answered from the cache.
+    pub cache_hits: u64,
+    /// Reads that went to the committed overlay or the backend.
+    pub cache_misses: u64,
+    pub cache_evictions: u64,
+    pub cache_entries: u64,
+    pub cache_bytes: u64,
+    /// Decoded bytes of rows changed in the open generation.
+    pub open_bytes: u64,
+    /// The same of the sealed generation.
+    pub sealed_bytes: u64,
+    /// Encoded bytes that are committed but not yet in the backend.
+    pub committed_overlay_bytes: u64,
+    pub committed_overlay_rows: u64,
+    /// Rows handed to the changelog.
+    pub changelog_rows: u64,
+    /// Bytes handed to the changelog.
+    pub changelog_bytes: u64,
+    /// Rows written to the backend.
+    pub written_rows: u64,
+    /// Bytes written to the backend.
+    pub written_bytes: u64,
+    pub flushes: u64,
+    /// Bytes in the backend that a crash would lose and a restore replays.
+    pub unflushed_bytes: u64,
+    /// Wall clock of the last flush.
+    pub last_flush: Option<Timestamp>,
+    pub restored_records: u64,
+    /// Stores set aside since the start, by [`SetAsideReason::index`].
+    pub set_aside: [u64; SetAsideReason::ALL.len()],
+}
+
+impl Stats {
+    /// Returns the decoded bytes of rows that are not committed.
+    pub fn uncommitted_bytes(&self) -> u64 {
+        self.open_bytes + self.sealed_bytes
+    }
+}
