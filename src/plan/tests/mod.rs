@@ -227,6 +227,21 @@ fn branches_take_what_earlier_cases_left_and_meet_again() {
 }
 
 #[test]
+fn a_stream_merged_with_another_name_of_itself_comes_twice() {
+    let plan = plan(&[
+        ORDERS,
+        "[stream.same]\nfrom = \"orders\"\n[merge.double]\nfrom = [\"same\", \"orders\"]\n\
+         [sink.out]\nfrom = \"double\"\ntopic = \"out\"\n",
+    ]);
+    let sub = &plan.sub_topologies[0];
+    let to = |children: &[Child]| -> Vec<String> {
+        children.iter().map(|child| sub.nodes[usize::from(child.node.0)].name.to_string()).collect()
+    };
+    assert_eq!(to(&sub.sources[0].children), ["same", "double"]);
+    assert_eq!(to(&sub.nodes[0].children), ["double"]);
+}
+
+#[test]
 fn adding_a_node_downstream_renames_no_sub_topology() {
     let names = |tables: &[&str]| -> Vec<String> {
         plan(tables).sub_topologies.iter().map(|sub| sub.name.to_string()).collect()
