@@ -9,6 +9,7 @@ use super::model::{
     TumblingWindow, Writer,
 };
 use crate::avro::Schema;
+use crate::base::value::Value;
 
 /// Describes a plan, for `graph` and for golden files.
 pub fn explain(plan: &Plan) -> String {
@@ -237,7 +238,7 @@ impl Out {
             .iter()
             .zip(&entity.initial)
             .filter(|(_, value)| !value.is_null())
-            .map(|(field, value)| format!("{} = {value:?}", field.name))
+            .map(|(field, value)| format!("{} = {}", field.name, literal(value)))
             .collect();
         if begins.is_empty() { Ok(()) } else { writeln!(self.text, "    begins with {}", begins.join(", ")) }
     }
@@ -329,6 +330,22 @@ fn written(expression: &Expression) -> String {
         }
     }
     tidy
+}
+
+/// A value as an expression would write it, as far as expressions can.
+fn literal(value: &Value) -> String {
+    match value {
+        Value::Null => "null".to_owned(),
+        Value::Bool(value) => value.to_string(),
+        Value::Int(value) => value.to_string(),
+        Value::Uint(value) => format!("{value}u"),
+        Value::Double(value) => format!("{value:?}"),
+        Value::String(text) => format!("{text:?}"),
+        Value::DateTime(moment) => moment.to_string(),
+        Value::TimeDelta(delta) => delta.to_string(),
+        Value::Decimal(number) => number.to_string(),
+        Value::Bytes(_) | Value::List(_) | Value::Map(_) | Value::Record(_) | Value::Union(_) => format!("{value:?}"),
+    }
 }
 
 fn windows(window: &TumblingWindow) -> String {

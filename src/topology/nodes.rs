@@ -342,6 +342,12 @@ fn read_merge(table: &mut TableReader<'_>) -> Option<Body> {
         table.missing("from", "the list is empty: name the streams that it brings together");
         return None;
     }
+    for (index, name) in from.iter().enumerate() {
+        if from[..index].iter().any(|earlier| earlier.value == name.value) {
+            let message = format!("`{}` stands twice", name.value);
+            conflict(table, name.place.span, &message, "name each stream once; every row of it would come twice");
+        }
+    }
     Some(Body::Merge { from })
 }
 

@@ -205,6 +205,8 @@ impl<'g> Builder<'g> {
         };
         let old_key = columns.is_some_and(|columns| columns.iter().flatten().flatten().any(uses_key));
         match (&stream.key, columns) {
+            // Another name for the same rows is a step of its own: a merge of both has every row twice.
+            (None, None) if stream.filter.is_none() => ends = self.passing(id, PartKind::Merge, &ends),
             (None, None) => {}
             (Some(key), None) => ends = self.passing(id, PartKind::Rekey { key: Rekey::Expression(key) }, &ends),
             (None, Some(columns)) => ends = self.select(id, &ends, columns, one, None),

@@ -146,6 +146,17 @@ fn a_pass_through_to_a_sink_decodes_every_field_that_is_written_and_nothing_else
 }
 
 #[test]
+fn a_row_that_is_used_as_a_whole_is_decoded_whole() {
+    let plan = plan(&[
+        ORDERS,
+        "[stream.wrapped]\nfrom = \"orders\"\non = [\"Placed\"]\nselect = { order = 'value' }\n\
+         [sink.out]\nfrom = \"wrapped\"\ntopic = \"out\"\nrecord = \"shop.Wrapped\"\n",
+    ]);
+    let Payload::Registry { readers } = &plan.sub_topologies[0].sources[0].payload else { panic!() };
+    assert_eq!(readers[0].wanted, [0, 1, 2]);
+}
+
+#[test]
 fn the_old_key_can_be_selected_beside_a_new_one() {
     let text = explain(&plan(&[
         ORDERS,
@@ -154,6 +165,7 @@ fn the_old_key_can_be_selected_beside_a_new_one() {
     ]));
     let nodes = &text[text.find("  filter").unwrap()..text.find("\ntopics").unwrap()];
     expect![[r#"
+        nodes
           filter moved
             #0 shop.Placed: all
             → select moved
@@ -166,7 +178,7 @@ fn the_old_key_can_be_selected_beside_a_new_one() {
           sink out: topic moved
             #2 moved: as shop.Moved: order, subject moved-value
     "#]]
-    .assert_eq(nodes);
+    .assert_eq(&format!("nodes\n{nodes}"));
 }
 
 #[test]
@@ -201,6 +213,7 @@ fn branches_take_what_earlier_cases_left_and_meet_again() {
     ]));
     let filters: Vec<&str> = text.lines().filter(|line| line.contains("where") || line.contains("  →")).collect();
     expect![[r#"
+        filters
             → filter placed
             → filter large, filter middle, filter small
             #0 shop.Placed: where (value.total > 1000.0)
@@ -210,7 +223,22 @@ fn branches_take_what_earlier_cases_left_and_meet_again() {
             #0 shop.Placed: where !(value.total > 1000.0) && !(value.total > 100.0)
             → merge others
             → sink out"#]]
-    .assert_eq(&filters.join("\n"));
+    .assert_eq(&format!("filters\n{}", filters.join("\n")));
+}
+
+#[test]
+fn a_stream_merged_with_another_name_of_itself_comes_twice() {
+    let plan = plan(&[
+        ORDERS,
+        "[stream.same]\nfrom = \"orders\"\n[merge.double]\nfrom = [\"same\", \"orders\"]\n\
+         [sink.out]\nfrom = \"double\"\ntopic = \"out\"\n",
+    ]);
+    let sub = &plan.sub_topologies[0];
+    let to = |children: &[Child]| -> Vec<String> {
+        children.iter().map(|child| sub.nodes[usize::from(child.node.0)].name.to_string()).collect()
+    };
+    assert_eq!(to(&sub.sources[0].children), ["same", "double"]);
+    assert_eq!(to(&sub.nodes[0].children), ["double"]);
 }
 
 #[test]
