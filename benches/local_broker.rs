@@ -1,6 +1,6 @@
 //! How many records per second the local broker takes and gives, in memory and on disk.
 //!
-//! `cargo bench --bench local_broker`, or with the dev profile that everything else uses: `cargo run`'s settings apply.
+//! `cargo bench --profile dev --bench local_broker`: the dev profile is optimized, and everything else is built with it.
 
 #![expect(clippy::print_stdout, reason = "the figures are the point")]
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]

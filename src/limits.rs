@@ -112,7 +112,7 @@ pub const LOCAL_SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 /// Bytes of a segment between two entries of its index in memory; a read begins at most so far before its offset.
 pub const LOCAL_INDEX_BYTES: u64 = 32 * 1024;
 
-/// Bytes read from a segment file at a time; a larger batch is read whole.
+/// Bytes fetched ahead of a partition by the local broker at most; a larger batch is read whole.
 pub const LOCAL_CHUNK_BYTES: usize = 512 * 1024;
 
 /// Bytes of the local broker's journal; a longer one is replaced by what it comes to.
@@ -189,6 +189,9 @@ pub const HTTP_WAIT_MAX_MS: u64 = 30_000;
 
 /// Time open requests have to end when the daemon stops; then they are cut off.
 pub const HTTP_STOP_WAIT_MAX_MS: u64 = 3000;
+
+/// Bytes fetched ahead of a partition by the local broker, however many partitions share the consumer's prefetch.
+pub const LOCAL_FETCH_BYTES_MIN: usize = 32 * 1024;
 
 /// Bytes of records in one page of a topic; the page ends with the record that reaches it.
 pub const TOPIC_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;

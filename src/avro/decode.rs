@@ -77,7 +77,7 @@ pub(crate) type Decoded<T> = Result<T, DecodeError>;
 /// What is left of a datum's bytes.
 ///
 /// It is copied into calls that are not inlined, and back: while its address stays at home, the loop over a record's
-/// operations keeps it in registers, which halves what a flat record costs.
+/// operations may keep it in registers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Input<'a> {
     rest: &'a [u8],

@@ -367,5 +367,5 @@ pub(crate) fn write_long(number: i64, out: &mut Vec<u8>) {
 }
 
 #[cfg(test)]
-#[path = "encode_tests.rs"]
+#[path = "tests/encode.rs"]
 mod tests;

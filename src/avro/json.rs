@@ -369,5 +369,5 @@ fn base64_decode(text: &str) -> Option<std::sync::Arc<[u8]>> {
 }
 
 #[cfg(test)]
-#[path = "json_tests.rs"]
+#[path = "tests/json.rs"]
 mod tests;

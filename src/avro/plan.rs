@@ -386,5 +386,5 @@ fn bytes_min(nodes: &[Node]) -> Vec<usize> {
 }
 
 #[cfg(test)]
-#[path = "plan_tests.rs"]
+#[path = "tests/plan.rs"]
 mod tests;

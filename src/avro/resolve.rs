@@ -381,5 +381,5 @@ fn scalar(writer: &Node, reader: &Node) -> Step {
 }
 
 #[cfg(test)]
-#[path = "resolve_tests.rs"]
+#[path = "tests/resolve.rs"]
 mod tests;

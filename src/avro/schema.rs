@@ -584,5 +584,5 @@ fn named(name: &Name, aliases: Option<&[Alias]>, doc: Option<&String>, attribute
 }
 
 #[cfg(test)]
-#[path = "schema_tests.rs"]
+#[path = "tests/schema.rs"]
 mod tests;

@@ -8,10 +8,9 @@ use serde_json::Value as Json;
 use crate::base::ids::Topic;
 use crate::base::time::DateTime;
 use crate::broker::Broker;
-use crate::dev::topics;
 use crate::registry::Registry;
-use crate::runtime::Service;
 use crate::runtime::service::{At, Read, ReadError, ReadKind};
+use crate::runtime::{Service, topics};
 
 const WAIT: Duration = Duration::from_secs(10);
 

@@ -3,4 +3,3 @@
 pub mod answers;
 pub mod flights;
 pub mod load;
-pub mod topics;

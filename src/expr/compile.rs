@@ -11,13 +11,19 @@ use crate::base::value::Value;
 
 use super::FieldUse;
 use super::ast::{LogicOp, Relation};
-use super::eval::{ArithmeticOp, EvalError, Handler, Op, Operand, PlacePath, Program, Scratch};
+use super::eval::{ArithmeticOp, EvalError, Handler, Op, Operand, PlacePath, Program, Scratch, Test};
 use super::tree::{Comprehension, Macro, Node, NodeKind};
 use super::types::{Overload, Shape, Style};
 
 pub(super) fn compile(tree: &Node, layout: &dyn Fn(FieldUse) -> usize) -> Program {
-    let mut compiler =
-        Compiler { layout, program: Program::default(), spans: Vec::new(), next_register: 0, locals: Vec::new() };
+    let mut compiler = Compiler {
+        layout,
+        program: Program::default(),
+        spans: Vec::new(),
+        next_register: 0,
+        landed: 0,
+        locals: Vec::new(),
+    };
     let result = compiler.operand(tree);
     compiler.program.result = result;
     compiler.program.spans = compiler.spans.into();
@@ -36,6 +42,8 @@ struct Compiler<'l> {
     /// Of each op, the text it came from.
     spans: Vec<Span>,
     next_register: u32,
+    /// The last op that some jump goes to.
+    landed: u32,
     /// The registers of the items of the comprehensions around.
     locals: Vec<(usize, Operand)>,
 }
@@ -54,8 +62,10 @@ impl Compiler<'_> {
     /// Gives a jump its target: the next op.
     fn land(&mut self, jump: usize) {
         let here = self.here();
+        self.landed = here;
         if let Op::Jump { target }
         | Op::JumpIf { target, .. }
+        | Op::TestJump { target, .. }
         | Op::JumpIfPresent { target, .. }
         | Op::NextItem { end: target, .. } = &mut self.program.ops[jump]
         {
@@ -86,7 +96,6 @@ impl Compiler<'_> {
     fn place(&mut self, node: &Node) -> Option<Operand> {
         match &node.kind {
             NodeKind::Constant(value) => Some(self.constant(value.clone())),
-            NodeKind::Root(_) if matches!(node.value_type, Type::Record(_)) => None,
             NodeKind::Root(root) => Some(self.slot(*root, None)),
             NodeKind::Field { root, field } => Some(self.slot(*root, Some(*field))),
             NodeKind::Local(number) => {
@@ -122,7 +131,7 @@ impl Compiler<'_> {
         let mark = self.next_register;
         let span = node.span;
         match &node.kind {
-            NodeKind::Root(root) if matches!(node.value_type, Type::Record(_)) => self.record(*root, node, to),
+            NodeKind::RootRecord { root, fields } => self.record(*root, *fields, span, to),
             NodeKind::Constant(_)
             | NodeKind::Root(_)
             | NodeKind::Field { .. }
@@ -141,7 +150,7 @@ impl Compiler<'_> {
             NodeKind::Compare { relation, left, right } => self.compare(*relation, left, right, span, to),
             NodeKind::IsNull { of, expected } => {
                 let of = self.operand(of);
-                self.push(Op::IsNull { to, of, expected: *expected }, span);
+                self.push(Op::Test { to, test: Test::IsNull { of, expected: *expected } }, span);
             }
             NodeKind::Not(of) => {
                 let of = self.operand(of);
@@ -150,7 +159,7 @@ impl Compiler<'_> {
             NodeKind::Logic { op, operands } => self.logic(*op, operands, span, to),
             NodeKind::Conditional { condition, then, otherwise } => {
                 let condition = self.operand(condition);
-                let to_otherwise = self.push(Op::JumpIf { of: condition, expected: false, target: 0 }, span);
+                let to_otherwise = self.jump_if(condition, false, 0, span);
                 self.emit(then, to);
                 let to_end = self.push(Op::Jump { target: 0 }, span);
                 self.land(to_otherwise);
@@ -188,15 +197,13 @@ impl Compiler<'_> {
         (first, operands.len() as u32)
     }
 
-    fn record(&mut self, root: usize, node: &Node, to: u32) {
-        let Type::Record(record) = &node.value_type else { return };
+    fn record(&mut self, root: usize, fields: usize, span: Span, to: u32) {
         let first = self.program.operands.len() as u32;
-        let count = record.fields().len();
-        for field in 0..count {
+        for field in 0..fields {
             let slot = self.slot(root, Some(field));
             self.program.operands.push(slot);
         }
-        self.push(Op::MakeRecord { to, first, count: count as u32 }, node.span);
+        self.push(Op::MakeRecord { to, first, count: fields as u32 }, span);
     }
 
     fn call(&mut self, overload: &'static Overload, args: &[Node], span: Span, to: u32) {
@@ -219,32 +226,54 @@ impl Compiler<'_> {
             return self.compare(relation.swapped(), right, left, span, to);
         }
         let a = self.operand(left);
-        let op = match (&left.value_type, &right.value_type, right.constant()) {
+        let test = match (&left.value_type, &right.value_type, right.constant()) {
             (Type::Int, Type::Int, Some(Value::Int(constant))) => {
-                Op::CompareIntConstant { to, relation, left: a, constant: *constant }
+                Test::IntConstant { relation, left: a, constant: *constant }
             }
             (Type::Double, Type::Double, Some(Value::Double(constant))) => {
-                Op::CompareDoubleConstant { to, relation, left: a, constant: *constant }
+                Test::DoubleConstant { relation, left: a, constant: *constant }
             }
             // Below 2^53 the double is exactly the int.
             (Type::Double, Type::Int, Some(Value::Int(constant))) if constant.unsigned_abs() < 1 << 53 => {
-                Op::CompareDoubleConstant { to, relation, left: a, constant: *constant as f64 }
+                Test::DoubleConstant { relation, left: a, constant: *constant as f64 }
             }
             (l, r, _) => {
                 let right = self.operand(right);
-                let equality = matches!(relation, Relation::Equal | Relation::NotEqual);
                 match (l, r) {
-                    (Type::Int, Type::Int) => Op::CompareInt { to, relation, left: a, right },
-                    (Type::Double, Type::Double) => Op::CompareDouble { to, relation, left: a, right },
+                    (Type::Int, Type::Int) => Test::Int { relation, left: a, right },
+                    (Type::Double, Type::Double) => Test::Double { relation, left: a, right },
                     (Type::String | Type::Enum(_), Type::String | Type::Enum(_)) => {
-                        Op::CompareText { to, relation, left: a, right }
+                        Test::Text { relation, left: a, right }
                     }
-                    _ if equality => Op::Equal { to, expected: relation == Relation::Equal, left: a, right },
-                    _ => Op::Compare { to, relation, left: a, right },
+                    _ => {
+                        let equality = matches!(relation, Relation::Equal | Relation::NotEqual);
+                        let expected = relation == Relation::Equal;
+                        let op = if equality {
+                            Op::Equal { to, expected, left: a, right }
+                        } else {
+                            Op::Compare { to, relation, left: a, right }
+                        };
+                        self.push(op, span);
+                        return;
+                    }
                 }
             }
         };
-        self.push(op, span);
+        self.push(Op::Test { to, test }, span);
+    }
+
+    /// Jumps when a register holds `expected`; joins with the test that was just compiled, if that is where it comes from and
+    /// nothing lands between the two.
+    fn jump_if(&mut self, of: Operand, expected: bool, target: u32, span: Span) -> usize {
+        if let Some(Op::Test { to, test }) = self.program.ops.last().copied()
+            && of == Operand::Register(to)
+            && self.landed < self.here()
+        {
+            let last = self.program.ops.len() - 1;
+            self.program.ops[last] = Op::TestJump { to, test, expected, target };
+            return last;
+        }
+        self.push(Op::JumpIf { of, expected, target }, span)
     }
 
     fn logic(&mut self, op: LogicOp, operands: &[Node], span: Span, to: u32) {
@@ -257,7 +286,7 @@ impl Compiler<'_> {
             self.emit(operand, to);
             if index < last || aside.is_some() {
                 let of = Operand::Register(to);
-                exits.push(self.push(Op::JumpIf { of, expected: decisive, target: 0 }, operand.span));
+                exits.push(self.jump_if(of, decisive, 0, operand.span));
             }
             if let Some(error) = aside {
                 let end = self.here();
@@ -297,7 +326,7 @@ impl Compiler<'_> {
                 let start = self.here();
                 self.emit(&parts.body, to);
                 let of = Operand::Register(to);
-                let decided = self.push(Op::JumpIf { of, expected: decisive, target: 0 }, parts.body.span);
+                let decided = self.jump_if(of, decisive, 0, parts.body.span);
                 if let Some(error) = aside {
                     self.program.handlers.push(Handler { start, end: self.here(), target: head, error });
                 }
@@ -315,12 +344,13 @@ impl Compiler<'_> {
                 let done = self.push(next(0), parts.range.span);
                 self.emit(&parts.body, found);
                 let of = Operand::Register(found);
-                self.push(Op::JumpIf { of, expected: false, target: head }, parts.body.span);
+                self.jump_if(of, false, head, parts.body.span);
                 self.push(Op::Increment { register: count }, span);
                 self.push(Op::Jump { target: head }, span);
                 self.land(done);
                 let left = Operand::Register(count);
-                self.push(Op::CompareIntConstant { to, relation: Relation::Equal, left, constant: 1 }, span);
+                let test = Test::IntConstant { relation: Relation::Equal, left, constant: 1 };
+                self.push(Op::Test { to, test }, span);
             }
             Macro::Map | Macro::Filter => {
                 let list = self.program.lists as u32;
@@ -331,7 +361,7 @@ impl Compiler<'_> {
                 let condition = if parts.kind == Macro::Filter { Some(&parts.body) } else { parts.condition.as_ref() };
                 if let Some(condition) = condition {
                     let of = self.operand(condition);
-                    self.push(Op::JumpIf { of, expected: false, target: head }, condition.span);
+                    self.jump_if(of, false, head, condition.span);
                 }
                 let from =
                     if parts.kind == Macro::Filter { Operand::Register(item) } else { self.operand(&parts.body) };

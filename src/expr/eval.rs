@@ -99,37 +99,29 @@ pub(super) enum ArithmeticOp {
     Remainder,
 }
 
+/// A decision that neither changes anything nor allocates.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Test {
+    IntConstant { relation: Relation, left: Operand, constant: i64 },
+    Int { relation: Relation, left: Operand, right: Operand },
+    DoubleConstant { relation: Relation, left: Operand, constant: f64 },
+    Double { relation: Relation, left: Operand, right: Operand },
+    Text { relation: Relation, left: Operand, right: Operand },
+    IsNull { of: Operand, expected: bool },
+}
+
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Op {
-    CompareIntConstant {
+    Test {
         to: u32,
-        relation: Relation,
-        left: Operand,
-        constant: i64,
+        test: Test,
     },
-    CompareInt {
+    /// `Test`, then `JumpIf` on its outcome.
+    TestJump {
         to: u32,
-        relation: Relation,
-        left: Operand,
-        right: Operand,
-    },
-    CompareDoubleConstant {
-        to: u32,
-        relation: Relation,
-        left: Operand,
-        constant: f64,
-    },
-    CompareDouble {
-        to: u32,
-        relation: Relation,
-        left: Operand,
-        right: Operand,
-    },
-    CompareText {
-        to: u32,
-        relation: Relation,
-        left: Operand,
-        right: Operand,
+        test: Test,
+        expected: bool,
+        target: u32,
     },
     /// An order of any other two types.
     Compare {
@@ -159,11 +151,6 @@ pub(super) enum Op {
     Not {
         to: u32,
         of: Operand,
-    },
-    IsNull {
-        to: u32,
-        of: Operand,
-        expected: bool,
     },
     Jump {
         target: u32,
@@ -289,6 +276,10 @@ impl Program {
     /// # Errors
     /// When an operation fails, or the value is no bool.
     pub fn eval_bool(&self, roots: &[&[Value]], scratch: &mut Scratch) -> Result<bool, EvalError> {
+        if let [Op::Test { test, .. }] = self.ops.as_slice() {
+            let outcome = Machine { program: self, roots, scratch }.test(test);
+            return outcome.map_err(|message| EvalError { span: self.spans[0], message });
+        }
         self.run(roots, scratch)?;
         let machine = Machine { program: self, roots, scratch };
         machine.bool(self.result).map_err(|message| EvalError { span: self.whole, message })
@@ -316,7 +307,7 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    #[inline]
+    #[inline(always)]
     fn read(&self, operand: Operand) -> &Value {
         match operand {
             Operand::Slot { root, slot } => {
@@ -339,9 +330,11 @@ impl Machine<'_> {
         value
     }
 
-    #[inline]
+    #[inline(always)]
     fn set_bool(&mut self, to: u32, outcome: bool) {
-        self.scratch.registers[to as usize] = Value::Bool(outcome);
+        let register = &mut self.scratch.registers[to as usize];
+        // Most registers hold a bool already: then there is nothing to drop.
+        if let Value::Bool(held) = register { *held = outcome } else { *register = Value::Bool(outcome) }
     }
 
     fn set(&mut self, to: u32, value: Value) {
@@ -362,53 +355,62 @@ impl Machine<'_> {
         Ok(handler.target as usize)
     }
 
-    /// The ops that decide. They stand apart so that the loop stays small.
-    #[inline]
+    /// Makes a decision.
+    #[inline(always)]
+    fn test(&self, test: &Test) -> Result<bool, Failure> {
+        match *test {
+            Test::IntConstant { relation, left, constant } => {
+                let value = self.read(left);
+                let Value::Int(left) = value else { return Err(unexpected("int", value)) };
+                Ok(holds(relation, left, &constant))
+            }
+            Test::Int { relation, left, right } => {
+                let pair = (self.read(left), self.read(right));
+                let (Value::Int(left), Value::Int(right)) = pair else { return Err(unexpected_pair("int", pair)) };
+                Ok(holds(relation, left, right))
+            }
+            Test::DoubleConstant { relation, left, constant } => {
+                let value = self.read(left);
+                let Value::Double(left) = value else { return Err(unexpected("double", value)) };
+                Ok(holds(relation, left, &constant))
+            }
+            Test::Double { relation, left, right } => {
+                let pair = (self.read(left), self.read(right));
+                let (Value::Double(left), Value::Double(right)) = pair else {
+                    return Err(unexpected_pair("double", pair));
+                };
+                Ok(holds(relation, left, right))
+            }
+            Test::Text { relation, left, right } => {
+                let pair = (self.read(left), self.read(right));
+                let (Value::String(left), Value::String(right)) = pair else {
+                    return Err(unexpected_pair("string", pair));
+                };
+                Ok(holds(relation, left.as_bytes(), right.as_bytes()))
+            }
+            Test::IsNull { of, expected } => Ok(self.read(of).is_null() == expected),
+        }
+    }
+
+    /// The ops that decide and jump. They stand apart so that the loop stays small.
+    #[inline(always)]
     #[expect(clippy::wildcard_enum_match_arm, reason = "`compute` has the other ops")]
     fn step(&mut self, op: &Op) -> Result<Step, Failure> {
         match *op {
-            Op::CompareIntConstant { to, relation, left, constant } => {
-                let outcome = match self.read(left) {
-                    Value::Int(left) => holds(relation, left, &constant),
-                    other => return Err(unexpected("int", other)),
-                };
+            Op::Test { to, ref test } => {
+                let outcome = self.test(test)?;
                 self.set_bool(to, outcome);
             }
-            Op::CompareInt { to, relation, left, right } => {
-                let outcome = match (self.read(left), self.read(right)) {
-                    (Value::Int(left), Value::Int(right)) => holds(relation, left, right),
-                    pair => return Err(unexpected_pair("int", pair)),
-                };
+            Op::TestJump { to, ref test, expected, target } => {
+                let outcome = self.test(test)?;
                 self.set_bool(to, outcome);
-            }
-            Op::CompareDoubleConstant { to, relation, left, constant } => {
-                let outcome = match self.read(left) {
-                    Value::Double(left) => holds(relation, left, &constant),
-                    other => return Err(unexpected("double", other)),
-                };
-                self.set_bool(to, outcome);
-            }
-            Op::CompareDouble { to, relation, left, right } => {
-                let outcome = match (self.read(left), self.read(right)) {
-                    (Value::Double(left), Value::Double(right)) => holds(relation, left, right),
-                    pair => return Err(unexpected_pair("double", pair)),
-                };
-                self.set_bool(to, outcome);
-            }
-            Op::CompareText { to, relation, left, right } => {
-                let outcome = match (self.read(left), self.read(right)) {
-                    (Value::String(left), Value::String(right)) => holds(relation, left.as_bytes(), right.as_bytes()),
-                    pair => return Err(unexpected_pair("string", pair)),
-                };
-                self.set_bool(to, outcome);
+                if outcome == expected {
+                    return Ok(Step::Jump(target));
+                }
             }
             Op::Not { to, of } => {
                 let outcome = self.bool(of)?;
                 self.set_bool(to, !outcome);
-            }
-            Op::IsNull { to, of, expected } => {
-                let outcome = self.read(of).is_null() == expected;
-                self.set_bool(to, outcome);
             }
             Op::Jump { target } => return Ok(Step::Jump(target)),
             Op::JumpIf { of, expected, target } => {
@@ -421,7 +423,7 @@ impl Machine<'_> {
         Ok(Step::Next)
     }
 
-    #[inline]
+    #[inline(always)]
     fn bool(&self, operand: Operand) -> Result<bool, Failure> {
         let value = self.read(operand);
         if let Value::Bool(outcome) = value { Ok(*outcome) } else { Err(unexpected("bool", value)) }
@@ -527,7 +529,7 @@ impl Machine<'_> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn holds<T: PartialOrd + ?Sized>(relation: Relation, left: &T, right: &T) -> bool {
     match relation {
         Relation::Equal => left == right,

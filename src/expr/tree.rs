@@ -31,8 +31,13 @@ pub(super) enum Origin {
 #[derive(Clone, Debug)]
 pub(super) enum NodeKind {
     Constant(Value),
-    /// A whole root.
+    /// A root of one slot.
     Root(usize),
+    /// The whole of a root that is a record: all its slots.
+    RootRecord {
+        root: usize,
+        fields: usize,
+    },
     /// A field of a root that is a record.
     Field {
         root: usize,
@@ -130,7 +135,11 @@ impl Node {
 
     pub(super) fn children(&self) -> Vec<&Self> {
         match &self.kind {
-            NodeKind::Constant(_) | NodeKind::Root(_) | NodeKind::Field { .. } | NodeKind::Local(_) => Vec::new(),
+            NodeKind::Constant(_)
+            | NodeKind::Root(_)
+            | NodeKind::RootRecord { .. }
+            | NodeKind::Field { .. }
+            | NodeKind::Local(_) => Vec::new(),
             NodeKind::Select { base: only, .. }
             | NodeKind::Matches { text: only, .. }
             | NodeKind::IsNull { of: only, .. }
@@ -153,7 +162,9 @@ impl Node {
     #[expect(clippy::wildcard_enum_match_arm, reason = "every other node names no place")]
     pub(super) fn path(&self) -> Option<Path> {
         match &self.kind {
-            NodeKind::Root(root) => Some(Path { base: PathBase::Root(*root), fields: Vec::new() }),
+            NodeKind::Root(root) | NodeKind::RootRecord { root, .. } => {
+                Some(Path { base: PathBase::Root(*root), fields: Vec::new() })
+            }
             NodeKind::Local(local) => Some(Path { base: PathBase::Local(*local), fields: Vec::new() }),
             NodeKind::Field { root, field } => Some(Path { base: PathBase::Root(*root), fields: vec![*field] }),
             NodeKind::Select { base, field } => {
@@ -186,7 +197,7 @@ impl Node {
 
     /// Adds what the node reads.
     pub(super) fn collect_uses(&self, uses: &mut Vec<FieldUse>) {
-        if let NodeKind::Root(root) = self.kind {
+        if let NodeKind::Root(root) | NodeKind::RootRecord { root, .. } = self.kind {
             uses.push(FieldUse { root, field: None });
         } else if let NodeKind::Field { root, field } = self.kind {
             uses.push(FieldUse { root, field: Some(field) });

@@ -97,6 +97,7 @@ pub(super) fn concerns(plan: &Plan, read: &ReadKind) -> Result<Concerns, ReadErr
         ReadKind::Entity { entity, key, .. }
         | ReadKind::History { entity, key, .. }
         | ReadKind::Blame { entity, key } => (entity, Some(key)),
+        ReadKind::Topic { topic } | ReadKind::Records { topic, .. } => (topic, None),
     };
     for (sub_topology, sub) in plan.sub_topologies.iter().enumerate() {
         if let Some(store) = sub.stores.iter().find(|store| store.name == *name) {
@@ -109,7 +110,7 @@ pub(super) fn concerns(plan: &Plan, read: &ReadKind) -> Result<Concerns, ReadErr
     let names: Vec<&str> =
         plan.sub_topologies.iter().flat_map(|sub| sub.stores.iter().map(|store| store.name.as_str())).collect();
     let what = match read {
-        ReadKind::Key { .. } | ReadKind::Keys { .. } => "store",
+        ReadKind::Key { .. } | ReadKind::Keys { .. } | ReadKind::Topic { .. } | ReadKind::Records { .. } => "store",
         ReadKind::Entity { .. } | ReadKind::History { .. } | ReadKind::Blame { .. } => "entity",
     };
     Err(not_found(codes::READ_UNKNOWN_STORE, format!("there is no {what} `{name}`; {}", suggestion(name, names))))
@@ -159,6 +160,10 @@ fn answer(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
             entity_history(sub, entity, key, *limit, cursor.as_deref(), stores)
         }
         ReadKind::Blame { entity, .. } => entity_blame(sub, entity, key, stores),
+        // Topics are read by the daemon, not by the thread that has a task.
+        ReadKind::Topic { topic } | ReadKind::Records { topic, .. } => {
+            Err(not_found(codes::READ_UNKNOWN_STORE, format!("there is no store `{topic}`")))
+        }
     }
 }
 

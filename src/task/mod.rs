@@ -27,7 +27,7 @@ use crate::base::time::{SpanMs, Timestamp};
 use crate::base::value::{Text, Value};
 use crate::error::Kind;
 use crate::operator::{self, DropReason, Evaluator, RecordContext, Row};
-use crate::plan::{ErrorAction, KeyFormat, NodeIndex, Plan, Source, SourceIndex, SubTopology};
+use crate::plan::{ErrorAction, NodeIndex, Plan, Source, SourceIndex, SubTopology};
 use crate::store::{self, StoreIndex, TaskStores};
 use decode::{Decoded, SourceDecoder};
 use graph::{Graph, NodeError};

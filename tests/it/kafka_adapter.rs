@@ -1,6 +1,12 @@
 //! What the contract does not ask of every broker, on a real Apache Kafka: both group protocols, a rebalance answered long after
 //! it was handed out, pausing at the end of a partition, ids of topics, seeks out of range.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests; waits on real servers are bounded"
+)]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -16,7 +22,6 @@ use tidemill::broker::{
 const WAIT: Duration = Duration::from_secs(20);
 
 fn broker_with(properties: &[(&str, &str)]) -> KafkaBroker {
-    #[expect(clippy::disallowed_methods, reason = "the test command says where the broker is")]
     let bootstrap_servers = std::env::var("TIDEMILL_TEST_KAFKA")
         .expect("TIDEMILL_TEST_KAFKA=host:port names a real Kafka: run `make test`");
     KafkaBroker::new(KafkaSettings {
@@ -100,7 +105,7 @@ fn collect(consumer: &mut dyn Consumer, mut enough: impl FnMut(&[Event]) -> bool
 
 fn values(events: &[Event]) -> Vec<String> {
     let records = events.iter().filter_map(|event| if let Event::Records(f) = event { Some(&f.records) } else { None });
-    records.flatten().map(|record| text(record)).collect()
+    records.flatten().map(text).collect()
 }
 
 fn text(record: &Record) -> String {
@@ -305,7 +310,8 @@ fn two_members_share_and_read_everything(properties: &[(&str, &str)], instances:
         };
         assert_eq!(numbers(&topics[0]), numbers(&topics[1]), "equal-numbered partitions belong together");
     }
-    (first.read.clear(), second.read.clear());
+    first.read.clear();
+    second.read.clear();
     for topic in &topics {
         for partition in 0..4 {
             write(&broker, topic, partition, &["4", "5"]);
@@ -416,4 +422,68 @@ fn a_record_above_what_its_topic_takes_is_refused_and_stays_in_front() {
     producer.commit(Commit::default());
     let last = finish(&mut *producer).unwrap();
     assert_eq!(last, [(TopicPartition { topic, partition: Partition(0) }, Offset(19))]);
+}
+
+#[test]
+fn a_static_member_that_comes_back_fences_the_one_before_and_closing_waits_for_nobody() {
+    let broker = broker_with(&[]);
+    let topic = topic(&mut *broker.admin().unwrap(), "static", 2);
+    let group = unique("group");
+    let topics = std::slice::from_ref(&topic);
+    let mut old = Answering::new(member(&broker, &group, Some("pod-0")), topics);
+    while old.owned.len() < 2 {
+        old.turn();
+    }
+    let mut new = Answering::new(member(&broker, &group, Some("pod-0")), topics);
+    let end = Instant::now() + WAIT;
+    while new.owned.len() < 2 {
+        assert!(Instant::now() < end, "the seat is not given to the one that came back");
+        new.turn();
+    }
+    let error = loop {
+        assert!(Instant::now() < end, "the old one is not told");
+        if let Err(error) = old.consumer.poll(Duration::from_millis(100), &mut Vec::new()) {
+            break error;
+        }
+    };
+    assert!(matches!(error, Error::Fenced { .. }), "{error:?}");
+    let refused = old.consumer.commit(&[(TopicPartition { topic, partition: Partition(0) }, Offset(0))], WAIT);
+    assert!(matches!(refused, Err(Error::Fenced { .. })), "{refused:?}");
+    // With a revocation that was handed out and never answered, too.
+    let unanswered = member(&broker, &group, Some("pod-1"));
+    let mut unanswered = Answering::new(unanswered, &[Topic::new("no-such-topic")]);
+    let begun = Instant::now();
+    drop(unanswered.consumer.poll(Duration::from_millis(200), &mut Vec::new()));
+    unanswered.consumer.close(Leave::Group);
+    old.consumer.close(Leave::Keep);
+    new.consumer.close(Leave::Keep);
+    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_topic_that_is_not_there_is_named() {
+    let broker = broker_with(&[]);
+    let missing = Topic::new(unique("missing"));
+    let partition = TopicPartition { topic: missing.clone(), partition: Partition(0) };
+    let first_error = |consumer: &mut dyn Consumer| {
+        let end = Instant::now() + WAIT;
+        loop {
+            assert!(Instant::now() < end, "no error came");
+            if let Err(error) = consumer.poll(Duration::from_millis(100), &mut Vec::new()) {
+                return error;
+            }
+        }
+    };
+    let mut grouped = member(&broker, &unique("group"), None);
+    grouped.subscribe(std::slice::from_ref(&missing)).unwrap();
+    let mut alone = by_hand(&broker);
+    alone.assign(&[(partition.clone(), Offset(0))]).unwrap();
+    for error in [first_error(&mut *grouped), first_error(&mut *alone)] {
+        assert!(matches!(&error, Error::UnknownTopic { topic } if topic == &missing), "{error:?}");
+    }
+    let ends = alone.watermarks(&partition, Duration::from_secs(3));
+    assert!(matches!(ends, Err(Error::UnknownTopic { .. })), "{ends:?}");
+    let mut producer = broker.producer(&ProducerSettings::default()).unwrap();
+    let written = producer.send_and_wait(record(&missing, 0, "a"), WAIT);
+    assert!(matches!(written, Err(Error::UnknownTopic { .. } | Error::Unavailable { .. })), "{written:?}");
 }

@@ -1,5 +1,11 @@
 //! What every registry must do, run on the local ones and on a real one over HTTP; and how the HTTP one meets failures.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "helpers of tests; waits on real servers are bounded"
+)]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -14,7 +20,6 @@ use tidemill::registry::{Error, Registry, Verdict};
 const WAIT: Duration = Duration::from_secs(10);
 
 fn confluent() -> ConfluentRegistry {
-    #[expect(clippy::disallowed_methods, reason = "the test command says where the registry is")]
     let url = std::env::var("TIDEMILL_TEST_REGISTRY")
         .expect("TIDEMILL_TEST_REGISTRY=url names a real registry: run `make test`");
     at(vec![url])
@@ -115,7 +120,6 @@ fn a_real_registry_says_what_breaks() {
 }
 
 fn registry_url() -> String {
-    #[expect(clippy::disallowed_methods, reason = "the test command says where the registry is")]
     std::env::var("TIDEMILL_TEST_REGISTRY").expect("checked by `confluent`")
 }
 

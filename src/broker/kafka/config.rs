@@ -61,6 +61,8 @@ fn base(settings: &KafkaSettings) -> ClientConfig {
     config.set("socket.keepalive.enable", "true");
     // The first reconnects come fast: a broker that restarts is back within seconds.
     config.set("reconnect.backoff.max.ms", "2000");
+    // Topics are awaited when they are made; 30 s of silence about a missing one help nobody.
+    config.set("topic.metadata.propagation.max.ms", "5000");
     for (name, value) in &settings.properties {
         config.set(name, value);
     }

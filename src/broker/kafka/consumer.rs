@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, RebalanceProtocol};
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::topic_partition_list::Offset as RdOffset;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, TopicPartitionList};
 
-use super::native::{BatchConsumer, Read};
+use super::native::{self, BatchConsumer, Read};
 use super::{Cluster, Deadline, SLICE, config, error};
 use crate::base::ids::{Offset, Partition, Topic, TopicPartition};
 use crate::base::record::{Header, Headers, Record};
@@ -35,7 +35,6 @@ const CLOSE_WAIT: Duration = Duration::from_secs(3);
 #[derive(Default)]
 struct Inbox {
     rebalances: VecDeque<Rebalance>,
-    commits: VecDeque<Committed>,
     /// What the last error event said: rdkafka passes on its code only.
     reason: String,
 }
@@ -44,11 +43,6 @@ enum Rebalance {
     Assigned(Vec<TopicPartition>),
     Revoked(Vec<TopicPartition>),
     Lost(Vec<TopicPartition>),
-}
-
-struct Committed {
-    offsets: Vec<(TopicPartition, Offset)>,
-    outcome: Result<(), Code>,
 }
 
 /// The callbacks' end. They run inside `poll`, on its thread.
@@ -92,20 +86,6 @@ impl ConsumerContext for Callbacks {
             Rebalance::Revoked(partitions)
         };
         self.inbox().rebalances.push_back(rebalance);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        let mut outcome = result.map_err(|error| error.rdkafka_error_code().unwrap_or(Code::Unknown));
-        let mut committed = Vec::with_capacity(offsets.count());
-        for element in offsets.elements() {
-            if let (Ok(()), Err(error)) = (&outcome, element.error()) {
-                outcome = Err(error.rdkafka_error_code().unwrap_or(Code::Unknown));
-            }
-            if let RdOffset::Offset(offset) = element.offset() {
-                committed.push((TopicPartition::new(element.topic(), element.partition()), Offset(offset)));
-            }
-        }
-        self.inbox().commits.push_back(Committed { offsets: committed, outcome });
     }
 }
 
@@ -156,8 +136,6 @@ pub(super) struct KafkaConsumer {
     grouped: bool,
     /// Found beside events, so it comes with the next `poll`.
     error: Option<Error>,
-    /// Came in while a commit was waited for.
-    early: Vec<Event>,
 }
 
 /// What outlives a borrow of the client.
@@ -189,7 +167,6 @@ impl KafkaConsumer {
             subscribed: Vec::new(),
             grouped: settings.group.is_some(),
             error: None,
-            early: Vec::new(),
         })
     }
 
@@ -203,6 +180,12 @@ impl KafkaConsumer {
 
     fn inbox(&self) -> std::sync::MutexGuard<'_, Inbox> {
         self.shared.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the error that made the client useless, if one has; other calls say no more than that one did.
+    fn fatal(&self) -> Option<Error> {
+        let (code, reason) = self.consumer().client().fatal_error()?;
+        Some(error::fatal(code, reason))
     }
 
     fn require_group(&self) -> Result<(), Error> {
@@ -461,7 +444,6 @@ impl KafkaConsumer {
 
     fn poll_until(&mut self, deadline: Deadline, events: &mut Vec<Event>) -> Result<(), Error> {
         let before = events.len();
-        events.append(&mut self.early);
         loop {
             self.serve_own(events)?;
             self.repeat_seeks()?;
@@ -554,7 +536,11 @@ impl Consumer for KafkaConsumer {
             let asked = self.consumer().committed_offsets(list_without_offsets(partitions), deadline.left());
             let found = asked.map_err(|error| error::map(&error, None)).and_then(|list| offsets_of(&list, partitions));
             match found {
-                Err(Error::Unavailable { .. }) if !deadline.passed() => deadline.pause(Duration::from_millis(50)),
+                Err(Error::Unavailable { message }) => match self.fatal() {
+                    Some(fatal) => return Err(fatal),
+                    None if deadline.passed() => return Err(Error::Unavailable { message }),
+                    None => deadline.pause(Duration::from_millis(50)),
+                },
                 outcome => return outcome,
             }
         }
@@ -569,26 +555,13 @@ impl Consumer for KafkaConsumer {
         if offsets.is_empty() {
             return Ok(());
         }
-        self.inbox().commits.clear();
-        // The synchronous form has no bound; the answer to the asynchronous one comes through the consumer's own queue.
         let list = list_of(offsets)?;
-        self.consumer().commit(&list, CommitMode::Async).map_err(|error| error::map(&error, None))?;
-        let deadline = Deadline::after(wait);
-        loop {
-            let mut early = mem::take(&mut self.early);
-            let served = self.serve_own(&mut early);
-            self.early = early;
-            served?;
-            let answers = mem::take(&mut self.inbox().commits);
-            if let Some(answer) = answers.into_iter().find(|answer| same_offsets(&answer.offsets, offsets)) {
-                return answer
-                    .outcome
-                    .map_err(|code| error::from_code(code, None, format!("committing offsets: {code}")));
+        match native::commit(self.consumer(), &list, wait) {
+            Some(Ok(())) => Ok(()),
+            Some(Err(code)) => {
+                Err(self.fatal().unwrap_or_else(|| error::from_code(code, None, format!("committing offsets: {code}"))))
             }
-            if deadline.passed() {
-                return Err(Error::Unavailable { message: "no answer to an offset commit".into() });
-            }
-            deadline.pause(Duration::from_millis(2));
+            None => Err(Error::Unavailable { message: "no answer to an offset commit".into() }),
         }
     }
 
@@ -679,10 +652,6 @@ fn offsets_of(list: &TopicPartitionList, partitions: &[TopicPartition]) -> Resul
             Ok(if let RdOffset::Offset(offset) = element.offset() { Some(Offset(offset)) } else { None })
         })
         .collect()
-}
-
-fn same_offsets(left: &[(TopicPartition, Offset)], right: &[(TopicPartition, Offset)]) -> bool {
-    left.len() == right.len() && right.iter().all(|wanted| left.contains(wanted))
 }
 
 /// Copies a message that came through the consumer's own queue.

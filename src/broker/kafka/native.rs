@@ -1,4 +1,5 @@
-//! What rdkafka's safe interface lacks: reading in batches, waiting for sends without spinning, topic ids. The one module with
+//! What rdkafka's safe interface lacks: reading in batches, waiting for sends without spinning, commits with a bound and
+//! an outcome, topic ids. The one module with
 //! unsafe code; what it exports is safe.
 //!
 //! Batches come from a queue of our own that every assigned partition's queue is forwarded to; the consumer's own queue keeps
@@ -10,7 +11,7 @@
 //!
 //! Not here: which partitions are assigned and what an error means (`consumer`).
 
-#![expect(unsafe_code, reason = "rdkafka binds neither batch reads nor DescribeTopics")]
+#![expect(unsafe_code, reason = "rdkafka binds neither batch reads nor bounded commits nor DescribeTopics")]
 
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rdkafka::TopicPartitionList;
 use rdkafka::bindings as c;
 use rdkafka::client::Client;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
@@ -348,6 +350,39 @@ pub(super) fn flushed<C: ProducerContext>(producer: &BaseProducer<C>) -> bool {
     // SAFETY: the client is live while its producer is borrowed.
     let outcome = unsafe { c::rd_kafka_flush(producer.client().native_ptr(), millis(SLICE)) };
     outcome == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+/// Commits offsets for a consumer's group; none when no answer came within `wait`.
+///
+/// Of rdkafka's two forms one waits without end and the other never tells the outcome.
+pub(super) fn commit<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    offsets: &TopicPartitionList,
+    wait: Duration,
+) -> Option<Result<(), RDKafkaErrorCode>> {
+    const FINE: c::rd_kafka_resp_err_t = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+    let client = consumer.client().native_ptr();
+    // SAFETY: client and list are live; the list is copied by the call; the event and what it holds are read before it is destroyed.
+    // An answer that comes too late goes to a queue that was disabled.
+    unsafe {
+        let queue = Queue::new(client);
+        let sent = c::rd_kafka_commit_queue(client, offsets.ptr(), queue.0.as_ptr(), None, ptr::null_mut());
+        if sent != FINE {
+            return Some(Err(sent.into()));
+        }
+        let event = c::rd_kafka_queue_poll(queue.0.as_ptr(), millis(wait));
+        if event.is_null() {
+            return None;
+        }
+        let mut error = c::rd_kafka_event_error(event);
+        let list = c::rd_kafka_event_topic_partition_list(event);
+        if error == FINE && !list.is_null() {
+            let elements = slice::from_raw_parts((*list).elems, usize::try_from((*list).cnt).unwrap_or(0));
+            error = elements.iter().map(|element| element.err).find(|error| *error != FINE).unwrap_or(FINE);
+        }
+        c::rd_kafka_event_destroy(event);
+        Some(if error == FINE { Ok(()) } else { Err(error.into()) })
+    }
 }
 
 /// Asks for the ids of topics; those that do not exist are left out, and all when the broker cannot tell within `wait`.

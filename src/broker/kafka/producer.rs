@@ -161,6 +161,7 @@ pub(super) struct KafkaProducer {
     /// Written to since the last commit or abort.
     written: Vec<Arc<Slot>>,
     transactional: bool,
+    initialised: bool,
     phase: Phase,
 }
 
@@ -198,6 +199,7 @@ impl KafkaProducer {
             slots: HashMap::new(),
             written: Vec::new(),
             transactional,
+            initialised: false,
             phase: Phase::Idle,
         })
     }
@@ -278,7 +280,13 @@ impl KafkaProducer {
 impl Producer for KafkaProducer {
     fn init_transactions(&mut self, wait: Duration) -> Result<(), Error> {
         self.require_transactional()?;
-        self.client().init_transactions(wait).map_err(|e| error::map(&e, None))
+        // librdkafka takes a second call for a mistake.
+        if self.initialised {
+            return self.require(Phase::Idle);
+        }
+        self.client().init_transactions(wait).map_err(|e| error::map(&e, None))?;
+        self.initialised = true;
+        Ok(())
     }
 
     fn begin(&mut self) -> Result<(), Error> {

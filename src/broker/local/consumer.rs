@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::broker::local::Shared;
-use crate::broker::local::batch::{Cursor, HEADER_BYTES};
+use crate::broker::local::batch::Cursor;
 use crate::broker::local::faults::Step;
 use crate::broker::local::groups::{GroupEvent, MemberId, Membership};
 use crate::broker::local::log::{Chunk, Source, is_shown};
@@ -28,6 +28,7 @@ pub(super) struct LocalConsumer {
     shared: Arc<Shared>,
     isolation: Isolation,
     group: Option<GroupSettings>,
+    prefetch_bytes_max: usize,
     member: Option<MemberId>,
     /// Of the assignment that was handed out last.
     generation: u64,
@@ -103,11 +104,11 @@ impl Reading {
     }
 
     /// Says where the next records are; none when there are some ready.
-    fn source(&self, state: &State, place: &TopicPartition, isolation: Isolation) -> Option<Source> {
+    fn source(&self, state: &State, place: &TopicPartition, isolation: Isolation, bytes_max: usize) -> Option<Source> {
         if !self.ready.is_empty() {
             return None;
         }
-        state.log(place).ok()?.read(self.fetched_to, isolation, limits::LOCAL_CHUNK_BYTES)
+        state.log(place).ok()?.read(self.fetched_to, isolation, bytes_max)
     }
 
     /// Makes what a source holds ready.
@@ -124,7 +125,7 @@ impl Reading {
 
     /// Reads pieces of a segment until one gets further than where this reader stands.
     fn take_chunk(&mut self, chunk: &Chunk, isolation: Isolation, place: &TopicPartition) -> Result<(), Error> {
-        let (mut at, mut left, mut want) = (chunk.at, chunk.available_bytes, limits::LOCAL_CHUNK_BYTES);
+        let (mut at, mut left, mut want) = (chunk.at, chunk.available_bytes, chunk.bytes_max);
         let start = self.fetched_to;
         while self.fetched_to == start {
             if left == 0 {
@@ -135,7 +136,7 @@ impl Reading {
             let bytes = segments::read_at(&chunk.file, at, length)
                 .map_err(|error| Error::Storage { message: format!("cannot read `{place}`: {error}") })?;
             let mut used = 0;
-            want = limits::LOCAL_CHUNK_BYTES;
+            want = chunk.bytes_max;
             while used < bytes.len() {
                 match segments::parse(&bytes, used) {
                     Parsed::Batch(batch) if batch.base >= chunk.visible_end => {
@@ -153,7 +154,7 @@ impl Reading {
                         }
                     }
                     Parsed::Incomplete { needed_bytes } if (used + needed_bytes) as u64 <= left => {
-                        want = want.max(needed_bytes).max(HEADER_BYTES);
+                        want = want.max(needed_bytes);
                         break;
                     }
                     Parsed::Incomplete { .. } | Parsed::Garbage | Parsed::Damaged { .. } => {
@@ -222,6 +223,7 @@ impl LocalConsumer {
             shared,
             isolation: settings.isolation,
             group: settings.group.clone(),
+            prefetch_bytes_max: settings.prefetch_bytes_max,
             member: None,
             generation: 0,
             assigned: BTreeMap::new(),
@@ -279,6 +281,12 @@ impl LocalConsumer {
         Ok(told)
     }
 
+    /// Returns the bytes that one partition may have ready, so that all together keep to the setting.
+    fn fetch_bytes_max(&self) -> usize {
+        let share = self.prefetch_bytes_max / self.assigned.len().max(1);
+        share.clamp(limits::LOCAL_FETCH_BYTES_MIN, limits::LOCAL_CHUNK_BYTES)
+    }
+
     /// Looks at every partition, beginning behind the one served last.
     fn look_around(&self, state: &State) -> Vec<(TopicPartition, Look, Option<Source>)> {
         let served = self.served.as_ref();
@@ -292,7 +300,7 @@ impl LocalConsumer {
                 Look::Records if sources == limits::LOCAL_POLL_PARTITIONS_MAX => continue,
                 Look::Records => {
                     sources += 1;
-                    reading.source(state, place, self.isolation)
+                    reading.source(state, place, self.isolation, self.fetch_bytes_max())
                 }
                 Look::End | Look::Failed(_) => None,
             };

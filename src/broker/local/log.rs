@@ -50,6 +50,8 @@ pub(super) struct Chunk {
     pub(super) at: u64,
     /// Bytes of the segment from `at` on.
     pub(super) available_bytes: u64,
+    /// Bytes to read at a time, more where a batch is larger.
+    pub(super) bytes_max: usize,
     /// Where reading goes on once all of them were read.
     pub(super) segment_end: i64,
     /// Offset that must not be reached.
@@ -167,6 +169,7 @@ impl PartitionLog {
                 file: place.file,
                 at: place.at,
                 available_bytes: place.available_bytes,
+                bytes_max,
                 segment_end: place.segment_end,
                 visible_end,
                 aborted,

@@ -13,7 +13,7 @@ use ahash::AHashMap;
 use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::base::record::Outgoing;
 use crate::broker::local::Shared;
-use crate::broker::local::batch::{BatchBuilder, Body, NO_TRANSACTION, kafka_size_bytes};
+use crate::broker::local::batch::{BatchBuilder, Body, Checksum, NO_TRANSACTION, kafka_size_bytes};
 use crate::broker::local::faults::Step;
 use crate::broker::local::groups::Membership;
 use crate::broker::local::state::{State, no_partition, unknown};
@@ -30,7 +30,10 @@ pub(super) struct LocalProducer {
     /// The open transaction.
     transaction: Option<u64>,
     commit: CommitState,
-    routes: AHashMap<Topic, Route>,
+    routes: Vec<Route>,
+    by_topic: AHashMap<Topic, usize>,
+    /// The route of the record before: most often the next one's.
+    route_before: usize,
     /// Last offsets since the last commit.
     written: BTreeMap<TopicPartition, Offset>,
 }
@@ -45,9 +48,17 @@ enum CommitState {
 /// A topic as this producer knows it, with a builder per partition.
 #[derive(Debug)]
 struct Route {
+    topic: Topic,
     incarnation: u64,
     record_bytes_max: usize,
     builders: Vec<BatchBuilder>,
+}
+
+impl Route {
+    fn take(&mut self, partition: usize, checksum: Checksum) -> Ready {
+        let place = TopicPartition::new(self.topic.clone(), partition as i32);
+        Ready { place, incarnation: self.incarnation, body: self.builders[partition].take(checksum) }
+    }
 }
 
 /// A full batch on its way.
@@ -66,7 +77,9 @@ impl LocalProducer {
             session: None,
             transaction: None,
             commit: CommitState::Idle,
-            routes: AHashMap::new(),
+            routes: Vec::new(),
+            by_topic: AHashMap::new(),
+            route_before: 0,
             written: BTreeMap::new(),
         }
     }
@@ -87,62 +100,79 @@ impl LocalProducer {
     /// Encodes records until all are taken, or the first one that cannot be; that one stays.
     fn encode(&mut self, records: &mut VecDeque<Outgoing>, ready: &mut Vec<Ready>) -> Result<(), Error> {
         let checksum = self.shared.checksum;
-        let mut touched: Vec<TopicPartition> = Vec::new();
+        let mut touched: Vec<(usize, usize)> = Vec::new();
         let mut outcome = Ok(());
         while let Some(record) = records.front() {
-            let builder = match self.builder_for(record) {
-                Ok(builder) => builder,
+            let (route, partition) = match self.route(record) {
+                Ok(place) => place,
                 Err(error) => {
                     outcome = Err(error);
                     break;
                 }
             };
+            let builder = &mut self.routes[route].builders[partition];
             if builder.is_empty() {
-                touched.push(TopicPartition { topic: record.topic.clone(), partition: record.partition });
+                touched.push((route, partition));
             }
             builder.push(record);
             if builder.len_bytes() >= limits::LOCAL_BATCH_BYTES_MAX {
-                let place = TopicPartition { topic: record.topic.clone(), partition: record.partition };
-                let body = builder.take(checksum);
-                let incarnation = self.routes.get(&place.topic).map_or(0, |route| route.incarnation);
-                ready.push(Ready { place, incarnation, body });
+                ready.push(self.routes[route].take(partition, checksum));
             }
             records.pop_front();
         }
-        for place in touched {
-            let Some(route) = self.routes.get_mut(&place.topic) else { continue };
-            let builder = &mut route.builders[place.partition.index()];
-            if !builder.is_empty() {
-                ready.push(Ready { body: builder.take(checksum), incarnation: route.incarnation, place });
+        for (route, partition) in touched {
+            if !self.routes[route].builders[partition].is_empty() {
+                ready.push(self.routes[route].take(partition, checksum));
             }
         }
         outcome
     }
 
-    fn builder_for(&mut self, record: &Outgoing) -> Result<&mut BatchBuilder, Error> {
-        if !self.routes.contains_key(&record.topic) {
-            let state = self.shared.lock();
-            let topic = state.topics.get(&record.topic).ok_or_else(|| unknown(&record.topic))?;
-            let builders = topic.partitions.iter().map(|_| BatchBuilder::default()).collect();
-            let route = Route { incarnation: topic.incarnation, record_bytes_max: topic.record_bytes_max, builders };
-            drop(state);
-            self.routes.insert(record.topic.clone(), route);
-        }
-        let route = self.routes.get_mut(&record.topic).expect("the route was added when it was missing");
+    /// Returns the indexes of the route and of the partition that a record goes to.
+    fn route(&mut self, record: &Outgoing) -> Result<(usize, usize), Error> {
+        let route = match self.routes.get(self.route_before) {
+            Some(before) if before.topic == record.topic => self.route_before,
+            Some(_) | None => match self.by_topic.get(&record.topic) {
+                Some(route) => *route,
+                None => self.add_route(&record.topic)?,
+            },
+        };
+        self.route_before = route;
+        let known = &self.routes[route];
         let size_bytes = kafka_size_bytes(record);
-        if size_bytes > route.record_bytes_max {
+        if size_bytes > known.record_bytes_max {
             return Err(Error::RecordTooLarge { topic: record.topic.clone(), size_bytes });
         }
-        usize::try_from(record.partition.0)
-            .ok()
-            .and_then(|index| route.builders.get_mut(index))
-            .ok_or_else(|| no_partition(&TopicPartition { topic: record.topic.clone(), partition: record.partition }))
+        match usize::try_from(record.partition.0) {
+            Ok(partition) if partition < known.builders.len() => Ok((route, partition)),
+            Ok(_) | Err(_) => {
+                Err(no_partition(&TopicPartition { topic: record.topic.clone(), partition: record.partition }))
+            }
+        }
     }
 
-    /// Forgets topics that have changed since they were looked up.
+    fn add_route(&mut self, name: &Topic) -> Result<usize, Error> {
+        let state = self.shared.lock();
+        let topic = state.topics.get(name).ok_or_else(|| unknown(name))?;
+        self.routes.push(Route {
+            topic: name.clone(),
+            incarnation: topic.incarnation,
+            record_bytes_max: topic.record_bytes_max,
+            builders: topic.partitions.iter().map(|_| BatchBuilder::default()).collect(),
+        });
+        drop(state);
+        self.by_topic.insert(name.clone(), self.routes.len() - 1);
+        Ok(self.routes.len() - 1)
+    }
+
+    /// Forgets what was looked up when a topic of it has changed since.
     fn drop_stale_routes(&mut self, state: &State) {
-        self.routes
-            .retain(|topic, route| state.topics.get(topic).is_some_and(|topic| topic.incarnation == route.incarnation));
+        let is_current =
+            |route: &Route| state.topics.get(&route.topic).is_some_and(|topic| topic.incarnation == route.incarnation);
+        if !self.routes.iter().all(is_current) {
+            self.routes.clear();
+            self.by_topic.clear();
+        }
     }
 
     fn append(&mut self, state: &mut State, ready: Vec<Ready>, transaction: u64) -> Result<(), Error> {

@@ -294,16 +294,9 @@ impl Segment {
         }
         let form = if compacted_end.is_some() { Form::Compacted } else { Form::Plain };
         let (file, index) = (Arc::new(file), Vec::new());
-        let mut segment = Self {
-            path: path.to_owned(),
-            base,
-            end: base,
-            file,
-            bytes: SEGMENT_HEADER_BYTES,
-            index,
-            form,
-            unsynced: false,
-        };
+        // A process that was killed may have left the newest of it to the operating system.
+        let (bytes, unsynced) = (SEGMENT_HEADER_BYTES, last);
+        let mut segment = Self { path: path.to_owned(), base, end: base, file, bytes, index, form, unsynced };
         let file = Arc::clone(&segment.file);
         let end = scan(&file, length, &mut |batch, at| {
             segment.note(&batch, at);

@@ -73,10 +73,14 @@ impl State {
         self.disk.as_mut().map_or(Ok(()), |disk| disk.record(entry))
     }
 
-    /// Replaces the journal by what it comes to. The markers of all decided transactions are written before: they say then
-    /// what the journal said.
-    pub(super) fn checkpoint(&mut self) -> Result<(), Error> {
-        self.places().iter().try_for_each(|place| self.write(place))?;
+    /// Replaces the journal by what it comes to. The markers of all decided transactions are on disk before, whatever the
+    /// durability: they say then what the journal said.
+    fn checkpoint(&mut self) -> Result<(), Error> {
+        for place in self.places() {
+            self.write(&place)?;
+            let synced = self.log_mut(&place)?.sync();
+            synced.map_err(|error| Error::Unavailable { message: format!("cannot sync `{place}`: {error}") })?;
+        }
         let entries = self.snapshot();
         self.disk.as_mut().map_or(Ok(()), |disk| disk.replace_journal(&entries))
     }

@@ -1,3 +1,5 @@
+//! Every kind of event from a handful of rows, and each held to its schema.
+
 use serde_json::Value as Json;
 
 use super::*;

@@ -113,7 +113,13 @@ impl Checker<'_> {
         }
         match self.env.roots.iter().position(|(root, _)| root == name) {
             Some(root) => {
-                let node = Node::new(NodeKind::Root(root), self.env.roots[root].1.clone(), span);
+                let root_type = self.env.roots[root].1.clone();
+                let kind = if let Type::Record(record) = &root_type {
+                    NodeKind::RootRecord { root, fields: record.fields().len() }
+                } else {
+                    NodeKind::Root(root)
+                };
+                let node = Node::new(kind, root_type, span);
                 Some(self.narrowed(node))
             }
             None => {
@@ -164,9 +170,7 @@ impl Checker<'_> {
             return None;
         };
         let declared = found.field_type.clone();
-        let kind = if let NodeKind::Root(root) = base.kind
-            && matches!(self.env.roots[root].1, Type::Record(_))
-        {
+        let kind = if let NodeKind::RootRecord { root, .. } = base.kind {
             NodeKind::Field { root, field: position }
         } else {
             NodeKind::Select { base: Box::new(base), field: position }

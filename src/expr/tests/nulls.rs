@@ -115,3 +115,35 @@ fn the_help_shows_a_way_out() {
         )
     );
 }
+
+#[test]
+fn a_root_that_may_be_null_is_one_slot_however_its_type_is_narrowed() {
+    let hour = record(vec![Value::Double(7.5), Value::Null]);
+    let run = |text: &str, right: &Value| {
+        let program = checked(text).compile(&|field| field.field.unwrap_or(0));
+        let value = program.eval(&[&row(), &[], std::slice::from_ref(right)], &mut Scratch::new());
+        value.map(|value| shown(&value)).unwrap()
+    };
+    for (text, present, absent) in [
+        ("right != null && right.wind > 1.0", "true", "false"),
+        ("right != null ? [right] : []", "[(7.5, null)]", "[]"),
+        ("right != null ? right.wind : 0.0", "7.5", "0.0"),
+        ("right.?wind", "7.5", "null"),
+        ("right", "(7.5, null)", "null"),
+        ("true ? right : null", "(7.5, null)", "null"),
+        ("right == null || right.gust == null", "true", "true"),
+    ] {
+        assert_eq!((run(text, &hour), run(text, &Value::Null)), (present.to_owned(), absent.to_owned()), "{text}");
+    }
+}
+
+#[test]
+fn a_record_root_stays_a_record_where_its_type_widens() {
+    let Value::Record(all) = eval("value").unwrap() else { panic!("no record") };
+    for text in
+        ["optional.of(value)", "true ? value : null", "value.cancelled ? null : value", "optional.of(value).value()"]
+    {
+        assert_eq!(eval(text).unwrap(), Value::Record(all.clone()), "{text}");
+    }
+    table(&[("optional.of(value).delay.orValue(0)", "20"), ("optional.of(value).?carrier", r#""UA""#)]);
+}

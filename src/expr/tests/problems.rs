@@ -140,6 +140,12 @@ fn types_that_do_not_meet_are_told_with_both() {
             "`in` does not take int and list(string)",
             "known: `T in list(T)`, `string in map(string, T)`",
         ),
+    ]);
+}
+
+#[test]
+fn types_that_a_place_does_not_take_are_told_with_the_one_it_takes() {
+    mistakes(&[
         (
             "value.delay && true",
             "E0204",

@@ -3,12 +3,15 @@
 //! Waits are bounded and nothing sleeps: a case polls until it has seen what it waits for, on a broker with real latencies
 //! too. `unique` goes into every name, so that cases can share a cluster.
 
-mod groups;
+#![expect(clippy::unwrap_used, reason = "a case that cannot go on fails")]
+
+pub(crate) mod groups;
 pub(crate) mod kit;
 mod local;
-mod records;
-mod topics;
-mod transactions;
+mod model;
+pub(crate) mod records;
+pub(crate) mod topics;
+pub(crate) mod transactions;
 
 /// Names every case once and runs it on what `$broker` makes: `contract_tests!(some_module, || make_a_broker())`.
 ///
@@ -55,7 +58,7 @@ macro_rules! contract_tests {
     };
 }
 
-#[expect(unused_imports, reason = "for the wrappers of brokers that need a server")]
+#[allow(unused_imports, reason = "for the wrappers of brokers that need a server")]
 pub(crate) use contract_tests;
 
 contract_tests!(in_memory, || (tidemill::broker::local::LocalBroker::in_memory(), ()));

@@ -105,10 +105,9 @@ pub(crate) fn contract_offset_that_is_not_there_is_an_error(broker: &dyn Broker,
     plain(broker).send_and_wait(record(&topic, 0, "a"), WAIT).unwrap();
     let mut reader = consumer(broker, Isolation::ReadCommitted);
     reader.assign(&[(partition.clone(), Offset(1000))]).unwrap();
-    match poll_error(&mut *reader) {
-        Error::OffsetOutOfRange { partition: named, offset } => assert_eq!((named, offset), (partition, Offset(1000))),
-        other => panic!("{other}"),
-    }
+    let error = poll_error(&mut *reader);
+    let Error::OffsetOutOfRange { partition: named, offset } = error else { panic!("{error}") };
+    assert_eq!((named, offset), (partition, Offset(1000)));
 }
 
 pub(crate) fn contract_record_above_the_limit_is_refused(broker: &dyn Broker, unique: &str) {

@@ -73,8 +73,7 @@ pub(crate) fn contract_deleted_records_are_gone(broker: &dyn Broker, unique: &st
     assert_eq!((marks.low, marks.high), (Offset(3), Offset(5)));
     assert_eq!(read_values(broker, Isolation::ReadCommitted, &partition), ["3", "4"]);
     reader.assign(&[(partition.clone(), Offset(1))]).unwrap();
-    match poll_error(&mut *reader) {
-        Error::OffsetOutOfRange { partition: named, offset } => assert_eq!((named, offset), (partition, Offset(1))),
-        other => panic!("{other}"),
-    }
+    let error = poll_error(&mut *reader);
+    let Error::OffsetOutOfRange { partition: named, offset } = error else { panic!("{error}") };
+    assert_eq!((named, offset), (partition, Offset(1)));
 }

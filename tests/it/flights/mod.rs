@@ -30,7 +30,8 @@ fn answers(events: impl Iterator<Item = DemoEvent>) -> Reference {
             EventSchema::FlightArrivedV1 | EventSchema::FlightArrived => totals.arrived += 1,
             EventSchema::FlightDepartedV1 | EventSchema::FlightDeparted => {
                 let delay = &event.fields[7];
-                let delay = delay.as_int().or(delay.as_double().map(|minutes| minutes as i64)).expect("a delay");
+                let delay =
+                    delay.as_int().or_else(|| delay.as_double().map(|minutes| minutes as i64)).expect("a delay");
                 totals.departed += 1;
                 totals.delay_min_sum += delay;
                 if delay > 15 {
@@ -87,12 +88,9 @@ fn a_flights_events_are_in_order_and_change_version_once() {
     for event in year.events(0..year.events_total()).filter(|event| event.topic == FLIGHTS_TOPIC) {
         assert!(event.timestamp >= last, "{event:?}");
         last = event.timestamp;
-        let first_version = match event.schema {
-            EventSchema::FlightDepartedV1 | EventSchema::FlightArrivedV1 => Some(true),
-            EventSchema::FlightDeparted | EventSchema::FlightArrived => Some(false),
-            _ => None,
-        };
-        assert!(first_version.is_none_or(|first| first == (event.timestamp < SECOND_VERSION_AT)), "{event:?}");
+        let first = matches!(event.schema, EventSchema::FlightDepartedV1 | EventSchema::FlightArrivedV1);
+        let second = matches!(event.schema, EventSchema::FlightDeparted | EventSchema::FlightArrived);
+        assert!(if event.timestamp < SECOND_VERSION_AT { !second } else { !first }, "{event:?}");
         assert_eq!(event.schema == EventSchema::FlightScheduled, seen.insert(event.key.clone()), "{event:?}");
         *counts.entry(event.schema.file()).or_default() += 1;
         if let Some(Value::Record(aircraft)) = event.fields.last() {

@@ -1,3 +1,5 @@
+//! The rules of schema resolution, one table each.
+
 use expect_test::{Expect, expect};
 
 use super::*;

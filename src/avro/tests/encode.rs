@@ -1,3 +1,5 @@
+//! Encoding: the specification's examples, unions, errors.
+
 use super::*;
 use crate::base::time::{DateTime, TimeDelta};
 use crate::base::value::Decimal;

@@ -1,3 +1,5 @@
+//! Schemas: parsing, fingerprints, value types, defaults, schemas made of types.
+
 use super::*;
 use crate::avro::fingerprint;
 

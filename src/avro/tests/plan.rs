@@ -1,3 +1,5 @@
+//! Plans: operations, slots, hostile bytes.
+
 use super::*;
 use crate::avro::Encoder;
 use crate::base::time::DateTime;

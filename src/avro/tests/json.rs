@@ -1,3 +1,5 @@
+//! JSON of values, both ways.
+
 use super::*;
 use serde_json::json;
 
