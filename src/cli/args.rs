@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{check, consume, explain, graph, history, produce, query};
+use super::{check, consume, demo, dev, explain, graph, history, produce, query};
 
 /// Event-sourced state over event topics, from TOML: exactly once, with its history.
 #[derive(Debug, Parser)]
@@ -35,6 +35,9 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Run(dev::Run),
+    Dev(dev::Dev),
+    Demo(demo::Demo),
     Check(check::Check),
     Graph(graph::Graph),
     Query(query::Query),

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::args::Global;
-use super::{Exit, Failure, logging, output, report, signals};
+use super::{Exit, Failure, output, report, signals};
 use crate::config::{self, Environment, Machine, Settings};
 use crate::http::{self, Server};
 use crate::limits::HTTP_STOP_WAIT_MAX_MS;
@@ -42,7 +42,7 @@ pub(crate) enum Ended {
     ByItself(Result<(), Failure>),
 }
 
-/// The log and both listeners of a daemon that runs.
+/// Both listeners of a daemon that runs.
 #[derive(Debug)]
 pub(crate) struct Host {
     runtime: Runtime,
@@ -50,7 +50,7 @@ pub(crate) struct Host {
 }
 
 impl Host {
-    /// Starts the log and the listeners; probes are answered from here on.
+    /// Starts the listeners; probes are answered from here on.
     ///
     /// # Errors
     /// Exit 78 when an address cannot be had.
@@ -59,7 +59,6 @@ impl Host {
         topology: TopologyInfo,
         service: Arc<dyn Service>,
     ) -> Result<Self, Failure> {
-        logging::start(&settings.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("http")

@@ -32,7 +32,6 @@ impl Exit {
     }
 
     /// Returns how a one-shot command ends after a failure of this kind.
-    #[expect(dead_code, reason = "for the commands that run a daemon")]
     pub(crate) fn of(kind: Kind) -> Self {
         match kind {
             Kind::Config => Self::Config,

@@ -8,6 +8,8 @@ mod args;
 mod check;
 pub(crate) mod client;
 mod consume;
+mod demo;
+mod dev;
 #[expect(dead_code, reason = "for the commands that run a daemon")]
 pub(crate) mod daemon;
 mod exit;
@@ -54,6 +56,9 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Produce(command) => produce::run(command, &cli.global, &mut output),
         Command::Consume(command) => consume::run(command, &cli.global, &mut output),
         Command::Explain(command) => explain::run(command, &mut output),
+        Command::Run(command) => dev::run(command, &cli.global),
+        Command::Dev(command) => dev::dev(command, &cli.global),
+        Command::Demo(command) => demo::run(command, &cli.global, &mut output),
     };
     match ended.and_then(|exit| output.flush().map(|()| exit)) {
         Ok(exit) => exit.code(),

@@ -7,6 +7,7 @@
 //! Invariants: a plan depends on the topology's meaning only, not on the order of its files, tables and keys; every name in it
 //! follows from the topology's names. No broker is asked: how many partitions there are is left open ([`Partitions`]).
 
+mod bind;
 pub mod model;
 
 mod emit;

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::base::ids::{Partition, TaskId};
 use crate::base::time::SpanMs;
@@ -39,7 +39,8 @@ const BEAT_MAX: SpanMs = SpanMs(60_000);
 pub struct Daemon {
     shared: Arc<Shared>,
     asks: Vec<Sender<Ask>>,
-    threads: Vec<JoinHandle<Result<(), Error>>>,
+    threads: Mutex<Vec<JoinHandle<Result<(), Error>>>>,
+    count: usize,
     writer: Mutex<EventWriter>,
     topics: TopicReader,
 }
@@ -86,7 +87,8 @@ impl Daemon {
             topics: TopicReader::new(Arc::clone(&broker), Arc::clone(&registry)),
             writer: Mutex::new(EventWriter::new(broker, registry)),
             asks: Vec::new(),
-            threads: Vec::new(),
+            threads: Mutex::new(Vec::new()),
+            count: threads,
             shared,
         };
         for index in 0..threads {
@@ -97,7 +99,7 @@ impl Daemon {
                 .spawn(move || run(index, &shared, incoming))
                 .map_err(no_thread)?;
             daemon.asks.push(asks);
-            daemon.threads.push(thread);
+            daemon.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         Ok(daemon)
     }
@@ -112,27 +114,47 @@ impl Daemon {
         }
     }
 
-    /// Tells whether every thread has ended by itself: something is wrong beyond help.
-    pub fn has_failed(&self) -> bool {
-        self.threads.iter().all(JoinHandle::is_finished)
+    /// Tells whether every thread has ended.
+    pub fn has_ended(&self) -> bool {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).iter().all(JoinHandle::is_finished)
     }
 
-    /// Stops the threads: each commits, writes its stores out and closes.
+    /// Waits until every thread has ended, by itself or after [`Daemon::request_stop`].
+    pub fn wait_for_end(&self) {
+        while !self.has_ended() {
+            // A bounded wait: threads give no signal when they end.
+            std::thread::park_timeout(Duration::from_millis(100));
+        }
+    }
+
+    /// Asks the threads to stop; each commits, writes its stores out and closes.
+    pub fn request_stop(&self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits for the threads that were asked to stop.
     ///
     /// # Errors
     /// The first thing that went wrong; the state is whole all the same.
-    pub fn stop(mut self) -> Result<(), Error> {
-        self.shared.stop.store(true, Ordering::Relaxed);
+    pub fn join(&self) -> Result<(), Error> {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let mut outcome = Ok(());
-        for thread in self.threads.drain(..) {
-            let ended =
-                thread.join().unwrap_or_else(|_| Err(Error::Bug { message: "a stream thread panicked".to_owned() }));
-            if outcome.is_ok() {
-                outcome = ended;
-            }
+        for thread in threads {
+            let panicked = |_| Err(Error::Bug { message: "a stream thread panicked".to_owned() });
+            let ended = thread.join().unwrap_or_else(panicked);
+            outcome = outcome.and(ended);
         }
         self.shared.close_parked(clock::now())?;
         outcome
+    }
+
+    /// Stops the threads and waits for them.
+    ///
+    /// # Errors
+    /// As [`Daemon::join`].
+    pub fn stop(self) -> Result<(), Error> {
+        self.request_stop();
+        self.join()
     }
 
     fn snapshots(&self) -> Vec<Snapshot> {
@@ -264,9 +286,13 @@ impl Service for Daemon {
         let now = clock::now();
         let snapshots = self.snapshots();
         let mut health = Health { live: true, assigned: true, restored: true, reasons: Vec::new() };
-        for (index, (snapshot, thread)) in snapshots.iter().zip(&self.threads).enumerate() {
+        let ended: Vec<bool> = {
+            let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+            (0..self.count).map(|index| threads.get(index).is_none_or(JoinHandle::is_finished)).collect()
+        };
+        for (index, (snapshot, ended)) in snapshots.iter().zip(ended).enumerate() {
             let silent = snapshot.beat.is_some_and(|beat| beat.saturating_add(BEAT_MAX) < now);
-            if thread.is_finished() || silent {
+            if ended || silent {
                 health.live = false;
                 health.reasons.push(format!("stream thread {index} does not beat"));
             }
