@@ -10,17 +10,14 @@ pub(crate) mod client;
 mod consume;
 mod demo;
 mod dev;
-#[expect(dead_code, reason = "for the commands that run a daemon")]
 pub(crate) mod daemon;
 mod exit;
 mod explain;
 mod graph;
 mod history;
-#[expect(dead_code, reason = "for the commands that run a daemon")]
 pub(crate) mod logging;
 pub(crate) mod output;
 mod produce;
-#[expect(dead_code, reason = "for the commands that run a daemon")]
 pub(crate) mod progress;
 mod query;
 pub(crate) mod report;

@@ -15,7 +15,7 @@ pub use join::{Joined, join};
 pub use table::{Upserted, upsert, upsert_versioned};
 pub(crate) use window::first_open_start;
 pub use window::{WindowSpan, window_of};
-pub use writer::{RowWriter, SINGLE_OBJECT_MARKER, encode_fields};
+pub use writer::{RowWriter, SINGLE_OBJECT_MARKER};
 
 use crate::base::ids::{Offset, Partition, Topic};
 use crate::base::record::Headers;

@@ -17,8 +17,10 @@ pub const SINGLE_OBJECT_MARKER: [u8; 2] = [0xC3, 0x01];
 pub struct RowWriter {
     prefix: Vec<u8>,
     encoder: Encoder,
-    /// None: the row's slots are the schema's fields in order.
-    slots: Option<Vec<usize>>,
+    /// Slot of each of the schema's fields.
+    slots: Vec<usize>,
+    /// The first slots are the schema's fields in order.
+    in_order: bool,
 }
 
 impl RowWriter {
@@ -33,7 +35,7 @@ impl RowWriter {
             }
         }
         let in_order = writer.slots.iter().enumerate().all(|(index, slot)| index == *slot);
-        Self { prefix, encoder: Encoder::compile(&writer.schema), slots: (!in_order).then(|| writer.slots.clone()) }
+        Self { prefix, encoder: Encoder::compile(&writer.schema), slots: writer.slots.clone(), in_order }
     }
 
     /// Encodes a row, through the reusable `buffer`.
@@ -43,27 +45,13 @@ impl RowWriter {
     pub fn encode(&self, slots: &[Value], buffer: &mut Vec<u8>) -> Result<Bytes, Error> {
         buffer.clear();
         buffer.extend_from_slice(&self.prefix);
-        encode_fields(&self.encoder, self.slots.as_deref(), slots, buffer)?;
+        let encoded = if self.in_order {
+            self.encoder.encode(&slots[..self.slots.len()], buffer)
+        } else {
+            let fields: Vec<Value> = self.slots.iter().map(|slot| slots[*slot].clone()).collect();
+            self.encoder.encode(&fields, buffer)
+        };
+        encoded.map_err(|error| Error::Record { message: error.to_string() })?;
         Ok(Bytes::copy_from_slice(buffer))
-    }
-}
-
-/// Appends the datum of a row whose fields stand in other slots than the schema's order.
-///
-/// # Errors
-/// A value that the schema does not take, as an error of the record.
-pub fn encode_fields(
-    encoder: &Encoder,
-    order: Option<&[usize]>,
-    slots: &[Value],
-    out: &mut Vec<u8>,
-) -> Result<(), Error> {
-    let record = |error: crate::avro::EncodeError| Error::Record { message: error.to_string() };
-    match order {
-        None => encoder.encode(slots, out).map_err(record),
-        Some(order) => {
-            let fields: Vec<Value> = order.iter().map(|slot| slots[*slot].clone()).collect();
-            encoder.encode(&fields, out).map_err(record)
-        }
     }
 }

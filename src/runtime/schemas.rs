@@ -53,12 +53,6 @@ impl SchemaFetcher {
         }
         None
     }
-
-    /// Forgets failures, so that they are asked for again.
-    pub(super) fn forget_failures(&self) {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.retain(|_, answer| !matches!(answer, Some(Answer::Failed(_))));
-    }
 }
 
 fn fetch(registry: &dyn Registry, incoming: &Receiver<SchemaId>, answers: &Mutex<HashMap<SchemaId, Option<Answer>>>) {

@@ -23,7 +23,7 @@ use crate::task::{CommitCycle, Ran, Task};
 
 /// How long the thread may wait for the broker before its next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
+pub(super) enum Wait {
     /// There is work at hand.
     No,
     /// Nothing is due before this much time has passed.
@@ -43,7 +43,7 @@ pub(super) struct Slot {
 }
 
 /// One stream thread's whole state.
-pub struct StreamThread {
+pub(super) struct StreamThread {
     pub(super) index: usize,
     pub(super) shared: Arc<Shared>,
     pub(super) consumer: Box<dyn Consumer>,
@@ -140,7 +140,7 @@ impl StreamThread {
     ///
     /// # Errors
     /// What the thread cannot go on after: [`Kind::Fenced`] and [`Kind::Retry`] ask for a new thread, everything else stops it.
-    pub fn turn(&mut self, now: Timestamp, wait: Wait) -> Result<Wait, Error> {
+    pub(super) fn turn(&mut self, now: Timestamp, wait: Wait) -> Result<Wait, Error> {
         self.answer_reads();
         self.poll(now, wait)?;
         self.restore(now)?;

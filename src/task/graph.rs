@@ -156,15 +156,6 @@ impl Graph {
         }
     }
 
-    pub(super) fn evaluate(
-        &mut self,
-        expression: &Expression,
-        row: &Row<'_>,
-        context: &RecordContext,
-    ) -> Result<Value, operator::Error> {
-        self.evaluator.eval(expression, row, &[], context)
-    }
-
     /// Hands `row` to each child in order.
     pub(super) fn forward(
         &mut self,
