@@ -68,7 +68,7 @@ fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Failure {
     Failure::new(Exit::Usage, format!("`{}` cannot be read: {error}", path.display()))
 }
 
-/// Sends lines in batches; a batch is also sent when no further line is there yet, so that a slow writer's events are not held
+/// Sends lines in batches; a batch is also sent when nothing more is there yet, so that a slow writer's events are not held
 /// back. Returns how many events were written.
 fn copy(
     mut from: BufReader<impl Read>,
@@ -80,7 +80,7 @@ fn copy(
     loop {
         let mut line = String::new();
         let read = from.read_line(&mut line).map_err(|error| Failure::from_error(Exit::Io, &error))?;
-        line_number += 1;
+        line_number += u64::from(read > 0);
         let text = line.trim();
         if !text.is_empty() {
             check_line(text, line_number, written)?;
@@ -89,7 +89,7 @@ fn copy(
             lines += 1;
         }
         let full = batch.len() >= BATCH_BYTES_MAX || lines >= BATCH_LINES_MAX;
-        if lines > 0 && (read == 0 || full || !from.buffer().contains(&b'\n')) {
+        if lines > 0 && (read == 0 || full || from.buffer().is_empty()) {
             let answer = send(std::mem::take(&mut batch)).map_err(|failure| so_far(failure, line_number, written))?;
             let records = answer["records"].as_array().map_or(&[][..], Vec::as_slice);
             written += records.len() as u64;

@@ -7,8 +7,8 @@ use serde_json::Value as Json;
 
 use crate::base::time::DateTime;
 use crate::registry::Registry;
-use crate::runtime::service::{At, Read, ReadError, ReadKind, TopicPage};
 use crate::runtime::Service;
+use crate::runtime::service::{At, Read, ReadError, ReadKind, TopicPage};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -47,11 +47,7 @@ pub enum Error {
 ///
 /// # Errors
 /// The daemon does not answer; a topic or the registry cannot be read.
-pub fn ask(
-    service: &dyn Service,
-    registry: &dyn Registry,
-    flight: &str,
-) -> Result<Answers, Error> {
+pub fn ask(service: &dyn Service, registry: &dyn Registry, flight: &str) -> Result<Answers, Error> {
     let read = |what| service.read(&Read { what, wait_for: Vec::new() }, WAIT);
     let totals =
         read(ReadKind::Keys { store: "origin_totals".to_owned(), prefix: String::new(), limit: 100, cursor: None })?;
