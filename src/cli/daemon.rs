@@ -73,16 +73,6 @@ impl Host {
         Ok(Self { runtime, server })
     }
 
-    /// Where reads are answered.
-    pub(crate) fn http_address(&self) -> std::net::SocketAddr {
-        self.server.http_address()
-    }
-
-    /// Where writes are taken.
-    pub(crate) fn admin_address(&self) -> std::net::SocketAddr {
-        self.server.admin_address()
-    }
-
     /// Waits for a signal, or for the stream threads to say that they have ended. A sender that is dropped counts as an end.
     pub(crate) fn wait(&self, ended: oneshot::Receiver<Result<(), Failure>>) -> Ended {
         self.runtime.block_on(async {

@@ -98,8 +98,8 @@ pub(crate) fn run(command: &Demo, global: &Global, output: &mut Output) -> Resul
         Daemon::start(plan, environment.broker, environment.registry, options).map_err(|error| stopped(&error))?;
     let progress = process(&daemon, events as u64)?;
     let seconds = watch.elapsed().as_secs_f64();
-    let answers = answers::ask(&daemon, &*registry, FLIGHT)
-        .map_err(|error| Failure::from_error(Exit::Unavailable, &error))?;
+    let answers =
+        answers::ask(&daemon, &*registry, FLIGHT).map_err(|error| Failure::from_error(Exit::Unavailable, &error))?;
     let mut tasks: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
     for store in daemon.stores() {
         tasks.insert(store.task, store.bytes);
@@ -190,7 +190,10 @@ fn show(answers: &Answers, figures: &Figures, command: &Demo, output: &mut Outpu
     }
     output.line(versions.to_string())?;
     if let Some((moment, answer)) = &answers.as_of {
-        output.line(format!("\nThe same flight as of {moment}, between two of its events (version {})", answer["version"]))?;
+        output.line(format!(
+            "\nThe same flight as of {moment}, between two of its events (version {})",
+            answer["version"]
+        ))?;
         output.line(table::of_fields(&answer["state"]).to_string())?;
     }
     output.line("\nSchema versions met, all read as one shape")?;

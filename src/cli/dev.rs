@@ -18,7 +18,9 @@ use crate::runtime::Daemon;
 
 /// Run a topology on the embedded broker: no server, everything kept in a folder, HTTP at hand
 #[derive(Args, Debug)]
-#[command(after_help = "Examples:\n  tidemill dev topologies/flights\n  tidemill dev topologies/orders --data .tidemill/orders")]
+#[command(
+    after_help = "Examples:\n  tidemill dev topologies/flights\n  tidemill dev topologies/orders --data .tidemill/orders"
+)]
 pub(crate) struct Dev {
     /// The topology's folder
     folder: PathBuf,
@@ -91,13 +93,12 @@ pub(crate) fn stopped(error: &crate::runtime::Error) -> Failure {
 
 /// Runs the daemon with its listeners until a signal, then stops it cleanly.
 fn host(plan: Plan, environment: Environment, settings: &Settings) -> Result<Exit, Failure> {
-    let info = TopologyInfo {
-        application_id: plan.application_id.clone(),
-        fingerprint: format!("{:016x}", plan.fingerprint),
-    };
+    let info =
+        TopologyInfo { application_id: plan.application_id.clone(), fingerprint: format!("{:016x}", plan.fingerprint) };
     let options = environment::options(settings, &plan).map_err(|error| failed(&error))?;
     super::logging::start(&settings.log)?;
-    let daemon = Daemon::start(plan, environment.broker, environment.registry, options).map_err(|error| stopped(&error))?;
+    let daemon =
+        Daemon::start(plan, environment.broker, environment.registry, options).map_err(|error| stopped(&error))?;
     let daemon = Arc::new(daemon);
     let host = Host::start(settings, info, Arc::clone(&daemon) as _)?;
     let (ended, end) = oneshot::channel();

@@ -1,7 +1,5 @@
 //! The process's log, to stderr.
 
-use std::io::IsTerminal as _;
-
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::time::SystemTime;
 
@@ -22,9 +20,4 @@ pub(crate) fn start(log: &Log) -> Result<(), Failure> {
         LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).try_init(),
     };
     started.map_err(|error| Failure::new(Exit::Bug, format!("the log could not be set up: {error}")))
-}
-
-/// Tells whether a person reads the log.
-pub(crate) fn is_watched() -> bool {
-    std::io::stderr().is_terminal()
 }

@@ -137,7 +137,7 @@ fn worst_hours(service: &dyn Service) -> Result<Vec<Json>, Error> {
 
 /// The five with the largest mean delay; ties go by airport and hour.
 fn keep_worst(hours: &mut Vec<Json>) {
-    let mean = |hour: &Json| hour["mean"].as_f64().unwrap_or(f64::MIN);
+    let mean = |hour: &Json| hour["mean_delay_min"].as_f64().unwrap_or(f64::MIN);
     let place = |hour: &Json| (hour["origin"].to_string(), hour["hour"].to_string());
     hours.sort_by(|a, b| mean(b).total_cmp(&mean(a)).then_with(|| place(a).cmp(&place(b))));
     hours.truncate(5);

@@ -71,10 +71,8 @@ impl Environment {
             client_id: "tidemill".to_owned(),
         })?;
         let registry: Arc<dyn Registry> = if settings.registry.urls.is_empty() {
-            let failed = |error: std::io::Error| Error::Folder {
-                path: settings.state.dir.clone(),
-                message: error.to_string(),
-            };
+            let failed =
+                |error: std::io::Error| Error::Folder { path: settings.state.dir.clone(), message: error.to_string() };
             std::fs::create_dir_all(&settings.state.dir).map_err(failed)?;
             Arc::new(LocalRegistry::open(settings.state.dir.join("registry.jsonl"))?)
         } else {
@@ -135,9 +133,10 @@ fn registry_auth(auth: &RegistryAuth) -> Auth {
 
 fn problems_of_reading(reader: &str, writer: &str) -> Vec<String> {
     match (Schema::parse(reader), Schema::parse(writer)) {
-        (Ok(reader), Ok(writer)) => {
-            can_read(&reader, &writer).into_iter().map(|problem| format!("{}: {}", problem.path, problem.message)).collect()
-        }
+        (Ok(reader), Ok(writer)) => can_read(&reader, &writer)
+            .into_iter()
+            .map(|problem| format!("{}: {}", problem.path, problem.message))
+            .collect(),
         (Err(error), _) | (_, Err(error)) => vec![error.to_string()],
     }
 }

@@ -81,10 +81,13 @@ fn apply(
     evaluator: &mut Evaluator,
 ) -> Result<(), Error> {
     let argument = match &update.argument {
-        Some(expression) => match evaluator.eval(expression, row, &[], context)? {
-            Value::Null => return Ok(()),
-            value => value,
-        },
+        Some(expression) => {
+            let value = evaluator.eval(expression, row, &[], context)?;
+            if value.is_null() {
+                return Ok(());
+            }
+            value
+        }
         None => Value::Null,
     };
     let slot = update.slot;
@@ -92,11 +95,8 @@ fn apply(
         AggregateFunction::Count => add(&mut slots[slot], &Value::Int(1))?,
         AggregateFunction::Sum => add(&mut slots[slot], &argument)?,
         AggregateFunction::Avg => {
-            let number = match argument {
-                Value::Int(number) => number as f64,
-                Value::Double(number) => number,
-                other => return Err(unfit("avg", &other)),
-            };
+            let whole = argument.as_int().map(|number| number as f64);
+            let number = whole.or_else(|| argument.as_double()).ok_or_else(|| unfit("avg", &argument))?;
             add(&mut slots[slot], &Value::Double(number))?;
             add(&mut slots[slot + 1], &Value::Int(1))?;
         }

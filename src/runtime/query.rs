@@ -17,7 +17,7 @@ use crate::error::{Code, codes};
 use crate::limits;
 use crate::operator::{WindowSpan, key_bytes, key_value, result_row, window_of};
 use crate::plan::{
-    Aggregate, ENTITY_SYSTEM_FIELDS, Entity, HISTORY_SYSTEM_FIELDS, KeyFormat, Node, NodeKind, Plan, Store, StoreKind,
+    Aggregate, ENTITY_SYSTEM_FIELDS, Entity, HISTORY_SYSTEM_FIELDS, KeyFormat, NodeKind, Plan, Store, StoreKind,
     SubTopology, TumblingWindow,
 };
 use crate::runtime::restorer::Restorer;
@@ -177,11 +177,11 @@ impl<'a> View<'a> {
         let at = sub.stores.iter().position(|store| store.name == name);
         let at = at.ok_or_else(|| unavailable(format!("store `{name}` is not in this task")))?;
         let store = &sub.stores[at];
-        let owner = |node: &'a Node| match &node.kind {
-            NodeKind::Aggregate(aggregate) if usize::from(aggregate.store.0) == at => Some(&**aggregate),
-            _ => None,
-        };
-        let aggregate = sub.nodes.iter().find_map(owner);
+        let aggregates = sub
+            .nodes
+            .iter()
+            .filter_map(|node| if let NodeKind::Aggregate(aggregate) = &node.kind { Some(&**aggregate) } else { None });
+        let aggregate = aggregates.into_iter().find(|aggregate| usize::from(aggregate.store.0) == at);
         let named = |fields: &[crate::base::types::Field]| {
             fields.iter().map(|field| (field.name.to_string(), field.field_type.clone())).collect::<Vec<_>>()
         };
@@ -326,10 +326,10 @@ fn fields_json(fields: &[(String, Type)], values: &[Value]) -> Json {
 }
 
 fn entity_of<'a>(sub: &'a SubTopology, name: &str) -> Result<(&'a Entity, View<'a>), ReadError> {
-    let node = sub.nodes.iter().find_map(|node| match &node.kind {
-        NodeKind::Entity(entity) if node.name == name => Some(&**entity),
-        _ => None,
-    });
+    let named = sub.nodes.iter().filter(|node| node.name == name);
+    let node = named
+        .into_iter()
+        .find_map(|node| if let NodeKind::Entity(entity) = &node.kind { Some(&**entity) } else { None });
     let missing = || not_found(codes::READ_UNKNOWN_STORE, format!("`{name}` is a store, but no entity"));
     let entity = node.ok_or_else(missing)?;
     Ok((entity, View::of(sub, name)?))
@@ -421,8 +421,12 @@ fn entity_blame(sub: &SubTopology, name: &str, key: &[u8], stores: &TaskStores) 
     let state = newest.map(|version| version.state).unwrap_or_default();
     let mut fields = Map::new();
     for (((name, field_type), by), value) in view.fields.iter().zip(blamed).zip(&state) {
-        let by = by.map(|version| json!({ "version": version.version, "event": event_json(&version) }));
-        fields.insert(name.clone(), json!({ "value": to_json(value, field_type), "set_by": by }));
+        let (version, event) = match &by {
+            Some(version) => (json!(version.version), event_json(version)),
+            None => (Json::Null, Json::Null),
+        };
+        let shown = json!({ "value": to_json(value, field_type), "version": version, "event": event });
+        fields.insert(name.clone(), shown);
     }
     Ok(json!({ "key": view.key_json(key), "fields": fields }))
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::base::ids::TaskId;
 use crate::base::time::{SpanMs, Timestamp};
+use crate::metrics::names::COMMIT_BOUNDS_SECONDS;
 use crate::operator::DropReason;
 use crate::plan::StoreKind;
 use crate::runtime::restorer::Restorer;
@@ -16,9 +17,6 @@ use crate::store::StoreIndex;
 
 /// How often a thread shows itself.
 const PUBLISH_EVERY: SpanMs = SpanMs(250);
-
-/// Upper bounds of the commit's duration, in seconds.
-pub(super) const COMMIT_SECONDS_BOUNDS: &[f64] = &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0];
 
 /// What a thread showed last.
 #[derive(Clone, Debug, Default)]
@@ -63,7 +61,7 @@ impl ThreadStatus {
             assigned: false,
             commits: 0,
             failed_commits: 0,
-            commit_counts: vec![0; COMMIT_SECONDS_BOUNDS.len() + 1],
+            commit_counts: vec![0; COMMIT_BOUNDS_SECONDS.len() + 1],
             commit_seconds: 0.0,
             polling: Duration::ZERO,
             processing: Duration::ZERO,
@@ -87,8 +85,8 @@ impl ThreadStatus {
     pub(super) fn committed(&mut self, took: Duration) {
         self.commits += 1;
         let seconds = took.as_secs_f64();
-        let bucket = COMMIT_SECONDS_BOUNDS.iter().position(|bound| seconds <= *bound);
-        self.commit_counts[bucket.unwrap_or(COMMIT_SECONDS_BOUNDS.len())] += 1;
+        let bucket = COMMIT_BOUNDS_SECONDS.iter().position(|bound| seconds <= *bound);
+        self.commit_counts[bucket.unwrap_or(COMMIT_BOUNDS_SECONDS.len())] += 1;
         self.commit_seconds += seconds;
     }
 
@@ -153,7 +151,7 @@ impl ThreadStatus {
         snapshot.histograms.push(HistogramSample {
             name: "commit_duration_seconds",
             labels: vec![thread],
-            bounds: COMMIT_SECONDS_BOUNDS,
+            bounds: COMMIT_BOUNDS_SECONDS,
             counts: self.commit_counts.clone(),
             sum: self.commit_seconds,
         });
@@ -212,6 +210,12 @@ impl ThreadStatus {
         if stats.dead_letters > 0 {
             add("dead_letters_total", vec![sub.name.to_string(), "record".to_owned()], stats.dead_letters as f64);
         }
+        Self::show_stores(slot, snapshot);
+    }
+
+    fn show_stores(slot: &Slot, snapshot: &mut Snapshot) {
+        let (task, sub) = (&slot.task, slot.task.sub_topology());
+        let partition = task.id().partition;
         let bytes = task.stores().backend().size_bytes();
         for (index, store) in sub.stores.iter().enumerate() {
             let position = task.stores().position(StoreIndex(index as u16));

@@ -18,8 +18,8 @@ use crate::operator::{
     self, Closed, DropReason, Evaluator, Folded, Joined, RecordContext, Row, RowWriter, Upserted, aggregate, key_bytes,
 };
 use crate::plan::{
-    Aggregate, Child, ENTITY_SYSTEM_FIELDS, Emit, Expression, KeyFormat, Node, NodeIndex, NodeKind, PerLayout,
-    SourceIndex, SubTopology, TumblingWindow,
+    Aggregate, Child, ENTITY_SYSTEM_FIELDS, Emit, Entity, Expression, KeyFormat, LayoutId, Node, NodeIndex, NodeKind,
+    PerLayout, SourceIndex, StreamTableJoin, SubTopology, TumblingWindow,
 };
 use crate::store::TaskStores;
 use crate::task::marker;
@@ -195,83 +195,135 @@ impl Graph {
                     Ok(())
                 }
             },
-            NodeKind::Select { fields, layout } => {
-                let Some(fields) = fields.get(row.layout) else { return Ok(()) };
-                if row.slots.is_none() {
-                    return self.forward(plan, &node.children, &Row { layout: *layout, ..*row }, context);
-                }
-                let mut slots = self.pool.pop().unwrap_or_default();
-                slots.clear();
-                for field in fields {
-                    slots.push(self.evaluator.eval(field, row, &[], context).map_err(failed)?);
-                }
-                self.forward(plan, &node.children, &Row { layout: *layout, slots: Some(&slots), ..*row }, context)?;
-                self.pool.push(slots);
-                Ok(())
-            }
-            NodeKind::Rekey { key, format } => {
-                let Some(expression) = key.get(row.layout) else { return Ok(()) };
-                if row.slots.is_none() {
-                    return self.drop_row(index, DropReason::NullValue);
-                }
-                let value = self.evaluator.eval(expression, row, &[], context).map_err(failed)?;
-                if value.is_null() {
-                    return self.forward(plan, &node.children, &Row { key: None, key_format: format, ..*row }, context);
-                }
-                let mut bytes = Vec::new();
-                key_bytes(&value, format, &mut bytes).map_err(failed)?;
-                self.forward(plan, &node.children, &Row { key: Some(&bytes), key_format: format, ..*row }, context)
-            }
+            NodeKind::Select { fields, layout } => self.select(plan, index, node, fields, *layout, row, context),
+            NodeKind::Rekey { key, format } => self.rekey(plan, index, node, key, format, row, context),
             NodeKind::Sink { topic, .. } => self.send(index, topic, row, context, Headers::default()),
-            NodeKind::Repartition { topic, .. } => {
-                if row.key.is_none() {
-                    return self.drop_row(index, DropReason::NullKey);
-                }
-                self.send(index, topic, row, context, context.headers.clone())
-            }
+            NodeKind::Repartition { .. } if row.key.is_none() => self.drop_row(index, DropReason::NullKey),
+            NodeKind::Repartition { topic, .. } => self.send(index, topic, row, context, context.headers.clone()),
             NodeKind::Table { store, layout } => {
-                match operator::upsert(*store, row, &mut self.stores).map_err(failed)? {
-                    Upserted::Dropped(reason) => self.drop_row(index, reason),
-                    Upserted::Unchanged => Ok(()),
-                    Upserted::Changed => self.forward(plan, &node.children, &Row { layout: *layout, ..*row }, context),
-                }
+                let upserted = operator::upsert(*store, row, &mut self.stores).map_err(failed)?;
+                self.table_changed(plan, index, node, upserted, &Row { layout: *layout, ..*row }, context)
             }
             NodeKind::VersionedTable { store, layout, retention } => {
                 let observed = self.times.nodes[at];
-                match operator::upsert_versioned(*store, *retention, observed, row, &mut self.stores).map_err(failed)? {
-                    Upserted::Dropped(reason) => self.drop_row(index, reason),
-                    Upserted::Unchanged => Ok(()),
-                    Upserted::Changed => self.forward(plan, &node.children, &Row { layout: *layout, ..*row }, context),
-                }
+                let upserted = operator::upsert_versioned(*store, *retention, observed, row, &mut self.stores);
+                let upserted = upserted.map_err(failed)?;
+                self.table_changed(plan, index, node, upserted, &Row { layout: *layout, ..*row }, context)
             }
             NodeKind::Aggregate(aggregate) => self.aggregate(plan, index, node, aggregate, row, context),
-            NodeKind::StreamTableJoin(join) => {
-                let mut slots = self.pool.pop().unwrap_or_default();
-                let joined = operator::join(join, row, context, &mut self.stores, &mut self.evaluator, &mut slots);
-                match joined.map_err(failed)? {
-                    Joined::Dropped(reason) => self.drop_row(index, reason)?,
-                    Joined::NoMatch => {}
-                    Joined::Row => {
-                        let row = Row { layout: join.layout, slots: Some(&slots), ..*row };
-                        self.forward(plan, &node.children, &row, context)?;
-                    }
-                }
-                self.pool.push(slots);
-                Ok(())
+            NodeKind::StreamTableJoin(join) => self.join(plan, index, node, join, row, context),
+            NodeKind::Entity(entity) => self.entity(plan, index, node, entity, row, context),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a step of the walk: node, row and record are its place")]
+    fn select(
+        &mut self,
+        plan: &SubTopology,
+        index: NodeIndex,
+        node: &Node,
+        fields: &PerLayout<Vec<Expression>>,
+        layout: LayoutId,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        let Some(fields) = fields.get(row.layout) else { return Ok(()) };
+        if row.slots.is_none() {
+            return self.forward(plan, &node.children, &Row { layout, ..*row }, context);
+        }
+        let mut slots = self.pool.pop().unwrap_or_default();
+        slots.clear();
+        for field in fields {
+            let value = self.evaluator.eval(field, row, &[], context);
+            slots.push(value.map_err(|error| NodeError { node: index, error })?);
+        }
+        self.forward(plan, &node.children, &Row { layout, slots: Some(&slots), ..*row }, context)?;
+        self.pool.push(slots);
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a step of the walk: node, row and record are its place")]
+    fn rekey(
+        &mut self,
+        plan: &SubTopology,
+        index: NodeIndex,
+        node: &Node,
+        key: &PerLayout<Expression>,
+        format: &KeyFormat,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        let failed = |error| NodeError { node: index, error };
+        let Some(expression) = key.get(row.layout) else { return Ok(()) };
+        if row.slots.is_none() {
+            return self.drop_row(index, DropReason::NullValue);
+        }
+        let value = self.evaluator.eval(expression, row, &[], context).map_err(failed)?;
+        if value.is_null() {
+            return self.forward(plan, &node.children, &Row { key: None, key_format: format, ..*row }, context);
+        }
+        let mut bytes = Vec::new();
+        key_bytes(&value, format, &mut bytes).map_err(failed)?;
+        self.forward(plan, &node.children, &Row { key: Some(&bytes), key_format: format, ..*row }, context)
+    }
+
+    fn table_changed(
+        &mut self,
+        plan: &SubTopology,
+        index: NodeIndex,
+        node: &Node,
+        upserted: Upserted,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        match upserted {
+            Upserted::Dropped(reason) => self.drop_row(index, reason),
+            Upserted::Unchanged => Ok(()),
+            Upserted::Changed => self.forward(plan, &node.children, row, context),
+        }
+    }
+
+    fn join(
+        &mut self,
+        plan: &SubTopology,
+        index: NodeIndex,
+        node: &Node,
+        join: &StreamTableJoin,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        let mut slots = self.pool.pop().unwrap_or_default();
+        let joined = operator::join(join, row, context, &mut self.stores, &mut self.evaluator, &mut slots);
+        match joined.map_err(|error| NodeError { node: index, error })? {
+            Joined::Dropped(reason) => self.drop_row(index, reason)?,
+            Joined::NoMatch => {}
+            Joined::Row => {
+                let row = Row { layout: join.layout, slots: Some(&slots), ..*row };
+                self.forward(plan, &node.children, &row, context)?;
             }
-            NodeKind::Entity(entity) => {
-                let moment = Moment { recorded: self.times.recorded, processed: self.now };
-                let applied = entity::apply(entity, row, context, moment, &mut self.stores, &mut self.evaluator)
-                    .map_err(failed)?;
-                match applied {
-                    Applied::Untouched => Ok(()),
-                    Applied::Dropped(reason) => self.drop_row(index, reason),
-                    Applied::Version(fields) => {
-                        let state = &fields[ENTITY_SYSTEM_FIELDS.len()..];
-                        let row = Row { layout: entity.layout, slots: Some(state), ..*row };
-                        self.forward(plan, &node.children, &row, context)
-                    }
-                }
+        }
+        self.pool.push(slots);
+        Ok(())
+    }
+
+    fn entity(
+        &mut self,
+        plan: &SubTopology,
+        index: NodeIndex,
+        node: &Node,
+        entity: &Entity,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        let moment = Moment { recorded: self.times.recorded, processed: self.now };
+        let applied = entity::apply(entity, row, context, moment, &mut self.stores, &mut self.evaluator);
+        match applied.map_err(|error| NodeError { node: index, error })? {
+            Applied::Untouched => Ok(()),
+            Applied::Dropped(reason) => self.drop_row(index, reason),
+            Applied::Version(fields) => {
+                let state = &fields[ENTITY_SYSTEM_FIELDS.len()..];
+                let row = Row { layout: entity.layout, slots: Some(state), ..*row };
+                self.forward(plan, &node.children, &row, context)
             }
         }
     }

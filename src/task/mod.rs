@@ -11,6 +11,7 @@ mod commit;
 mod decode;
 mod graph;
 mod marker;
+mod process;
 mod queue;
 mod restore;
 mod times;
@@ -20,19 +21,19 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::hash::partition_of;
 use crate::base::ids::{Offset, Partition, SchemaId, TaskId, Topic, TopicPartition};
-use crate::base::record::{Header, Headers, Outgoing, Record};
+use crate::base::record::{Headers, Outgoing, Record};
 use crate::base::time::{SpanMs, Timestamp};
 use crate::base::value::{Text, Value};
 use crate::error::Kind;
-use crate::operator::{self, DropReason, Evaluator, RecordContext, Row};
-use crate::plan::{ErrorAction, NodeIndex, Plan, Source, SourceIndex, SubTopology};
+use crate::operator::{DropReason, Evaluator, RecordContext};
+use crate::plan::{Plan, Source, SourceIndex, SubTopology};
 use crate::store::{self, StoreIndex, TaskStores};
 use decode::{Decoded, SourceDecoder};
-use graph::{Graph, NodeError};
-use queue::{Head, Next, SourceQueue};
-use times::{Times, UpstreamTime};
+use graph::Graph;
+use process::own_timestamp;
+use queue::{Next, SourceQueue};
+use times::Times;
 
 pub use commit::{CommitCycle, CommitStep, Outcome};
 pub use graph::Resolved;
@@ -279,180 +280,6 @@ impl Task {
         Ok(Ran::Busy)
     }
 
-    fn process(&mut self, sub: &SubTopology, index: SourceIndex, head: Head, now: Timestamp) -> Result<(), Error> {
-        let at = usize::from(index.0);
-        let source = &sub.sources[at];
-        self.dirty = true;
-        let context = RecordContext {
-            topic: source.topic.clone(),
-            partition: self.id.partition,
-            offset: head.record.offset,
-            timestamp: head.timestamp,
-            type_name: match &head.decoded {
-                Decoded::Row { type_name, .. } => type_name.clone(),
-                Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => {
-                    Text::default()
-                }
-            },
-            schema_id: match &head.decoded {
-                Decoded::Row { schema_id, .. } => *schema_id,
-                Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => None,
-            },
-            headers: head.record.headers.clone(),
-        };
-        if !self.resolved.upstream[at].is_empty()
-            && let Some((task, time)) = marker::decode(&head.record.headers)
-        {
-            return self.take_marker(sub, index, &task, time, &context, head, now);
-        }
-        self.stats.consumed[at] += 1;
-        let row = match &head.decoded {
-            Decoded::Failed(message) => {
-                let message = message.clone();
-                return self.fail(&source.on_decode_error, &source.name, at, DropReason::Decode, &message, head);
-            }
-            Decoded::Undeclared => {
-                self.stats.dropped[at][DropReason::UndeclaredType as usize] += 1;
-                self.queues[at].recycle(head.slots);
-                return Ok(());
-            }
-            Decoded::NeedsSchema(_) => {
-                return Err(self.bug("a record without its schema was chosen to be next"));
-            }
-            _ if head.timestamp > now.saturating_add(self.max_future) => {
-                let message =
-                    format!("the record is dated {}, more than {} ahead of the clock", head.timestamp, self.max_future);
-                return self.fail(&source.on_decode_error, &source.name, at, DropReason::Future, &message, head);
-            }
-            Decoded::Row { layout, .. } => (*layout, Some(head.slots.as_slice())),
-            Decoded::Tombstone => (first_layout(source), None),
-        };
-        let row = Row {
-            key: head.record.key.as_deref(),
-            key_format: &source.key,
-            layout: row.0,
-            slots: row.1,
-            timestamp: head.timestamp,
-            window: None,
-        };
-        self.graph.begin(now);
-        self.graph.times.stream = self.graph.times.stream.max(head.timestamp);
-        self.graph.times.recorded = self.graph.times.recorded.max(head.timestamp);
-        match self.graph.forward(sub, &source.children, &row, &context) {
-            Ok(()) => {
-                self.graph.finish();
-                self.queues[at].recycle(head.slots);
-                self.last_context = context;
-                Ok(())
-            }
-            Err(NodeError { node, error: operator::Error::Record { message } }) => {
-                self.graph.undo();
-                let failed = &sub.nodes[usize::from(node.0)];
-                self.fail(&failed.on_process_error, &failed.name, at, DropReason::Process, &message, head)
-            }
-            Err(NodeError { error: operator::Error::Store(source), .. }) => {
-                self.graph.undo();
-                self.queues[at].put_back(head);
-                Err(Error::Store { task: self.id.clone(), source })
-            }
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the marker, its record and where it came from")]
-    fn take_marker(
-        &mut self,
-        sub: &SubTopology,
-        source: SourceIndex,
-        task: &TaskId,
-        time: UpstreamTime,
-        context: &RecordContext,
-        head: Head,
-        now: Timestamp,
-    ) -> Result<(), Error> {
-        let at = usize::from(source.0);
-        let mut first = 0;
-        for (name, tasks) in &self.resolved.upstream[at] {
-            if *name == *task.sub_topology && task.partition.index() < *tasks {
-                self.graph.times.upstream[at][first + task.partition.index()] = time;
-            }
-            first += tasks;
-        }
-        self.graph.begin(now);
-        let moved = self.graph.upstream_moved(sub, source, context);
-        self.graph.finish();
-        self.queues[at].recycle(head.slots);
-        moved.map_err(|error| self.node_failed(sub, error, context))
-    }
-
-    /// Does with a record that cannot be worked on what the topology says.
-    fn fail(
-        &mut self,
-        action: &ErrorAction,
-        node: &str,
-        source: usize,
-        reason: DropReason,
-        message: &str,
-        head: Head,
-    ) -> Result<(), Error> {
-        let topic = self.queues[source].partition.topic.clone();
-        match action {
-            ErrorAction::StopTask => {
-                let stopped = Error::Stopped {
-                    task: self.id.clone(),
-                    node: node.to_owned(),
-                    topic,
-                    partition: self.id.partition,
-                    offset: head.record.offset,
-                    message: message.to_owned(),
-                };
-                self.queues[source].put_back(head);
-                return Err(stopped);
-            }
-            ErrorAction::Skip => {}
-            ErrorAction::DeadLetter { topic: target } => {
-                let letter = self.dead_letter(target, &topic, node, message, &head.record);
-                self.graph.push_out(letter);
-                self.stats.dead_letters += 1;
-            }
-        }
-        self.stats.dropped[source][reason as usize] += 1;
-        self.queues[source].recycle(head.slots);
-        Ok(())
-    }
-
-    /// The original bytes, key and headers, with the reason in Kafka Streams' headers (KIP-1034).
-    fn dead_letter(&self, target: &Topic, topic: &Topic, node: &str, message: &str, record: &Record) -> Outgoing {
-        let partitions = self
-            .resolved
-            .dead_letter_partitions
-            .iter()
-            .find(|(known, _)| known == target)
-            .map_or(1, |(_, count)| *count);
-        let partition = match &record.key {
-            Some(key) => partition_of(key, partitions),
-            None => Partition(self.id.partition.0.rem_euclid(partitions.max(1) as i32)),
-        };
-        let mut headers: Vec<Header> = record.headers.iter().cloned().collect();
-        let mut add = |name: &str, value: String| {
-            headers
-                .push(Header { name: Text::new(format!("__streams.errors.{name}")), value: Some(Bytes::from(value)) });
-        };
-        add("exception", "tidemill.RecordError".to_owned());
-        add("message", message.to_owned());
-        add("stacktrace", format!("task {}, node {node}", self.id));
-        add("topic", topic.to_string());
-        add("partition", self.id.partition.to_string());
-        add("offset", record.offset.to_string());
-        Outgoing {
-            topic: target.clone(),
-            partition,
-            timestamp: Timestamp(record.timestamp.0.max(0)),
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: Headers::new(headers),
-        }
-    }
-
     /// Tells whether everything that was handed out is processed, to the end of every input, and nothing is on its way.
     pub fn is_drained(&self) -> bool {
         self.sealed.is_none() && self.queues.iter().all(SourceQueue::is_drained)
@@ -595,76 +422,8 @@ impl Task {
         );
         (!silent).then_some(self.graph.times.stream)
     }
-
-    fn node_failed(&self, sub: &SubTopology, failed: NodeError, context: &RecordContext) -> Error {
-        let NodeError { node: NodeIndex(node), error } = failed;
-        match error {
-            operator::Error::Store(source) => Error::Store { task: self.id.clone(), source },
-            operator::Error::Record { message } => Error::Stopped {
-                task: self.id.clone(),
-                node: sub.nodes[usize::from(node)].name.to_string(),
-                topic: context.topic.clone(),
-                partition: context.partition,
-                offset: context.offset,
-                message,
-            },
-        }
-    }
-
-    fn bug(&self, message: &str) -> Error {
-        Error::Bug { task: self.id.clone(), message: message.to_owned() }
-    }
 }
 
 fn upstream_counts(resolved: &Resolved) -> Vec<usize> {
     resolved.upstream.iter().map(|upstream| upstream.iter().map(|(_, tasks)| tasks).sum()).collect()
-}
-
-/// A deletion has no type of its own: it takes the source's first.
-fn first_layout(source: &Source) -> crate::plan::LayoutId {
-    use crate::plan::{LayoutId, Payload};
-    let readers = match &source.payload {
-        Payload::Registry { readers } | Payload::Internal { readers, .. } => readers.as_slice(),
-        Payload::Json { reader } => std::slice::from_ref(reader),
-    };
-    readers.first().map_or(LayoutId(0), |reader| reader.layout)
-}
-
-/// The timestamp a record is ordered by: its own, or the one that the topology takes from its value.
-fn own_timestamp(
-    source: &Source,
-    record: &Record,
-    decoded: &Decoded,
-    slots: &[Value],
-    evaluator: &mut Evaluator,
-) -> Result<Timestamp, String> {
-    let missing = || "the record has no timestamp".to_owned();
-    let of_record = || if record.timestamp.0 < 0 { Err(missing()) } else { Ok(record.timestamp) };
-    let Decoded::Row { layout, type_name, schema_id } = decoded else {
-        return Ok(Timestamp(record.timestamp.0.max(0)));
-    };
-    let Some(expression) = source.timestamp.get(*layout) else { return of_record() };
-    let row = Row {
-        key: record.key.as_deref(),
-        key_format: &source.key,
-        layout: *layout,
-        slots: Some(slots),
-        timestamp: record.timestamp,
-        window: None,
-    };
-    let context = RecordContext {
-        topic: source.topic.clone(),
-        partition: Partition(0),
-        offset: record.offset,
-        timestamp: record.timestamp,
-        type_name: type_name.clone(),
-        schema_id: *schema_id,
-        headers: record.headers.clone(),
-    };
-    match evaluator.eval(expression, &row, &[], &context).map_err(|error| error.to_string())? {
-        Value::Int(ms) if ms >= 0 => Ok(Timestamp(ms)),
-        Value::DateTime(moment) if moment.seconds >= 0 => Ok(moment.to_timestamp()),
-        Value::Null => of_record(),
-        other => Err(format!("`{}` gives {other:?}, which is no timestamp", expression.text)),
-    }
 }

@@ -13,6 +13,12 @@ use crate::base::value::Value;
 use crate::plan::{Source, SourceIndex};
 use crate::task::decode::{Decoded, SourceDecoder};
 
+/// Gives a decoded record's own time, or says why it has none.
+type HeadTimestamp<'a> = dyn FnMut(&Record, &Decoded, &[Value]) -> Result<Timestamp, String> + 'a;
+
+/// The same for the records of any source.
+type SourceTimestamp<'a> = dyn FnMut(SourceIndex, &Record, &Decoded, &[Value]) -> Result<Timestamp, String> + 'a;
+
 /// The records of one source's partition that wait to be processed.
 #[derive(Debug)]
 pub(super) struct SourceQueue {
@@ -93,11 +99,7 @@ impl SourceQueue {
     }
 
     /// Decodes the front record into the head where there is none.
-    fn fill_head(
-        &mut self,
-        decoder: &mut SourceDecoder,
-        timestamp_of: &mut dyn FnMut(&Record, &Decoded, &[Value]) -> Result<Timestamp, String>,
-    ) {
+    fn fill_head(&mut self, decoder: &mut SourceDecoder, timestamp_of: &mut HeadTimestamp<'_>) {
         if self.head.is_some() {
             return;
         }
@@ -132,11 +134,7 @@ impl SourceQueue {
     }
 
     /// Decodes the head again: its schema has become known.
-    fn redecode(
-        &mut self,
-        decoder: &mut SourceDecoder,
-        timestamp_of: &mut dyn FnMut(&Record, &Decoded, &[Value]) -> Result<Timestamp, String>,
-    ) {
+    fn redecode(&mut self, decoder: &mut SourceDecoder, timestamp_of: &mut HeadTimestamp<'_>) {
         if let Some(head) = self.head.take() {
             self.spare = head.slots;
             self.records.push_front(head.record);
@@ -155,7 +153,7 @@ pub(super) fn next(
     queues: &mut [SourceQueue],
     decoders: &mut [SourceDecoder],
     sources: &[Source],
-    timestamp_of: &mut dyn FnMut(SourceIndex, &Record, &Decoded, &[Value]) -> Result<Timestamp, String>,
+    timestamp_of: &mut SourceTimestamp<'_>,
 ) -> Next {
     let mut best: Option<(Timestamp, &str, SourceIndex)> = None;
     for (index, (queue, decoder)) in queues.iter_mut().zip(decoders).enumerate() {

@@ -1,4 +1,8 @@
-//! The integration tests: one binary, since each link pulls in two C libraries.
+//! The integration tests: one binary, since every further one would link RocksDB and librdkafka again.
+//!
+//! They need what `make test` sets up: real servers, the demo's data.
+
+#![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a panic is how a test fails")]
 
 mod broker_contract;
 mod broker_contract_kafka;
@@ -8,3 +12,9 @@ mod kafka_adapter;
 mod metrics;
 mod registry_contract;
 mod tidy;
+
+/// Returns what `make test` exported under this name.
+#[expect(clippy::disallowed_methods, reason = "how `make test` tells where its servers and data are")]
+fn provided(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: these tests run under `make test`"))
+}

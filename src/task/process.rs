@@ -1,0 +1,295 @@
+//! What happens to one record: a marker moves the upstream's time, a row walks the graph, a record that cannot be worked on goes
+//! where its `on_error` says.
+
+use bytes::Bytes;
+
+use super::decode::Decoded;
+use super::graph::NodeError;
+use super::marker;
+use super::queue::Head;
+use super::times::UpstreamTime;
+use super::{Error, Task};
+use crate::base::hash::partition_of;
+use crate::base::ids::{Partition, TaskId, Topic};
+use crate::base::record::{Header, Headers, Outgoing, Record};
+use crate::base::time::Timestamp;
+use crate::base::value::{Text, Value};
+use crate::operator::{self, DropReason, Evaluator, RecordContext, Row};
+use crate::plan::{ErrorAction, LayoutId, NodeIndex, Payload, Source, SourceIndex, SubTopology};
+
+impl Task {
+    pub(super) fn process(
+        &mut self,
+        sub: &SubTopology,
+        index: SourceIndex,
+        head: Head,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let at = usize::from(index.0);
+        let source = &sub.sources[at];
+        self.dirty = true;
+        let context = self.context(source, &head);
+        if !self.resolved.upstream[at].is_empty()
+            && let Some((task, time)) = marker::decode(&head.record.headers)
+        {
+            return self.take_marker(sub, index, &task, time, &context, head, now);
+        }
+        self.stats.consumed[at] += 1;
+        let (reason, message) = match &head.decoded {
+            Decoded::NeedsSchema(_) => return Err(self.bug("a record without its schema was chosen to be next")),
+            Decoded::Undeclared => {
+                self.stats.dropped[at][DropReason::UndeclaredType as usize] += 1;
+                self.queues[at].recycle(head.slots);
+                return Ok(());
+            }
+            Decoded::Failed(message) => (DropReason::Decode, message.clone()),
+            Decoded::Row { .. } | Decoded::Tombstone if head.timestamp > now.saturating_add(self.max_future) => (
+                DropReason::Future,
+                format!("the record is dated {}, more than {} ahead of the clock", head.timestamp, self.max_future),
+            ),
+            Decoded::Row { .. } | Decoded::Tombstone => return self.walk(sub, index, head, context, now),
+        };
+        self.fail(&source.on_decode_error, &source.name, at, reason, &message, head)
+    }
+
+    /// Where a record comes from and what it is, for expressions and histories.
+    fn context(&self, source: &Source, head: &Head) -> RecordContext {
+        let (type_name, schema_id) = match &head.decoded {
+            Decoded::Row { type_name, schema_id, .. } => (type_name.clone(), *schema_id),
+            Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => {
+                (Text::default(), None)
+            }
+        };
+        RecordContext {
+            topic: source.topic.clone(),
+            partition: self.id.partition,
+            offset: head.record.offset,
+            timestamp: head.timestamp,
+            type_name,
+            schema_id,
+            headers: head.record.headers.clone(),
+        }
+    }
+
+    /// Walks a decoded record through the graph; all its effects stand or fall together.
+    fn walk(
+        &mut self,
+        sub: &SubTopology,
+        index: SourceIndex,
+        head: Head,
+        context: RecordContext,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let at = usize::from(index.0);
+        let source = &sub.sources[at];
+        let (layout, slots) = match &head.decoded {
+            Decoded::Row { layout, .. } => (*layout, Some(head.slots.as_slice())),
+            Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => {
+                (first_layout(source), None)
+            }
+        };
+        let row = Row {
+            key: head.record.key.as_deref(),
+            key_format: &source.key,
+            layout,
+            slots,
+            timestamp: head.timestamp,
+            window: None,
+        };
+        self.graph.begin(now);
+        self.graph.times.stream = self.graph.times.stream.max(head.timestamp);
+        self.graph.times.recorded = self.graph.times.recorded.max(head.timestamp);
+        match self.graph.forward(sub, &source.children, &row, &context) {
+            Ok(()) => {
+                self.graph.finish();
+                self.queues[at].recycle(head.slots);
+                self.last_context = context;
+                Ok(())
+            }
+            Err(NodeError { node, error: operator::Error::Record { message } }) => {
+                self.graph.undo();
+                let failed = &sub.nodes[usize::from(node.0)];
+                self.fail(&failed.on_process_error, &failed.name, at, DropReason::Process, &message, head)
+            }
+            Err(NodeError { error: operator::Error::Store(source), .. }) => {
+                self.graph.undo();
+                self.queues[at].put_back(head);
+                Err(Error::Store { task: self.id.clone(), source })
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the marker, its record and where it came from")]
+    fn take_marker(
+        &mut self,
+        sub: &SubTopology,
+        source: SourceIndex,
+        task: &TaskId,
+        time: UpstreamTime,
+        context: &RecordContext,
+        head: Head,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let at = usize::from(source.0);
+        let mut first = 0;
+        for (name, tasks) in &self.resolved.upstream[at] {
+            if *name == *task.sub_topology && task.partition.index() < *tasks {
+                self.graph.times.upstream[at][first + task.partition.index()] = time;
+            }
+            first += tasks;
+        }
+        self.graph.begin(now);
+        let moved = self.graph.upstream_moved(sub, source, context);
+        self.graph.finish();
+        self.queues[at].recycle(head.slots);
+        moved.map_err(|error| self.node_failed(sub, error, context))
+    }
+
+    /// Does with a record that cannot be worked on what the topology says.
+    fn fail(
+        &mut self,
+        action: &ErrorAction,
+        node: &str,
+        source: usize,
+        reason: DropReason,
+        message: &str,
+        head: Head,
+    ) -> Result<(), Error> {
+        let topic = self.queues[source].partition.topic.clone();
+        match action {
+            ErrorAction::StopTask => {
+                let stopped = Error::Stopped {
+                    task: self.id.clone(),
+                    node: node.to_owned(),
+                    topic,
+                    partition: self.id.partition,
+                    offset: head.record.offset,
+                    message: message.to_owned(),
+                };
+                self.queues[source].put_back(head);
+                return Err(stopped);
+            }
+            ErrorAction::Skip => {}
+            ErrorAction::DeadLetter { topic: target } => {
+                let letter = self.dead_letter(target, &topic, node, message, &head.record);
+                self.graph.push_out(letter);
+                self.stats.dead_letters += 1;
+            }
+        }
+        self.stats.dropped[source][reason as usize] += 1;
+        self.queues[source].recycle(head.slots);
+        Ok(())
+    }
+
+    /// The original bytes, key and headers, with the reason in Kafka Streams' headers (KIP-1034).
+    fn dead_letter(&self, target: &Topic, topic: &Topic, node: &str, message: &str, record: &Record) -> Outgoing {
+        let partitions = self
+            .resolved
+            .dead_letter_partitions
+            .iter()
+            .find(|(known, _)| known == target)
+            .map_or(1, |(_, count)| *count);
+        let partition = match &record.key {
+            Some(key) => partition_of(key, partitions),
+            None => Partition(self.id.partition.0.rem_euclid(partitions.max(1) as i32)),
+        };
+        let mut headers: Vec<Header> = record.headers.iter().cloned().collect();
+        let mut add = |name: &str, value: String| {
+            headers
+                .push(Header { name: Text::new(format!("__streams.errors.{name}")), value: Some(Bytes::from(value)) });
+        };
+        add("exception", "tidemill.RecordError".to_owned());
+        add("message", message.to_owned());
+        add("stacktrace", format!("task {}, node {node}", self.id));
+        add("topic", topic.to_string());
+        add("partition", self.id.partition.to_string());
+        add("offset", record.offset.to_string());
+        Outgoing {
+            topic: target.clone(),
+            partition,
+            timestamp: Timestamp(record.timestamp.0.max(0)),
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: Headers::new(headers),
+        }
+    }
+
+    pub(super) fn node_failed(&self, sub: &SubTopology, failed: NodeError, context: &RecordContext) -> Error {
+        let NodeError { node: NodeIndex(node), error } = failed;
+        match error {
+            operator::Error::Store(source) => Error::Store { task: self.id.clone(), source },
+            operator::Error::Record { message } => Error::Stopped {
+                task: self.id.clone(),
+                node: sub.nodes[usize::from(node)].name.to_string(),
+                topic: context.topic.clone(),
+                partition: context.partition,
+                offset: context.offset,
+                message,
+            },
+        }
+    }
+
+    pub(super) fn bug(&self, message: &str) -> Error {
+        Error::Bug { task: self.id.clone(), message: message.to_owned() }
+    }
+}
+
+/// A deletion has no type of its own: it takes the source's first.
+fn first_layout(source: &Source) -> LayoutId {
+    let readers = match &source.payload {
+        Payload::Registry { readers } | Payload::Internal { readers, .. } => readers.as_slice(),
+        Payload::Json { reader } => std::slice::from_ref(reader),
+    };
+    readers.first().map_or(LayoutId(0), |reader| reader.layout)
+}
+
+/// The timestamp a record is ordered by: its own, or the one that the topology takes from its value.
+pub(super) fn own_timestamp(
+    source: &Source,
+    record: &Record,
+    decoded: &Decoded,
+    slots: &[Value],
+    evaluator: &mut Evaluator,
+) -> Result<Timestamp, String> {
+    let missing = || "the record has no timestamp".to_owned();
+    let of_record = || if record.timestamp.0 < 0 { Err(missing()) } else { Ok(record.timestamp) };
+    let Decoded::Row { layout, type_name, schema_id } = decoded else {
+        return Ok(Timestamp(record.timestamp.0.max(0)));
+    };
+    let Some(expression) = source.timestamp.get(*layout) else { return of_record() };
+    let row = Row {
+        key: record.key.as_deref(),
+        key_format: &source.key,
+        layout: *layout,
+        slots: Some(slots),
+        timestamp: record.timestamp,
+        window: None,
+    };
+    let context = RecordContext {
+        topic: source.topic.clone(),
+        partition: Partition(0),
+        offset: record.offset,
+        timestamp: record.timestamp,
+        type_name: type_name.clone(),
+        schema_id: *schema_id,
+        headers: record.headers.clone(),
+    };
+    match evaluator.eval(expression, &row, &[], &context).map_err(|error| error.to_string())? {
+        Value::Int(ms) if ms >= 0 => Ok(Timestamp(ms)),
+        Value::DateTime(moment) if moment.seconds >= 0 => Ok(moment.to_timestamp()),
+        Value::Null => of_record(),
+        other @ (Value::Int(_)
+        | Value::DateTime(_)
+        | Value::Bool(_)
+        | Value::Uint(_)
+        | Value::Double(_)
+        | Value::String(_)
+        | Value::Bytes(_)
+        | Value::TimeDelta(_)
+        | Value::Decimal(_)
+        | Value::List(_)
+        | Value::Map(_)
+        | Value::Record(_)
+        | Value::Union(_)) => Err(format!("`{}` gives {other:?}, which is no timestamp", expression.text)),
+    }
+}
