@@ -43,4 +43,5 @@ test: lint build ## all checks and tests, also on a real Kafka and registry
 bench: ## the figures of the README, measured on this machine
 	@deploy/setup/packages bench
 	@deploy/setup/build
-	@data="$$(deploy/setup/data)" && TIDEMILL_DATA="$$data" exec tests/servers/run -- cargo bench --locked --profile dev
+	@data="$$(deploy/setup/data)" && TIDEMILL_DATA="$$data" exec tests/servers/run -- \
+	    cargo bench --locked --profile dev --config 'profile.dev.package.tidemill.opt-level=3'

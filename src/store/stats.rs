@@ -1,7 +1,7 @@
 //! The memory a task's stores may take, and the plain numbers they keep for metrics.
 
 use crate::base::time::Timestamp;
-use crate::store::SetAsideReason;
+use crate::store::{SetAsideReason, TaskStores};
 
 /// Memory for decoded rows of one task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,5 +51,14 @@ impl Stats {
     /// Returns the decoded bytes of rows that are not committed.
     pub fn uncommitted_bytes(&self) -> u64 {
         self.open_bytes + self.sealed_bytes
+    }
+}
+
+impl TaskStores {
+    pub(super) fn note_levels(&mut self) {
+        self.stats.cache_bytes = self.cache.size_bytes() as u64;
+        self.stats.cache_entries = self.cache.len() as u64;
+        self.stats.committed_overlay_bytes = self.committed_bytes();
+        self.stats.committed_overlay_rows = self.stores.iter().map(|store| store.committed.len() as u64).sum();
     }
 }

@@ -485,21 +485,9 @@ impl TaskStores {
         &self.stats
     }
 
-    /// Returns the decoded bytes of rows that are not committed.
-    pub fn uncommitted_bytes(&self) -> u64 {
-        self.stats.uncommitted_bytes()
-    }
-
     /// Returns the engine below.
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend
-    }
-
-    pub(super) fn note_levels(&mut self) {
-        self.stats.cache_bytes = self.cache.size_bytes() as u64;
-        self.stats.cache_entries = self.cache.len() as u64;
-        self.stats.committed_overlay_bytes = self.committed_bytes();
-        self.stats.committed_overlay_rows = self.stores.iter().map(|store| store.committed.len() as u64).sum();
     }
 
     pub(super) fn committed_bytes(&self) -> u64 {

@@ -353,7 +353,7 @@ impl Task {
 
     /// Returns the bytes that wait to be sent and to be committed: what bounds a generation.
     pub fn uncommitted_bytes(&self) -> usize {
-        self.graph.out_bytes + self.graph.stores.uncommitted_bytes() as usize
+        self.graph.out_bytes + self.graph.stores.stats().uncommitted_bytes() as usize
     }
 
     /// Returns the input offsets of the sealed generation.

@@ -27,8 +27,12 @@ pub(crate) fn run_id() -> String {
 
 pub(crate) fn create(broker: &dyn Broker, name: &str, partitions: u32, configs: &[(&str, &str)]) -> Topic {
     let topic = Topic::new(name);
-    let configs: BTreeMap<String, String> =
-        configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    // The records are dated 2013: a topic that forgets by age would forget them at once.
+    let configs: BTreeMap<String, String> = [("retention.ms", "-1")]
+        .iter()
+        .chain(configs)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     let new = NewTopic { topic: topic.clone(), partitions, replication_factor: None, configs };
     broker.admin().unwrap().create(&new, WAIT).unwrap();
     topic
@@ -173,4 +177,16 @@ pub(crate) fn join(consumer: &mut dyn Consumer, topics: &[Topic], from: Offset) 
     let positions: Vec<_> = assigned.iter().map(|partition| (partition.clone(), from)).collect();
     consumer.assign(&positions).unwrap();
     assigned
+}
+
+/// Waits until a partition ends at `high`: a transaction's markers are written after its commit has been answered.
+pub(crate) fn wait_for_high(consumer: &mut dyn Consumer, partition: &TopicPartition, high: Offset) {
+    let tries = 500;
+    for _ in 0..tries {
+        if consumer.watermarks(partition, WAIT).unwrap().high == high {
+            return;
+        }
+        std::thread::park_timeout(Duration::from_millis(10));
+    }
+    assert_eq!(consumer.watermarks(partition, WAIT).unwrap().high, high);
 }

@@ -22,10 +22,11 @@ pub(crate) fn contract_commit_shows_and_abort_hides(broker: &dyn Broker, unique:
     let offsets = |isolation| -> Vec<i64> {
         read_all(broker, isolation, &place(&topic, 0)).iter().map(|record| record.offset.0).collect()
     };
-    // A marker takes an offset: two records, their commit, (an aborted one, its abort,) the last one.
+    // A marker takes an offset: two records, their commit, (an aborted one, its abort,) the last one. An aborted record may
+    // never have left the client.
     let committed = offsets(Isolation::ReadCommitted);
     assert_eq!(committed[..2], [0, 1]);
-    assert!(committed[2] >= 4, "{committed:?}");
+    assert!(committed[2] >= 3, "{committed:?}");
     assert!(offsets(Isolation::ReadUncommitted).len() >= committed.len());
 }
 
@@ -155,7 +156,7 @@ pub(crate) fn contract_end_is_said_behind_markers_and_aborted_records(broker: &d
     producer.begin().unwrap();
     send(&mut *producer, [record(&topic, 0, "a")]);
     commit(&mut *producer, Commit::default()).unwrap();
-    assert_eq!(reader.watermarks(&partition, WAIT).unwrap().high, Offset(2));
+    wait_for_high(&mut *reader, &partition, Offset(2));
     assert_eq!(read_to(&mut *reader, Offset(2)).len(), 1, "the tail is a commit marker");
     let mut quick = plain(broker);
     assert_eq!(quick.send_and_wait(record(&topic, 0, "b"), WAIT).unwrap(), Offset(2));
@@ -167,5 +168,5 @@ pub(crate) fn contract_end_is_said_behind_markers_and_aborted_records(broker: &d
     poll_until(&mut *dirty, |event| matches!(event, Event::Records(_)));
     producer.abort(WAIT).unwrap();
     assert_eq!(read_to(&mut *reader, Offset(5)).iter().map(value).collect::<Vec<_>>(), ["b"]);
-    assert_eq!(reader.watermarks(&partition, WAIT).unwrap().high, Offset(5));
+    wait_for_high(&mut *reader, &partition, Offset(5));
 }
