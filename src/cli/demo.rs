@@ -96,8 +96,7 @@ pub(crate) fn run(command: &Demo, global: &Global, output: &mut Output) -> Resul
     let watch = Stopwatch::start();
     let daemon =
         Daemon::start(plan, environment.broker, environment.registry, options).map_err(|error| stopped(&error))?;
-    let progress = process(&daemon, events as u64)?;
-    let seconds = watch.elapsed().as_secs_f64();
+    let (progress, seconds) = process(&daemon, watch)?;
     let answers =
         answers::ask(&daemon, &*registry, FLIGHT).map_err(|error| Failure::from_error(Exit::Unavailable, &error))?;
     let mut tasks: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
@@ -131,10 +130,11 @@ fn load(year: &Year, events: usize, environment: &Environment) -> Result<Loaded,
 }
 
 /// Waits until everything is processed and committed, on every task: also what the tasks send each other.
-fn process(daemon: &Daemon, events: u64) -> Result<crate::runtime::Progress, Failure> {
+/// Returns how far it came and the seconds until nothing was left.
+fn process(daemon: &Daemon, watch: Stopwatch) -> Result<(crate::runtime::Progress, f64), Failure> {
     let mut bar = Progress::start("processing", "records", 0);
     let mut before = crate::runtime::Progress::default();
-    let mut calm = 0;
+    let (mut calm, mut seconds) = (0, 0.0);
     while calm < 3 {
         std::thread::park_timeout(Duration::from_millis(300));
         if daemon.has_ended() {
@@ -146,17 +146,23 @@ fn process(daemon: &Daemon, events: u64) -> Result<crate::runtime::Progress, Fai
         }
         let progress = daemon.progress();
         bar.at(progress.records);
-        calm = if progress.drained && progress == before { calm + 1 } else { 0 };
+        if progress != before || !progress.drained {
+            calm = 0;
+            seconds = watch.elapsed().as_secs_f64();
+        } else {
+            calm += 1;
+        }
         before = progress;
     }
-    bar.finish(before.records.max(events.min(before.records)));
-    Ok(before)
+    bar.finish(before.records);
+    Ok((before, seconds))
 }
 
 fn as_json(answers: &Answers, figures: &Figures) -> Json {
     json!({
         "totals": answers.totals,
         "worst_hours": answers.worst_hours,
+        "closed_hours": { "hours": answers.closed_hours.hours, "departures": answers.closed_hours.departures },
         "history": answers.history,
         "as_of": answers.as_of.as_ref().map(|(moment, state)| json!({ "moment": moment, "answer": state })),
         "schema_versions": answers.schema_versions.iter().map(|(subject, versions)| json!({ "subject": subject, "versions": versions })).collect::<Vec<_>>(),
@@ -202,9 +208,12 @@ fn show(answers: &Answers, figures: &Figures, command: &Demo, output: &mut Outpu
         subjects.add_row([subject.clone(), versions.to_string()]);
     }
     output.line(subjects.to_string())?;
-    let rate = figures.records as f64 / figures.seconds;
+    let events = figures.loaded.found + figures.loaded.written;
+    let rate = if figures.seconds > 0.0 { events as f64 / figures.seconds } else { 0.0 };
     output.line(format!(
-        "\n{} records in {:.1} s ({} a second), {} commits, exactly once; {} late departures; state {:.1} MiB",
+        "\n{} events, {} records with what the tasks sent each other, in {:.1} s: {} events a second; {} commits, exactly once; \
+         {} late departures; state {:.1} MiB",
+        grouped(events),
         grouped(figures.records),
         figures.seconds,
         grouped(rate as u64),

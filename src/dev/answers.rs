@@ -25,6 +25,8 @@ pub struct Answers {
     pub totals: Vec<Json>,
     /// The five worst rows of `airport.delays`, the worst first.
     pub worst_hours: Vec<Json>,
+    /// Hours that have closed, over all airports, and the departures in them.
+    pub closed_hours: ClosedHours,
     /// A flight's versions with the event behind each; empty when the flight is not there.
     pub history: Vec<Json>,
     /// That flight as of a moment between two of its events.
@@ -32,6 +34,13 @@ pub struct Answers {
     /// Subjects of the flights' topic with the number of versions of each.
     pub schema_versions: Vec<(String, usize)>,
     pub late_departures: u64,
+}
+
+/// What `airport.delays` holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClosedHours {
+    pub hours: u64,
+    pub departures: i64,
 }
 
 /// Why an answer cannot be given.
@@ -75,9 +84,11 @@ pub fn ask(service: &dyn Service, registry: &dyn Registry, flight: &str) -> Resu
             schema_versions.push((subject, versions));
         }
     }
+    let (worst_hours, closed_hours) = worst_hours(service)?;
     Ok(Answers {
         totals: rows(&totals, "keys"),
-        worst_hours: worst_hours(service)?,
+        worst_hours,
+        closed_hours,
         history,
         as_of,
         schema_versions,
@@ -121,10 +132,14 @@ fn read_topic(service: &dyn Service, topic: &str, visit: &mut dyn FnMut(&Json)) 
     Ok(())
 }
 
-fn worst_hours(service: &dyn Service) -> Result<Vec<Json>, Error> {
+fn worst_hours(service: &dyn Service) -> Result<(Vec<Json>, ClosedHours), Error> {
+    let mut closed = ClosedHours::default();
     let mut hours: Vec<Json> = Vec::new();
     read_topic(service, "airport.delays", &mut |value| {
-        if value["departures"].as_i64().is_some_and(|departures| departures >= DEPARTURES_MIN) {
+        let departures = value["departures"].as_i64().unwrap_or(0);
+        closed.hours += 1;
+        closed.departures += departures;
+        if departures >= DEPARTURES_MIN {
             hours.push(value.clone());
             if hours.len() > 1000 {
                 keep_worst(&mut hours);
@@ -132,7 +147,7 @@ fn worst_hours(service: &dyn Service) -> Result<Vec<Json>, Error> {
         }
     })?;
     keep_worst(&mut hours);
-    Ok(hours)
+    Ok((hours, closed))
 }
 
 /// The five with the largest mean delay; ties go by airport and hour.

@@ -7,6 +7,7 @@
 mod broker_contract;
 mod broker_contract_kafka;
 mod cli;
+mod demo;
 mod flights;
 mod kafka_adapter;
 mod metrics;
