@@ -195,3 +195,6 @@ pub const LOCAL_FETCH_BYTES_MIN: usize = 32 * 1024;
 
 /// Bytes of records in one page of a topic; the page ends with the record that reaches it.
 pub const TOPIC_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Milliseconds in which the end of every assigned partition is looked at once, for the lag.
+pub const LAG_ROUND_MS: i64 = 5000;

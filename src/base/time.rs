@@ -30,7 +30,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.to_date_time().fmt(f)
+        if *self == Self::UNKNOWN { f.write_str("none") } else { self.to_date_time().fmt(f) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tracing::{error, warn};
+use tracing::{error, info, warn};
 
 use crate::base::ids::{Partition, TaskId};
 use crate::base::time::SpanMs;
@@ -145,6 +145,7 @@ impl Daemon {
             outcome = outcome.and(ended);
         }
         self.shared.close_parked(clock::now())?;
+        info!(application_id = self.shared.options.application_id, "stopped");
         outcome
     }
 

@@ -175,6 +175,7 @@ impl StreamThread {
             self.assigned.remove(partition);
             self.group_offsets.remove(partition);
             self.paused.remove(partition);
+            self.forget_end(partition);
             let Some(sub) = self.shared.cluster.sub_topology_of(&partition.topic) else { continue };
             let task = self.shared.task_id(sub, partition.partition);
             self.waiting.remove(&task);

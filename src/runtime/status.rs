@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::base::ids::TaskId;
+use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::time::{SpanMs, Timestamp};
 use crate::metrics::names::COMMIT_BOUNDS_SECONDS;
 use crate::operator::DropReason;
@@ -104,6 +104,7 @@ impl ThreadStatus {
         shared: &Shared,
         slots: &BTreeMap<TaskId, Slot>,
         restorer: &Restorer,
+        ends: &BTreeMap<TopicPartition, Offset>,
         now: Timestamp,
     ) {
         if now < self.published.saturating_add(PUBLISH_EVERY) {
@@ -118,7 +119,7 @@ impl ThreadStatus {
             ..Snapshot::default()
         };
         for slot in slots.values() {
-            self.show_task(slot, &mut snapshot);
+            self.show_task(slot, ends, &mut snapshot);
         }
         for (task, remaining) in restorer.remaining() {
             snapshot.restoring += 1;
@@ -157,7 +158,8 @@ impl ThreadStatus {
         });
     }
 
-    fn show_task(&self, slot: &Slot, snapshot: &mut Snapshot) {
+    fn show_task(&self, slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, snapshot: &mut Snapshot) {
+        let lag = show_lag(slot, ends, snapshot);
         let task = &slot.task;
         let sub = task.sub_topology();
         let partition = task.id().partition;
@@ -171,7 +173,7 @@ impl ThreadStatus {
             state: if slot.quarantined.is_some() { "quarantined" } else { "running" }.to_owned(),
             stream_time: (stream_time != Timestamp::UNKNOWN).then(|| stream_time.to_string()),
             records,
-            lag: 0,
+            lag,
             restore_remaining: 0,
             error: slot.quarantined.clone(),
         });
@@ -236,6 +238,19 @@ impl ThreadStatus {
             });
         }
     }
+}
+
+/// Counts how far a task is behind the ends of its inputs; what is not known yet counts as nothing.
+fn show_lag(slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, snapshot: &mut Snapshot) -> u64 {
+    let mut sum = 0;
+    for (partition, position) in slot.task.positions() {
+        let Some(end) = ends.get(&partition) else { continue };
+        let lag = end.0.saturating_sub(position.0).max(0);
+        sum += lag.unsigned_abs();
+        let labels = vec![partition.topic.to_string(), partition.partition.to_string()];
+        snapshot.samples.push(Sample { name: "consumer_lag_records", labels, value: lag as f64 });
+    }
+    sum
 }
 
 /// The name of a store's kind in answers.

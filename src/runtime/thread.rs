@@ -61,6 +61,10 @@ pub(super) struct StreamThread {
     /// Input offsets of the commit that is under way.
     pub(super) committing: Vec<(TopicPartition, Offset)>,
     pub(super) commit_started: Option<clock::Stopwatch>,
+    /// Where each assigned partition ends, as seen a short while ago: what lag is counted to.
+    ends: BTreeMap<TopicPartition, Offset>,
+    /// When the ends were last looked at, and which partition was the last.
+    ends_seen: (Timestamp, Option<TopicPartition>),
     asks: Receiver<Ask>,
     events: Vec<Event>,
     /// Someone asked for a schema that is being fetched: look again soon.
@@ -123,6 +127,8 @@ impl StreamThread {
             paused: BTreeSet::new(),
             committing: Vec::new(),
             commit_started: None,
+            ends: BTreeMap::new(),
+            ends_seen: (now, None),
             asks,
             events: Vec::new(),
             awaits_schema: false,
@@ -147,7 +153,8 @@ impl StreamThread {
         let busy = self.process(now)?;
         self.commit_turn(now)?;
         self.write_behind(now)?;
-        self.status.publish(&self.shared, &self.slots, &self.restorer, now);
+        self.look_at_ends(now)?;
+        self.status.publish(&self.shared, &self.slots, &self.restorer, &self.ends, now);
         Ok(self.wait(busy, now))
     }
 
@@ -160,6 +167,32 @@ impl StreamThread {
         }
         let until_commit = self.cycle.next_due().0.saturating_sub(now.0).clamp(1, 20);
         Wait::UpTo(Duration::from_millis(until_commit.unsigned_abs()))
+    }
+
+    /// Asks for the end of one assigned partition after the other, spread over time: a question is a round trip.
+    fn look_at_ends(&mut self, now: Timestamp) -> Result<(), Error> {
+        let (seen, last) = &self.ends_seen;
+        let pause = limits::LAG_ROUND_MS / (self.assigned.len().max(1) as i64);
+        if self.assigned.is_empty() || now.0 - seen.0 < pause {
+            return Ok(());
+        }
+        let after = |last: &TopicPartition| {
+            self.assigned.range((std::ops::Bound::Excluded(last.clone()), std::ops::Bound::Unbounded)).next().cloned()
+        };
+        let next = last.as_ref().and_then(after).or_else(|| self.assigned.first().cloned());
+        if let Some(partition) = &next {
+            match self.consumer.watermarks(partition, limits::BROKER_WAIT_SLICE) {
+                Ok(ends) => drop(self.ends.insert(partition.clone(), ends.high)),
+                Err(error) if error.kind() == Kind::Retry => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.ends_seen = (now, next);
+        Ok(())
+    }
+
+    pub(super) fn forget_end(&mut self, partition: &TopicPartition) {
+        self.ends.remove(partition);
     }
 
     fn answer_reads(&mut self) {
