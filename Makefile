@@ -26,6 +26,7 @@ setup: ## install what is missing on this machine (LEVEL=demo, test or bench)
 
 build: ## build bin/tidemill
 	@deploy/setup/packages demo
+	@deploy/setup/claim
 	@deploy/setup/build
 
 demo: build ## a year of flights, with no server; or with BROKER=host:port REGISTRY=url
@@ -34,6 +35,7 @@ demo: build ## a year of flights, with no server; or with BROKER=host:port REGIS
 
 lint: ## format check and clippy, warnings denied
 	@deploy/setup/packages test
+	@deploy/setup/claim
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
@@ -42,6 +44,7 @@ test: lint build ## all checks and tests, also on a real Kafka and registry
 
 bench: ## the figures of the README, measured on this machine
 	@deploy/setup/packages bench
+	@deploy/setup/claim
 	@deploy/setup/build
 	@data="$$(deploy/setup/data)" && TIDEMILL_DATA="$$data" exec tests/servers/run -- \
 	    cargo bench --locked --profile dev --config 'profile.dev.package.tidemill.opt-level=3'
