@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::base::ids::{Offset, Partition, Topic};
 use crate::base::time::Timestamp;
@@ -64,6 +64,27 @@ impl Record {
     pub fn size_bytes(&self) -> usize {
         let payload = self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len);
         size_of::<Self>() + payload + self.headers.size_bytes()
+    }
+}
+
+/// Bytes of one block of a [`Packer`].
+const BLOCK_BYTES: usize = 64 * 1024;
+
+/// Copies many small byte strings side by side into shared blocks, so that each of them costs no allocation. A block lives as
+/// long as anything in it.
+#[derive(Debug, Default)]
+pub struct Packer {
+    block: BytesMut,
+}
+
+impl Packer {
+    /// Copies `bytes` in and returns them.
+    pub fn pack(&mut self, bytes: &[u8]) -> Bytes {
+        if self.block.capacity() < bytes.len() {
+            self.block = BytesMut::with_capacity(BLOCK_BYTES.max(bytes.len()));
+        }
+        self.block.extend_from_slice(bytes);
+        self.block.split().freeze()
     }
 }
 

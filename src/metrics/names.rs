@@ -29,8 +29,7 @@ pub struct Metric {
 pub const PREFIX: &str = "tidemill";
 
 /// Bounds in seconds of `record_e2e_latency_seconds`: from a record's timestamp to the commit that made its effects visible.
-pub const LATENCY_BOUNDS_SECONDS: &[f64] =
-    &[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0];
+pub use crate::task::LATENCY_BOUNDS_SECONDS;
 
 /// Bounds in seconds of `commit_duration_seconds`.
 pub const COMMIT_BOUNDS_SECONDS: &[f64] =

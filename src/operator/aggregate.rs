@@ -13,7 +13,7 @@ use crate::limits;
 use crate::operator::window::{WindowSpan, first_open_start, window_of};
 use crate::operator::{DropReason, Error, Evaluator, RecordContext, Row};
 use crate::plan::{Aggregate, AggregateFunction, ResultField, TumblingWindow, Update};
-use crate::store::{self, StoreIndex, TaskStores, keys};
+use crate::store::{StoreIndex, TaskStores, keys};
 
 /// What a row did to an aggregate.
 #[derive(Debug)]
@@ -21,8 +21,8 @@ pub enum Folded {
     /// No function is fed by rows of this layout.
     Untouched,
     Dropped(DropReason),
-    /// The state row as it is now.
-    Updated(Closed),
+    /// The state row of this window, if there are windows, has changed.
+    Updated(Option<WindowSpan>),
 }
 
 /// A state row with its place: an update, or a window that closed.
@@ -58,19 +58,29 @@ pub fn aggregate(
     {
         return Ok(Folded::Dropped(DropReason::Late));
     }
-    let store_key = window.map_or_else(|| key.to_vec(), |span| keys::windowed(span.start, key));
     let store = StoreIndex(node.store.0);
-    let (mut state, previous) = match stores.get(store, &store_key)? {
-        Some(known) => (Arc::from(&*known.fields), known.timestamp),
-        None => (Arc::from(node.initial.as_slice()), row.timestamp),
-    };
-    let slots = Arc::get_mut(&mut state).expect("the state row was copied just above");
-    for update in updates {
-        apply(update, slots, row, context, evaluator)?;
+    let fold =
+        |slots: &mut [Value]| updates.iter().try_for_each(|update| apply(update, slots, row, context, evaluator));
+    match window {
+        None => stores.update(store, key, &node.initial, row.timestamp, fold)?,
+        Some(span) => stores.update(store, &keys::windowed(span.start, key), &node.initial, row.timestamp, fold)?,
     }
-    let timestamp = previous.max(row.timestamp);
-    stores.put(store, &store_key, Some(store::Row { timestamp, fields: Arc::clone(&state) }))?;
-    Ok(Folded::Updated(Closed { store_key, window, state, timestamp }))
+    Ok(Folded::Updated(window))
+}
+
+/// Returns the state row that `row` was folded into just now.
+///
+/// # Errors
+/// The store's.
+pub fn updated(
+    node: &Aggregate,
+    key: &[u8],
+    window: Option<WindowSpan>,
+    stores: &mut TaskStores,
+) -> Result<Option<Closed>, Error> {
+    let store_key = window.map_or_else(|| key.to_vec(), |span| keys::windowed(span.start, key));
+    let row = stores.get(StoreIndex(node.store.0), &store_key)?;
+    Ok(row.map(|row| Closed { store_key, window, state: row.fields, timestamp: row.timestamp }))
 }
 
 fn apply(

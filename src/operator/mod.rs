@@ -8,7 +8,7 @@ mod table;
 mod window;
 mod writer;
 
-pub use aggregate::{Closed, Folded, aggregate, close_windows, expire_windows, result_row};
+pub use aggregate::{Closed, Folded, aggregate, close_windows, expire_windows, result_row, updated};
 pub use eval::Evaluator;
 pub(crate) use eval::{key_bytes, key_value};
 pub use join::{Joined, join};

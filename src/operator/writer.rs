@@ -1,8 +1,6 @@
 //! Encodes rows for topics: in a registry frame for topics that others read, in Avro's single-object encoding for our own
 //! repartition topics, which need no registry.
 
-use bytes::Bytes;
-
 use crate::avro::{Encoder, frame};
 use crate::base::ids::SchemaId;
 use crate::base::value::Value;
@@ -38,11 +36,11 @@ impl RowWriter {
         Self { prefix, encoder: Encoder::compile(&writer.schema), slots: writer.slots.clone(), in_order }
     }
 
-    /// Encodes a row, through the reusable `buffer`.
+    /// Encodes a row into `buffer`, in place of what is there.
     ///
     /// # Errors
     /// A value that the schema does not take, as an error of the record.
-    pub fn encode(&self, slots: &[Value], buffer: &mut Vec<u8>) -> Result<Bytes, Error> {
+    pub fn encode(&self, slots: &[Value], buffer: &mut Vec<u8>) -> Result<(), Error> {
         buffer.clear();
         buffer.extend_from_slice(&self.prefix);
         let encoded = if self.in_order {
@@ -51,7 +49,6 @@ impl RowWriter {
             let fields: Vec<Value> = self.slots.iter().map(|slot| slots[*slot].clone()).collect();
             self.encoder.encode(&fields, buffer)
         };
-        encoded.map_err(|error| Error::Record { message: error.to_string() })?;
-        Ok(Bytes::copy_from_slice(buffer))
+        encoded.map_err(|error| Error::Record { message: error.to_string() })
     }
 }

@@ -119,16 +119,16 @@ impl StreamThread {
                 }
                 self.in_transaction = false;
                 if self.cycle.handle(Outcome::Committed, now) == CommitStep::Confirm {
-                    self.confirm(&acknowledged);
+                    self.confirm(&acknowledged, now);
                 }
                 Ok(())
             }
         }
     }
 
-    fn confirm(&mut self, acknowledged: &Acknowledged) {
+    fn confirm(&mut self, acknowledged: &Acknowledged, now: Timestamp) {
         for slot in self.slots.values_mut() {
-            slot.task.committed(&acknowledged.last_offsets);
+            slot.task.committed(&acknowledged.last_offsets, now);
         }
         self.committing.clear();
         if let Some(watch) = self.commit_started.take() {

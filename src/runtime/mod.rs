@@ -10,6 +10,7 @@ mod options;
 mod query;
 mod rebalance;
 mod restorer;
+mod samples;
 mod schemas;
 pub mod service;
 mod shared;

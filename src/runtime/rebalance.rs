@@ -15,6 +15,7 @@ use crate::task::{StartOffset, Task, start_offset};
 impl StreamThread {
     /// The group gave partitions: they are assigned at once, paused, and read on when their tasks are restored.
     pub(super) fn on_assigned(&mut self, partitions: &[TopicPartition], now: Timestamp) -> Result<(), Error> {
+        self.status.rebalanced();
         let offsets = self.consumer.committed(partitions, limits::BROKER_WAIT_MAX)?;
         let mut positions = Vec::with_capacity(partitions.len());
         for (partition, offset) in partitions.iter().zip(offsets) {

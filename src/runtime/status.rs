@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::time::{SpanMs, Timestamp};
 use crate::metrics::names::COMMIT_BOUNDS_SECONDS;
-use crate::operator::DropReason;
 use crate::plan::StoreKind;
 use crate::runtime::restorer::Restorer;
+use crate::runtime::samples;
 use crate::runtime::service::{HistogramSample, Sample, StoreStatus, TaskStatus};
 use crate::runtime::shared::Shared;
 use crate::runtime::thread::Slot;
@@ -44,12 +44,13 @@ pub(super) struct ThreadStatus {
     thread: usize,
     published: Timestamp,
     assigned: bool,
-    commits: u64,
-    failed_commits: u64,
-    commit_counts: Vec<u64>,
-    commit_seconds: f64,
-    polling: Duration,
-    processing: Duration,
+    pub(super) commits: u64,
+    pub(super) failed_commits: u64,
+    pub(super) commit_counts: Vec<u64>,
+    pub(super) commit_seconds: f64,
+    pub(super) polling: Duration,
+    pub(super) processing: Duration,
+    pub(super) rebalances: u64,
     locked: BTreeSet<TaskId>,
 }
 
@@ -65,6 +66,7 @@ impl ThreadStatus {
             commit_seconds: 0.0,
             polling: Duration::ZERO,
             processing: Duration::ZERO,
+            rebalances: 0,
             locked: BTreeSet::new(),
         }
     }
@@ -88,6 +90,10 @@ impl ThreadStatus {
         let bucket = COMMIT_BOUNDS_SECONDS.iter().position(|bound| seconds <= *bound);
         self.commit_counts[bucket.unwrap_or(COMMIT_BOUNDS_SECONDS.len())] += 1;
         self.commit_seconds += seconds;
+    }
+
+    pub(super) fn rebalanced(&mut self) {
+        self.rebalances += 1;
     }
 
     pub(super) fn commit_failed(&mut self) {
@@ -119,7 +125,7 @@ impl ThreadStatus {
             ..Snapshot::default()
         };
         for slot in slots.values() {
-            self.show_task(slot, ends, &mut snapshot);
+            self.show_task(slot, ends, now, &mut snapshot);
         }
         for (task, remaining) in restorer.remaining() {
             snapshot.restoring += 1;
@@ -134,38 +140,16 @@ impl ThreadStatus {
                 error: None,
             });
         }
-        self.show_thread(&mut snapshot);
+        samples::of_thread(&self.thread.to_string(), self, &mut snapshot);
         let mut snapshots = shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         snapshots[self.thread] = snapshot;
     }
 
-    fn show_thread(&self, snapshot: &mut Snapshot) {
-        let thread = self.thread.to_string();
-        let mut add = |name, label: &str, value| {
-            snapshot.samples.push(Sample { name, labels: vec![thread.clone(), label.to_owned()], value });
-        };
-        add("commits_total", "committed", self.commits as f64);
-        add("commits_total", "failed", self.failed_commits as f64);
-        add("thread_busy_seconds_total", "poll", self.polling.as_secs_f64());
-        add("thread_busy_seconds_total", "process", self.processing.as_secs_f64());
-        add("thread_busy_seconds_total", "commit", self.commit_seconds);
-        snapshot.histograms.push(HistogramSample {
-            name: "commit_duration_seconds",
-            labels: vec![thread],
-            bounds: COMMIT_BOUNDS_SECONDS,
-            counts: self.commit_counts.clone(),
-            sum: self.commit_seconds,
-        });
-    }
-
-    fn show_task(&self, slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, snapshot: &mut Snapshot) {
+    fn show_task(&self, slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, now: Timestamp, snapshot: &mut Snapshot) {
         let lag = show_lag(slot, ends, snapshot);
         let task = &slot.task;
-        let sub = task.sub_topology();
-        let partition = task.id().partition;
         let stream_time = task.stream_time();
-        let stats = task.stats();
-        let records: u64 = stats.consumed.iter().sum();
+        let records: u64 = task.stats().consumed.iter().sum();
         snapshot.consumed += records;
         snapshot.tasks.push(TaskStatus {
             task: task.id().to_string(),
@@ -177,41 +161,7 @@ impl ThreadStatus {
             restore_remaining: 0,
             error: slot.quarantined.clone(),
         });
-        let mut add = |name, labels: Vec<String>, value: f64| snapshot.samples.push(Sample { name, labels, value });
-        if stream_time != Timestamp::UNKNOWN {
-            add("stream_time_timestamp_seconds", vec![task.id().to_string()], stream_time.0 as f64 / 1000.0);
-        }
-        for (index, source) in sub.sources.iter().enumerate() {
-            let labels = vec![source.topic.to_string(), partition.to_string()];
-            add("records_consumed_total", labels, stats.consumed[index] as f64);
-            for reason in DropReason::ALL {
-                let dropped = stats.dropped[index][reason as usize];
-                if dropped > 0 {
-                    add(
-                        "records_dropped_total",
-                        vec![source.name.to_string(), reason.label().to_owned()],
-                        dropped as f64,
-                    );
-                }
-            }
-        }
-        let (dropped, produced) = task.node_stats();
-        for (index, node) in sub.nodes.iter().enumerate() {
-            for reason in DropReason::ALL {
-                if dropped[index][reason as usize] > 0 {
-                    let labels = vec![node.name.to_string(), reason.label().to_owned()];
-                    add("records_dropped_total", labels, dropped[index][reason as usize] as f64);
-                }
-            }
-            if let crate::plan::NodeKind::Sink { topic, .. } | crate::plan::NodeKind::Repartition { topic, .. } =
-                &node.kind
-            {
-                add("records_produced_total", vec![topic.to_string()], produced[index] as f64);
-            }
-        }
-        if stats.dead_letters > 0 {
-            add("dead_letters_total", vec![sub.name.to_string(), "record".to_owned()], stats.dead_letters as f64);
-        }
+        samples::of_task(slot, now, &mut snapshot.samples, &mut snapshot.histograms);
         Self::show_stores(slot, snapshot);
     }
 
@@ -228,13 +178,6 @@ impl ThreadStatus {
                 kind: kind_name(&store.kind).to_owned(),
                 bytes,
                 changelog_offset: position.map(|position| position.offset.0),
-            });
-        }
-        if let Some(store) = sub.stores.first() {
-            snapshot.samples.push(Sample {
-                name: "store_bytes",
-                labels: vec![store.name.to_string(), partition.to_string()],
-                value: bytes as f64,
             });
         }
     }

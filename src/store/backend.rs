@@ -82,6 +82,12 @@ pub struct BackendNumbers {
     pub keys_estimate: u64,
     /// Bytes that compaction still has to rewrite.
     pub pending_compaction_bytes: u64,
+    /// Compactions that are running.
+    pub running_compactions: u64,
+    /// Writes are refused until compaction catches up.
+    pub write_stopped: bool,
+    /// Errors of flushes and compactions since the start.
+    pub background_errors: u64,
 }
 
 /// Changes that are applied together. One arena holds all bytes.

@@ -82,6 +82,13 @@ impl TaskStores {
         Ok(self.distances(written, now))
     }
 
+    /// Returns what a crash would have to read again from the changelogs: bytes, and the age of the oldest of them in
+    /// milliseconds.
+    pub fn unflushed(&self, now: Timestamp) -> (u64, i64) {
+        let distances = self.distances(Written::default(), now);
+        (distances.overlay_bytes + distances.unflushed_bytes, distances.unflushed_ms)
+    }
+
     fn distances(&self, mut written: Written, now: Timestamp) -> Written {
         let oldest = [self.behind.unflushed_since, self.behind.waiting_since].into_iter().flatten().min();
         written.overlay_bytes = self.committed_bytes();
@@ -198,7 +205,7 @@ impl TaskStores {
         batch.put_meta(&format::store_key(&store.spec.name), &facts.encode());
         self.backend.write(&batch)?;
         store.facts = facts;
-        self.stats.restored_records += records.len() as u64;
+        self.stores[index.index()].counters.restored_records += records.len() as u64;
         self.note_written(&batch, sorted.len() as u64);
         if self.stats.unflushed_bytes >= FLUSH_DISTANCE_BYTES_MAX {
             self.backend.start_flush()?;
@@ -242,7 +249,7 @@ impl TaskStores {
         store.facts = facts;
         store.committed.clear();
         store.codec.forget();
-        self.stats.set_aside[reason.index()] += 1;
+        self.stores[index.index()].counters.set_aside[reason.index()] += 1;
         self.note_levels();
         Ok(())
     }

@@ -92,6 +92,21 @@ impl Cache {
         )
     }
 
+    /// Returns a slot's row to be changed in place, and spares it at the hand's next visit. [`Cache::resize`] is told afterwards.
+    pub(super) fn row_mut(&mut self, slot: u32) -> &mut Option<Row> {
+        self.last = slot;
+        let slot = &mut self.slots[slot as usize];
+        slot.referenced = true;
+        &mut slot.row
+    }
+
+    /// Notes what a row that was changed in place counts for, and by whom; returns what stood there: generation, size.
+    pub(super) fn resize(&mut self, slot: u32, dirty: u64, size_bytes: u32) -> (u64, u32) {
+        let slot = &mut self.slots[slot as usize];
+        self.size_bytes = self.size_bytes + size_bytes as usize - slot.size_bytes as usize;
+        (std::mem::replace(&mut slot.dirty, dirty), std::mem::replace(&mut slot.size_bytes, size_bytes))
+    }
+
     /// Adds an entry that is not there yet.
     pub(super) fn insert(&mut self, store: u16, key: &[u8], row: Option<Row>, dirty: u64, size_bytes: u32) -> u32 {
         let key: Key = Arc::from(key);

@@ -29,6 +29,7 @@ mod stats;
 mod stores;
 #[cfg(test)]
 mod tests;
+mod undo;
 pub mod versioned;
 pub mod window;
 
@@ -45,7 +46,7 @@ use crate::error::{Code, Kind, codes};
 pub use backend::{Backend, BackendNumbers, Batch, BatchOp, Visit};
 pub use behind::Written;
 pub use scan::VisitRow;
-pub use stats::{CacheBudget, Stats};
+pub use stats::{CacheBudget, Stats, StoreCounters};
 pub use stores::{SealSink, TaskStores};
 
 /// One store of a task: its name, the shape of its rows, how it is used.
@@ -125,7 +126,7 @@ pub enum SetAsideReason {
 }
 
 impl SetAsideReason {
-    /// All reasons, in the order of [`Stats::set_aside`].
+    /// All reasons, in the order of [`StoreCounters::set_aside`].
     pub const ALL: [Self; 5] = [Self::TopicReplaced, Self::BeyondEnd, Self::BelowLogStart, Self::TooOld, Self::Corrupt];
 
     /// Returns the place in [`SetAsideReason::ALL`].

@@ -15,10 +15,6 @@ pub struct CacheBudget {
 pub struct Stats {
     pub gets: u64,
     pub puts: u64,
-    /// Reads answered from the cache.
-    pub cache_hits: u64,
-    /// Reads that went to the committed overlay or the backend.
-    pub cache_misses: u64,
     pub cache_evictions: u64,
     pub cache_entries: u64,
     pub cache_bytes: u64,
@@ -42,8 +38,18 @@ pub struct Stats {
     pub unflushed_bytes: u64,
     /// Wall clock of the last flush.
     pub last_flush: Option<Timestamp>,
+}
+
+/// Plain counters of one store since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreCounters {
+    /// Reads answered from uncommitted rows or the cache.
+    pub cache_hits: u64,
+    /// Reads that went to the committed overlay or the backend.
+    pub cache_misses: u64,
+    /// Changelog records folded in by restores.
     pub restored_records: u64,
-    /// Stores set aside since the start, by [`SetAsideReason::index`].
+    /// How often the store was set aside, by [`SetAsideReason::index`].
     pub set_aside: [u64; SetAsideReason::ALL.len()],
 }
 

@@ -22,7 +22,10 @@ use crate::store::cache::{Cache, entry_bytes};
 use crate::store::committed::{Committed, Encoded, Key};
 use crate::store::format::{self, Announced, RowCodec, StoreFacts};
 use crate::store::keys::KeyKind;
-use crate::store::{Access, Backend, Batch, CacheBudget, ChangelogPosition, Error, Row, Stats, StoreIndex, StoreSpec};
+use crate::store::undo::{Before, Savepoint, Undo, UndoLog};
+use crate::store::{
+    Access, Backend, Batch, CacheBudget, ChangelogPosition, Error, Row, Stats, StoreCounters, StoreIndex, StoreSpec,
+};
 
 /// The state of one task. Owned by one thread at a time.
 #[derive(Debug)]
@@ -34,15 +37,15 @@ pub struct TaskStores {
     pub(super) open: Vec<Change>,
     pub(super) sealed: Option<Vec<Write>>,
     /// Number of the open generation.
-    generation: u64,
+    pub(super) generation: u64,
     /// Generations up to this one are committed or dropped.
     pub(super) settled: u64,
-    savepoint: Option<Savepoint>,
-    undo: Vec<Undo>,
+    pub(super) savepoint: Option<Savepoint>,
+    pub(super) undo: UndoLog,
     pub(super) meta: Option<Vec<u8>>,
     /// The largest row timestamp put so far: what a deletion is dated with.
-    latest: Timestamp,
-    scratch: Vec<u8>,
+    pub(super) latest: Timestamp,
+    pub(super) scratch: Vec<u8>,
     pub(super) next_prefix: u32,
     pub(super) behind: Behind,
     pub(super) stats: Stats,
@@ -61,6 +64,7 @@ pub(super) struct Store {
     pub(super) appended: BTreeMap<Key, Encoded>,
     pub(super) appended_sealed: BTreeMap<Key, Encoded>,
     row_bytes_max: usize,
+    pub(super) counters: StoreCounters,
 }
 
 /// What the open generation changed.
@@ -80,34 +84,6 @@ pub(super) struct Write {
     key: Key,
     value: Encoded,
     timestamp: Timestamp,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Savepoint {
-    changes: usize,
-    open_bytes: u64,
-    latest: Timestamp,
-}
-
-#[derive(Debug)]
-enum Undo {
-    /// What a slot held; none: it was made by this write.
-    Entry {
-        slot: u32,
-        before: Option<Before>,
-    },
-    Append {
-        store: u16,
-        key: Key,
-        before: Option<Encoded>,
-    },
-}
-
-#[derive(Debug)]
-struct Before {
-    row: Option<Row>,
-    dirty: u64,
-    size_bytes: u32,
 }
 
 impl TaskStores {
@@ -159,7 +135,7 @@ impl TaskStores {
             generation: 1,
             settled: 0,
             savepoint: None,
-            undo: Vec::new(),
+            undo: UndoLog::default(),
             meta,
             latest: Timestamp::UNKNOWN,
             scratch: Vec::new(),
@@ -175,16 +151,16 @@ impl TaskStores {
     /// [`Error::Corrupt`], [`Error::RowUnreadable`], [`Error::Io`].
     pub fn get(&mut self, index: StoreIndex, key: &[u8]) -> Result<Option<Row>, Error> {
         self.stats.gets += 1;
+        let store = &mut self.stores[index.index()];
         if let Some(slot) = self.cache.find(index.0, key) {
-            self.stats.cache_hits += 1;
+            store.counters.cache_hits += 1;
             return Ok(self.cache.touch(slot).row.clone());
         }
-        let store = &self.stores[index.index()];
         if let Some(encoded) = store.appended.get(key).or_else(|| store.appended_sealed.get(key)) {
-            self.stats.cache_hits += 1;
+            store.counters.cache_hits += 1;
             return encoded.as_deref().map(|bytes| store.codec.decode(bytes)).transpose();
         }
-        self.stats.cache_misses += 1;
+        store.counters.cache_misses += 1;
         let row = store.get_committed(&*self.backend, key)?;
         if store.spec.access != Access::Append {
             self.cache.insert(index.0, key, row.clone(), 0, entry_bytes(key, row.as_ref()));
@@ -216,16 +192,8 @@ impl TaskStores {
             self.stats.cache_evictions += self.cache.evict_some(self.settled);
             (slot, None)
         };
-        self.stats.open_bytes += u64::from(size_bytes);
-        match &before {
-            Some(before) if before.dirty == generation => self.stats.open_bytes -= u64::from(before.size_bytes),
-            Some(_) | None => {
-                self.open.push(Change::Entry(slot));
-                if store.spec.access == Access::Ordered {
-                    store.uncommitted.insert(Arc::clone(&self.cache.slot(slot).key), slot);
-                }
-            }
-        }
+        let (dirty, size_before) = before.as_ref().map_or((0, 0), |before| (before.dirty, before.size_bytes));
+        self.note_change(index, slot, dirty, size_before, size_bytes);
         if self.savepoint.is_some() {
             self.undo.push(Undo::Entry { slot, before });
         }
@@ -249,52 +217,6 @@ impl TaskStores {
             self.undo.push(Undo::Append { store: index.0, key, before });
         }
         Ok(())
-    }
-
-    /// Begins one record's writes. Savepoints do not nest.
-    pub fn savepoint(&mut self) {
-        debug_assert!(self.savepoint.is_none(), "one record is worked on at a time");
-        let (changes, open_bytes, latest) = (self.open.len(), self.stats.open_bytes, self.latest);
-        self.savepoint = Some(Savepoint { changes, open_bytes, latest });
-    }
-
-    /// Keeps the writes since the savepoint.
-    pub fn release(&mut self) {
-        self.savepoint = None;
-        self.undo.clear();
-    }
-
-    /// Takes the writes since the savepoint back. Without a savepoint, does nothing.
-    pub fn rollback(&mut self) {
-        let Some(savepoint) = self.savepoint.take() else { return };
-        while let Some(undo) = self.undo.pop() {
-            match undo {
-                Undo::Entry { slot, before } => self.undo_entry(slot, before),
-                Undo::Append { store, key, before } => {
-                    let appended = &mut self.stores[usize::from(store)].appended;
-                    match before {
-                        Some(value) => appended.insert(key, value),
-                        None => appended.remove(&key),
-                    };
-                }
-            }
-        }
-        self.open.truncate(savepoint.changes);
-        self.stats.open_bytes = savepoint.open_bytes;
-        self.latest = savepoint.latest;
-    }
-
-    fn undo_entry(&mut self, slot: u32, before: Option<Before>) {
-        let (store, uncommitted) = (usize::from(self.cache.slot(slot).store), before.as_ref().map_or(0, |b| b.dirty));
-        if uncommitted <= self.settled {
-            self.stores[store].uncommitted.remove(&self.cache.slot(slot).key);
-        }
-        match before {
-            Some(Before { row, dirty, size_bytes }) => {
-                self.cache.replace(slot, row, dirty, size_bytes);
-            }
-            None => self.cache.remove(slot),
-        }
     }
 
     /// Closes the open generation and hands its writes to `sink`: changelog key, changelog value (none deletes), time. Each
@@ -485,6 +407,11 @@ impl TaskStores {
         &self.stats
     }
 
+    /// Returns one store's counters.
+    pub fn counters(&self, index: StoreIndex) -> &StoreCounters {
+        &self.stores[index.index()].counters
+    }
+
     /// Returns the engine below.
     pub fn backend(&self) -> &dyn Backend {
         &*self.backend
@@ -511,11 +438,12 @@ impl Store {
             appended: BTreeMap::new(),
             appended_sealed: BTreeMap::new(),
             row_bytes_max: ROW_BYTES_MAX,
+            counters: StoreCounters::default(),
         })
     }
 
     /// Refuses a row that would fail the commit of everybody: too large, or not of this store's shape.
-    fn check(&mut self, key: &[u8], row: &Row, scratch: &mut Vec<u8>) -> Result<(), Error> {
+    pub(super) fn check(&mut self, key: &[u8], row: &Row, scratch: &mut Vec<u8>) -> Result<(), Error> {
         let width = self.codec.width();
         if row.fields.len() != width && !row.fields.is_empty() {
             let message = format!("{} values for {width} fields", row.fields.len());
@@ -534,7 +462,7 @@ impl Store {
         Err(Error::RowTooLarge { store: Arc::clone(&self.spec.name), size_bytes, max_bytes: self.row_bytes_max })
     }
 
-    fn get_committed(&self, backend: &dyn Backend, key: &[u8]) -> Result<Option<Row>, Error> {
+    pub(super) fn get_committed(&self, backend: &dyn Backend, key: &[u8]) -> Result<Option<Row>, Error> {
         if let Some(encoded) = self.committed.get(key) {
             return encoded.as_deref().map(|bytes| self.codec.decode(bytes)).transpose();
         }

@@ -591,7 +591,7 @@ fn a_store_set_aside_is_empty_and_the_old_rows_stay_until_trimmed() {
         assert_eq!((stores.get(KV, b"k").unwrap(), stores.position(KV)), (None, None));
         assert_eq!(stores.get(StoreIndex(1), b"k").unwrap(), Some(row(round)));
     }
-    assert_eq!(stores.stats().set_aside[SetAsideReason::TooOld.index()], 3);
+    assert_eq!(stores.counters(StoreIndex(0)).set_aside[SetAsideReason::TooOld.index()], 3);
     assert_eq!(stores.list_set_aside().unwrap(), vec![("Cached".to_owned(), "too_old".to_owned()); 3]);
     let before = backend.size_bytes();
     stores.trim_set_aside(1).unwrap();
@@ -630,7 +630,7 @@ fn clean_rows_leave_a_full_cache_and_uncommitted_ones_stay() {
         assert_eq!(stores.get(KV, &number.to_be_bytes()).unwrap(), Some(row(number)));
     }
     assert!(stores.cache.size_bytes() <= 4000);
-    assert!(stores.stats().cache_misses > 100);
+    assert!(stores.counters(StoreIndex(0)).cache_misses > 100);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::plan::{LayoutId, Payload, Reader};
 #[derive(Debug, PartialEq)]
 pub(super) enum Decoded {
     /// The slots are filled.
-    Row { layout: LayoutId, type_name: Text, schema_id: Option<u32> },
+    Row { layout: LayoutId, schema_id: Option<u32> },
     /// A record without value.
     Tombstone,
     /// Of a type that the topology does not read.
@@ -35,6 +35,8 @@ pub(super) struct SourceDecoder {
     /// Id of the schema that the last record was written with, and its reader: most topics have runs of one schema.
     last: Option<(u32, usize)>,
     plans: Vec<Compiled>,
+    /// Full names of the types that the source reads, by layout.
+    type_names: Vec<(LayoutId, Text)>,
 }
 
 #[derive(Debug)]
@@ -50,14 +52,12 @@ struct Target {
     schema: Schema,
     wanted: Vec<usize>,
     layout: LayoutId,
-    type_name: Text,
 }
 
 #[derive(Debug)]
 struct Compiled {
     plan: DecodePlan,
     layout: LayoutId,
-    type_name: Text,
     slots: usize,
 }
 
@@ -84,7 +84,18 @@ impl SourceDecoder {
             ),
             Payload::Json { reader } => DecoderKind::Json(Target::new(reader)),
         };
-        Ok(Self { kind, writers: HashMap::new(), last: None, plans: Vec::new() })
+        let readers = match payload {
+            Payload::Registry { readers } | Payload::Internal { readers, .. } => readers.as_slice(),
+            Payload::Json { reader } => std::slice::from_ref(reader),
+        };
+        let type_name = |reader: &Reader| Text::new(reader.schema.full_name().unwrap_or_default());
+        let type_names = readers.iter().map(|reader| (reader.layout, type_name(reader))).collect();
+        Ok(Self { kind, writers: HashMap::new(), last: None, plans: Vec::new(), type_names })
+    }
+
+    /// Returns the full name of the type whose rows have this layout.
+    pub(super) fn type_name(&self, layout: LayoutId) -> Text {
+        self.type_names.iter().find(|(known, _)| *known == layout).map(|(_, name)| name.clone()).unwrap_or_default()
     }
 
     /// Decodes a record's value into `slots`.
@@ -156,17 +167,12 @@ fn target_of<'a>(targets: &'a [Target], writer: &Schema) -> Option<&'a Target> {
 
 impl Target {
     fn new(reader: &Reader) -> Self {
-        Self {
-            schema: reader.schema.clone(),
-            wanted: reader.wanted.clone(),
-            layout: reader.layout,
-            type_name: Text::new(reader.schema.full_name().unwrap_or_default()),
-        }
+        Self { schema: reader.schema.clone(), wanted: reader.wanted.clone(), layout: reader.layout }
     }
 
     fn compile(&self, writer: &Schema) -> Result<Compiled, String> {
         let plan = DecodePlan::compile(writer, &self.schema, &self.wanted).map_err(|error| error.to_string())?;
-        Ok(Compiled { plan, layout: self.layout, type_name: self.type_name.clone(), slots: self.wanted.len() })
+        Ok(Compiled { plan, layout: self.layout, slots: self.wanted.len() })
     }
 }
 
@@ -174,7 +180,7 @@ impl Compiled {
     fn decode(&self, datum: &[u8], slots: &mut Vec<Value>, schema_id: Option<u32>) -> Decoded {
         slots.resize(self.slots, Value::Null);
         match self.plan.decode(datum, slots) {
-            Ok(()) => Decoded::Row { layout: self.layout, type_name: self.type_name.clone(), schema_id },
+            Ok(()) => Decoded::Row { layout: self.layout, schema_id },
             Err(error) => Decoded::Failed(error.to_string()),
         }
     }
@@ -202,7 +208,7 @@ fn decode_json(target: &Target, value: &[u8], slots: &mut Vec<Value>) -> Decoded
         Ok(Value::Record(fields)) => {
             slots.clear();
             slots.extend(target.wanted.iter().map(|field| fields[*field].clone()));
-            Decoded::Row { layout: target.layout, type_name: target.type_name.clone(), schema_id: None }
+            Decoded::Row { layout: target.layout, schema_id: None }
         }
         Ok(_) => Decoded::Failed("the value is not a JSON object".to_owned()),
         Err(error) => Decoded::Failed(error.to_string()),

@@ -3,14 +3,12 @@
 //! All effects of one record (state, times, sends, results to emit) lie between [`Graph::begin`] and [`Graph::finish`] and are
 //! dropped together when a node fails. Sends wait in [`Graph::out`] until the thread may send them.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use crate::base::hash::partition_of;
 use crate::base::ids::{Partition, TaskId, Topic};
-use crate::base::record::{Headers, Outgoing};
+use crate::base::record::{Headers, Outgoing, Packer};
 use crate::base::time::Timestamp;
 use crate::base::value::Value;
 use crate::entity::{self, Applied, Moment};
@@ -22,6 +20,7 @@ use crate::plan::{
     PerLayout, SourceIndex, StreamTableJoin, SubTopology, TumblingWindow,
 };
 use crate::store::TaskStores;
+use crate::task::latency::Latencies;
 use crate::task::marker;
 use crate::task::times::Times;
 
@@ -49,13 +48,6 @@ pub(super) struct NodeError {
 
 type Step = Result<(), NodeError>;
 
-/// Results that wait for the commit, each key once, in order of first change.
-#[derive(Debug, Default)]
-struct Pending {
-    order: Vec<Vec<u8>>,
-    known: HashSet<Vec<u8>>,
-}
-
 /// The running graph of one task.
 #[derive(Debug)]
 pub(super) struct Graph {
@@ -72,10 +64,11 @@ pub(super) struct Graph {
     resolved: Arc<Resolved>,
     /// By node: the repartition sources upstream of it, whose writers' times bound its own.
     bounded_by: Vec<Vec<SourceIndex>>,
-    pending: Vec<Pending>,
     evaluator: Evaluator,
     pool: Vec<Vec<Value>>,
     buffer: Vec<u8>,
+    pub(super) packer: Packer,
+    pub(super) latencies: Latencies,
     now: Timestamp,
     saved: Saved,
 }
@@ -86,7 +79,7 @@ struct Saved {
     times: Times,
     out: usize,
     out_bytes: usize,
-    pending: Vec<usize>,
+    latencies: usize,
 }
 
 impl Graph {
@@ -101,7 +94,7 @@ impl Graph {
         Self {
             task,
             stores,
-            saved: Saved { times: times.clone(), out: 0, out_bytes: 0, pending: vec![0; nodes] },
+            saved: Saved { times: times.clone(), out: 0, out_bytes: 0, latencies: 0 },
             times,
             out: VecDeque::new(),
             out_bytes: 0,
@@ -109,10 +102,11 @@ impl Graph {
             produced: vec![0; nodes],
             bounded_by: bounded_by(plan, &resolved),
             resolved,
-            pending: (0..nodes).map(|_| Pending::default()).collect(),
             evaluator: Evaluator::default(),
             pool: Vec::new(),
             buffer: Vec::new(),
+            packer: Packer::default(),
+            latencies: Latencies::new(nodes),
             now: Timestamp::UNKNOWN,
         }
     }
@@ -121,12 +115,10 @@ impl Graph {
     pub(super) fn begin(&mut self, now: Timestamp) {
         self.now = now;
         self.stores.savepoint();
-        self.saved.times.clone_from(&self.times);
+        self.saved.times.save(&self.times);
         self.saved.out = self.out.len();
         self.saved.out_bytes = self.out_bytes;
-        for (saved, pending) in self.saved.pending.iter_mut().zip(&self.pending) {
-            *saved = pending.order.len();
-        }
+        self.saved.latencies = self.latencies.pending();
     }
 
     pub(super) fn finish(&mut self) {
@@ -135,14 +127,10 @@ impl Graph {
 
     pub(super) fn undo(&mut self) {
         self.stores.rollback();
-        std::mem::swap(&mut self.times, &mut self.saved.times);
+        self.times.save(&self.saved.times);
         self.out.truncate(self.saved.out);
         self.out_bytes = self.saved.out_bytes;
-        for (pending, kept) in self.pending.iter_mut().zip(&self.saved.pending) {
-            for key in pending.order.drain(kept..) {
-                pending.known.remove(&key);
-            }
-        }
+        self.latencies.truncate(self.saved.latencies);
     }
 
     /// Drops everything that is not committed and takes up `times`.
@@ -150,10 +138,8 @@ impl Graph {
         self.stores.abort();
         self.times = times;
         self.out.clear();
+        self.latencies.abort();
         self.out_bytes = 0;
-        for pending in &mut self.pending {
-            *pending = Pending::default();
-        }
     }
 
     /// Hands `row` to each child in order.
@@ -197,7 +183,11 @@ impl Graph {
             },
             NodeKind::Select { fields, layout } => self.select(plan, index, node, fields, *layout, row, context),
             NodeKind::Rekey { key, format } => self.rekey(plan, index, node, key, format, row, context),
-            NodeKind::Sink { topic, .. } => self.send(index, topic, row, context, Headers::default()),
+            NodeKind::Sink { topic, .. } => {
+                self.send(index, topic, row, context, Headers::default())?;
+                self.latencies.sent(index, row.timestamp);
+                Ok(())
+            }
             NodeKind::Repartition { .. } if row.key.is_none() => self.drop_row(index, DropReason::NullKey),
             NodeKind::Repartition { topic, .. } => self.send(index, topic, row, context, context.headers.clone()),
             NodeKind::Table { store, layout } => {
@@ -343,11 +333,14 @@ impl Graph {
         match folded.map_err(failed)? {
             Folded::Untouched => {}
             Folded::Dropped(reason) => self.drop_row(index, reason)?,
-            Folded::Updated(result) => match aggregate_node.emit {
-                Emit::OnUpdate => self.emit(plan, node, aggregate_node, row.key_format, &result, context)?,
-                Emit::OnCommit => self.pending[usize::from(index.0)].add(result.store_key),
-                Emit::OnClose => {}
-            },
+            Folded::Updated(window) => {
+                if let (Emit::OnUpdate, Some(key)) = (aggregate_node.emit, row.key)
+                    && let Some(result) =
+                        operator::updated(aggregate_node, key, window, &mut self.stores).map_err(failed)?
+                {
+                    self.emit(plan, node, aggregate_node, row.key_format, &result, context)?;
+                }
+            }
         }
         match &aggregate_node.window {
             Some(window) => self.close_windows(plan, index, node, aggregate_node, window, row.key_format, context),
@@ -445,19 +438,20 @@ impl Graph {
 
     /// Emits the results that waited for the commit, in order of first change, and markers to repartition topics.
     pub(super) fn flush_results(&mut self, plan: &SubTopology, context: &RecordContext) -> Step {
-        for (at, node) in plan.nodes.iter().enumerate() {
+        for node in &plan.nodes {
             let NodeKind::Aggregate(aggregate_node) = &node.kind else { continue };
-            let pending = std::mem::take(&mut self.pending[at]);
-            let failed = |error: crate::store::Error| NodeError { node: NodeIndex(at as u16), error: error.into() };
+            if aggregate_node.emit != Emit::OnCommit {
+                continue;
+            }
             let format = &plan.stores[usize::from(aggregate_node.store.0)].key;
-            for store_key in pending.order {
-                let store = crate::store::StoreIndex(aggregate_node.store.0);
-                let Some(row) = self.stores.get(store, &store_key).map_err(failed)? else { continue };
+            // Its store is written by this node alone, so what changed there is what waits for the commit.
+            for (store_key, row) in self.stores.changed(crate::store::StoreIndex(aggregate_node.store.0)) {
                 let window = aggregate_node.window.as_ref().and_then(|window| {
                     let (start, _) = crate::store::keys::split_windowed(&store_key).ok()?;
                     Some(operator::window_of(window, start))
                 });
-                let result = Closed { store_key, window, state: row.fields, timestamp: row.timestamp };
+                let result =
+                    Closed { store_key: store_key.to_vec(), window, state: row.fields, timestamp: row.timestamp };
                 self.emit(plan, node, aggregate_node, format, &result, context)?;
             }
         }
@@ -491,14 +485,13 @@ impl Graph {
         headers: Headers,
     ) -> Step {
         let at = usize::from(index.0);
-        let resolved = Arc::clone(&self.resolved);
+        let Self { resolved, buffer, packer, .. } = self;
         let value = match row.slots {
             None => None,
             Some(slots) => {
                 let Some(writer) = resolved.writers[at].get(row.layout) else { return Ok(()) };
-                let encoded =
-                    writer.encode(slots, &mut self.buffer).map_err(|error| NodeError { node: index, error })?;
-                Some(encoded)
+                writer.encode(slots, buffer).map_err(|error| NodeError { node: index, error })?;
+                Some(packer.pack(buffer))
             }
         };
         let partitions = resolved.partitions[at].max(1);
@@ -510,7 +503,7 @@ impl Graph {
             topic: topic.clone(),
             partition,
             timestamp: row.timestamp,
-            key: row.key.map(Bytes::copy_from_slice),
+            key: row.key.map(|key| packer.pack(key)),
             value,
             headers,
         };
@@ -536,15 +529,6 @@ impl Graph {
 
     pub(super) fn count_drop(&mut self, node: NodeIndex, reason: DropReason) {
         self.dropped[usize::from(node.0)][reason as usize] += 1;
-    }
-}
-
-impl Pending {
-    fn add(&mut self, key: Vec<u8>) {
-        if !self.known.contains(&key) {
-            self.known.insert(key.clone());
-            self.order.push(key);
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 mod commit;
 mod decode;
 mod graph;
+mod latency;
 mod marker;
 mod process;
 mod queue;
@@ -24,19 +25,20 @@ use bytes::Bytes;
 use crate::base::ids::{Offset, Partition, SchemaId, TaskId, Topic, TopicPartition};
 use crate::base::record::{Headers, Outgoing, Record};
 use crate::base::time::{SpanMs, Timestamp};
-use crate::base::value::{Text, Value};
+use crate::base::value::Value;
 use crate::error::Kind;
-use crate::operator::{DropReason, Evaluator, RecordContext};
+use crate::operator::{DropReason, Evaluator};
 use crate::plan::{Plan, Source, SourceIndex, SubTopology};
 use crate::store::{self, StoreIndex, TaskStores};
 use decode::{Decoded, SourceDecoder};
 use graph::Graph;
-use process::own_timestamp;
+use process::{Context, own_timestamp};
 use queue::{Next, SourceQueue};
 use times::Times;
 
 pub use commit::{CommitCycle, CommitStep, Outcome};
 pub use graph::Resolved;
+pub use latency::{LATENCY_BOUNDS_SECONDS, Latency};
 pub use marker::MARKER_HEADER;
 pub use restore::{AtRest, FirstStart, StartOffset, start_offset};
 pub use times::{META_FORMAT, NodeTimes, TaskMeta};
@@ -56,7 +58,12 @@ pub struct Task {
     evaluator: Evaluator,
     committed: TaskMeta,
     sealed: Option<Sealed>,
-    last_context: RecordContext,
+    /// By source: what the record being worked on is.
+    contexts: Vec<Context>,
+    /// By source: what the record at the head is, for its own timestamp.
+    head_contexts: Vec<Context>,
+    /// The source of the last record that was walked.
+    last_source: usize,
     /// By source: the wall clock when it last had a record.
     heard_at: Vec<Option<Timestamp>>,
     last_marker: Option<Option<Timestamp>>,
@@ -143,19 +150,14 @@ impl Task {
             .map_err(|message| Error::Bug { task: id.clone(), message })?;
         let queue =
             |source: &Source| SourceQueue::new(TopicPartition { topic: source.topic.clone(), partition: id.partition });
+        let context = |source: &Source| Context::new(source.topic.clone(), id.partition, times.stream);
         Ok(Self {
             queues: sub.sources.iter().map(queue).collect(),
             decoders,
             evaluator: Evaluator::default(),
-            last_context: RecordContext {
-                topic: sub.sources.first().map_or_else(|| Topic::new(""), |source| source.topic.clone()),
-                partition: id.partition,
-                offset: Offset(-1),
-                timestamp: times.stream,
-                type_name: Text::default(),
-                schema_id: None,
-                headers: Headers::default(),
-            },
+            contexts: sub.sources.iter().map(context).collect(),
+            head_contexts: sub.sources.iter().map(context).collect(),
+            last_source: 0,
             heard_at: vec![None; sub.sources.len()],
             last_marker: None,
             dirty: false,
@@ -208,6 +210,22 @@ impl Task {
     /// Returns, by node, the rows dropped (by reason) and the records sent.
     pub fn node_stats(&self) -> (&[[u64; DropReason::ALL.len()]], &[u64]) {
         (&self.graph.dropped, &self.graph.produced)
+    }
+
+    /// Returns the latencies of the sinks that have sent something, by node.
+    pub fn latencies(&self) -> impl Iterator<Item = (&str, &Latency)> {
+        let nodes = &self.sub_topology().nodes;
+        self.graph.latencies.iter().map(|(node, latency)| (&*nodes[node].name, latency))
+    }
+
+    /// Returns the bytes of fetched records that wait to be processed.
+    pub fn input_bytes(&self) -> usize {
+        self.queues.iter().map(SourceQueue::bytes).sum()
+    }
+
+    /// Returns the bytes of records that wait to be sent.
+    pub fn outgoing_bytes(&self) -> usize {
+        self.graph.out_bytes
     }
 
     /// Returns the largest timestamp processed; [`Timestamp::UNKNOWN`] before the first.
@@ -264,10 +282,12 @@ impl Task {
         let plan = Arc::clone(&self.plan);
         let sub = &plan.sub_topologies[self.sub_topology];
         for _ in 0..records_max {
-            let evaluator = &mut self.evaluator;
-            let mut timestamp_of = |source: SourceIndex, record: &Record, decoded: &Decoded, slots: &[Value]| {
-                own_timestamp(&sub.sources[usize::from(source.0)], record, decoded, slots, evaluator)
-            };
+            let (evaluator, contexts) = (&mut self.evaluator, &mut self.head_contexts);
+            let mut timestamp_of =
+                |source: SourceIndex, record: &Record, decoded: &Decoded, slots: &[Value], decoder: &SourceDecoder| {
+                    let at = usize::from(source.0);
+                    own_timestamp(&sub.sources[at], record, decoded, slots, decoder, &mut contexts[at], evaluator)
+                };
             match queue::next(&mut self.queues, &mut self.decoders, &sub.sources, &mut timestamp_of) {
                 Next::Drained | Next::WaitsFor(_) => return Ok(Ran::Waiting),
                 Next::NeedsSchema(_, id) => return Ok(Ran::NeedsSchema(id)),
@@ -301,8 +321,9 @@ impl Task {
         }
         let plan = Arc::clone(&self.plan);
         let sub = &plan.sub_topologies[self.sub_topology];
-        let context = self.last_context.clone();
-        self.graph.flush_results(sub, &context).map_err(|error| self.node_failed(sub, error, &context))?;
+        if let Some(context) = self.contexts.get(self.last_source) {
+            self.graph.flush_results(sub, context).map_err(|error| self.node_failed(sub, error, context))?;
+        }
         let time = self.marker_time(now);
         if self.sends_markers() && self.last_marker != Some(time) {
             self.graph.send_markers(sub, time);
@@ -322,21 +343,22 @@ impl Task {
             value: Some(Bytes::from(meta.encode())),
             headers: Headers::default(),
         });
+        self.graph.latencies.seal();
         self.sealed = Some(Sealed { meta });
         self.dirty = false;
         Ok(())
     }
 
     fn seal_stores(&mut self, sub: &SubTopology) -> Result<(), Error> {
-        let Graph { stores, out, out_bytes, .. } = &mut self.graph;
+        let Graph { stores, out, out_bytes, packer, .. } = &mut self.graph;
         let partition = self.id.partition;
         let sealed = stores.seal(&mut |store, key, value, timestamp| {
             let record = Outgoing {
                 topic: sub.stores[usize::from(store.0)].changelog.clone(),
                 partition,
                 timestamp: Timestamp(timestamp.0.max(0)),
-                key: Some(Bytes::copy_from_slice(key)),
-                value: value.map(Bytes::copy_from_slice),
+                key: Some(packer.pack(key)),
+                value: value.map(|value| packer.pack(value)),
                 headers: Headers::default(),
             };
             *out_bytes += record.size_bytes();
@@ -366,9 +388,11 @@ impl Task {
         self.queues.iter().filter_map(offset).collect()
     }
 
-    /// The sealed generation is committed; `last_offsets` are the acknowledged offsets of what was written.
-    pub fn committed(&mut self, last_offsets: &[(TopicPartition, Offset)]) {
+    /// The sealed generation is committed, at `now` by the wall clock; `last_offsets` are the acknowledged offsets of what was
+    /// written.
+    pub fn committed(&mut self, last_offsets: &[(TopicPartition, Offset)], now: Timestamp) {
         let Some(sealed) = self.sealed.take() else { return };
+        self.graph.latencies.committed(now);
         let sub = &self.plan.sub_topologies[self.sub_topology];
         let next = |topic: &Topic| {
             last_offsets

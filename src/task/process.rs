@@ -1,16 +1,18 @@
 //! What happens to one record: a marker moves the upstream's time, a row walks the graph, a record that cannot be worked on goes
 //! where its `on_error` says.
 
+use std::ops::{Deref, DerefMut};
+
 use bytes::Bytes;
 
-use super::decode::Decoded;
+use super::decode::{Decoded, SourceDecoder};
 use super::graph::NodeError;
 use super::marker;
 use super::queue::Head;
 use super::times::UpstreamTime;
 use super::{Error, Task};
 use crate::base::hash::partition_of;
-use crate::base::ids::{Partition, TaskId, Topic};
+use crate::base::ids::{Offset, Partition, TaskId, Topic};
 use crate::base::record::{Header, Headers, Outgoing, Record};
 use crate::base::time::Timestamp;
 use crate::base::value::{Text, Value};
@@ -28,11 +30,13 @@ impl Task {
         let at = usize::from(index.0);
         let source = &sub.sources[at];
         self.dirty = true;
-        let context = self.context(source, &head);
+        let context = &mut self.contexts[at];
+        context.offset = head.record.offset;
+        context.timestamp = head.timestamp;
         if !self.resolved.upstream[at].is_empty()
             && let Some((task, time)) = marker::decode(&head.record.headers)
         {
-            return self.take_marker(sub, index, &task, time, &context, head, now);
+            return self.take_marker(sub, index, &task, time, head, now);
         }
         self.stats.consumed[at] += 1;
         let (reason, message) = match &head.decoded {
@@ -47,47 +51,24 @@ impl Task {
                 DropReason::Future,
                 format!("the record is dated {}, more than {} ahead of the clock", head.timestamp, self.max_future),
             ),
-            Decoded::Row { .. } | Decoded::Tombstone => return self.walk(sub, index, head, context, now),
+            Decoded::Row { .. } | Decoded::Tombstone => return self.walk(sub, index, head, now),
         };
         self.fail(&source.on_decode_error, &source.name, at, reason, &message, head)
     }
 
-    /// Where a record comes from and what it is, for expressions and histories.
-    fn context(&self, source: &Source, head: &Head) -> RecordContext {
-        let (type_name, schema_id) = match &head.decoded {
-            Decoded::Row { type_name, schema_id, .. } => (type_name.clone(), *schema_id),
-            Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => {
-                (Text::default(), None)
-            }
-        };
-        RecordContext {
-            topic: source.topic.clone(),
-            partition: self.id.partition,
-            offset: head.record.offset,
-            timestamp: head.timestamp,
-            type_name,
-            schema_id,
-            headers: head.record.headers.clone(),
-        }
-    }
-
     /// Walks a decoded record through the graph; all its effects stand or fall together.
-    fn walk(
-        &mut self,
-        sub: &SubTopology,
-        index: SourceIndex,
-        head: Head,
-        context: RecordContext,
-        now: Timestamp,
-    ) -> Result<(), Error> {
+    fn walk(&mut self, sub: &SubTopology, index: SourceIndex, head: Head, now: Timestamp) -> Result<(), Error> {
         let at = usize::from(index.0);
         let source = &sub.sources[at];
-        let (layout, slots) = match &head.decoded {
-            Decoded::Row { layout, .. } => (*layout, Some(head.slots.as_slice())),
+        let (layout, slots, schema_id) = match &head.decoded {
+            Decoded::Row { layout, schema_id } => (*layout, Some(head.slots.as_slice()), *schema_id),
             Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => {
-                (first_layout(source), None)
+                (first_layout(source), None, None)
             }
         };
+        self.contexts[at].set_type(slots.map(|_| layout), schema_id, &self.decoders[at]);
+        self.contexts[at].headers.clone_from(&head.record.headers);
+        self.last_source = at;
         let row = Row {
             key: head.record.key.as_deref(),
             key_format: &source.key,
@@ -99,11 +80,10 @@ impl Task {
         self.graph.begin(now);
         self.graph.times.stream = self.graph.times.stream.max(head.timestamp);
         self.graph.times.recorded = self.graph.times.recorded.max(head.timestamp);
-        match self.graph.forward(sub, &source.children, &row, &context) {
+        match self.graph.forward(sub, &source.children, &row, &self.contexts[at]) {
             Ok(()) => {
                 self.graph.finish();
                 self.queues[at].recycle(head.slots);
-                self.last_context = context;
                 Ok(())
             }
             Err(NodeError { node, error: operator::Error::Record { message } }) => {
@@ -119,14 +99,12 @@ impl Task {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the marker, its record and where it came from")]
     fn take_marker(
         &mut self,
         sub: &SubTopology,
         source: SourceIndex,
         task: &TaskId,
         time: UpstreamTime,
-        context: &RecordContext,
         head: Head,
         now: Timestamp,
     ) -> Result<(), Error> {
@@ -139,10 +117,10 @@ impl Task {
             first += tasks;
         }
         self.graph.begin(now);
-        let moved = self.graph.upstream_moved(sub, source, context);
+        let moved = self.graph.upstream_moved(sub, source, &self.contexts[at]);
         self.graph.finish();
         self.queues[at].recycle(head.slots);
-        moved.map_err(|error| self.node_failed(sub, error, context))
+        moved.map_err(|error| self.node_failed(sub, error, &self.contexts[at]))
     }
 
     /// Does with a record that cannot be worked on what the topology says.
@@ -234,6 +212,52 @@ impl Task {
     }
 }
 
+/// Where a source's record comes from and what it is, for expressions and histories: filled in for one record after the other.
+#[derive(Debug)]
+pub(super) struct Context {
+    record: RecordContext,
+    /// Whose name stands in the record's type.
+    layout: Option<LayoutId>,
+}
+
+impl Context {
+    /// The context of a source's records before the first one.
+    pub(super) fn new(topic: Topic, partition: Partition, timestamp: Timestamp) -> Self {
+        let record = RecordContext {
+            topic,
+            partition,
+            offset: Offset(-1),
+            timestamp,
+            type_name: Text::default(),
+            schema_id: None,
+            headers: Headers::default(),
+        };
+        Self { record, layout: None }
+    }
+
+    fn set_type(&mut self, layout: Option<LayoutId>, schema_id: Option<u32>, decoder: &SourceDecoder) {
+        self.record.schema_id = schema_id;
+        if self.layout != layout {
+            self.layout = layout;
+            self.record.type_name = layout.map(|layout| decoder.type_name(layout)).unwrap_or_default();
+        }
+    }
+}
+
+impl Deref for Context {
+    type Target = RecordContext;
+
+    fn deref(&self) -> &RecordContext {
+        &self.record
+    }
+}
+
+impl DerefMut for Context {
+    fn deref_mut(&mut self) -> &mut RecordContext {
+        &mut self.record
+    }
+}
+
 /// A deletion has no type of its own: it takes the source's first.
 fn first_layout(source: &Source) -> LayoutId {
     let readers = match &source.payload {
@@ -249,11 +273,13 @@ pub(super) fn own_timestamp(
     record: &Record,
     decoded: &Decoded,
     slots: &[Value],
+    decoder: &SourceDecoder,
+    context: &mut Context,
     evaluator: &mut Evaluator,
 ) -> Result<Timestamp, String> {
     let missing = || "the record has no timestamp".to_owned();
     let of_record = || if record.timestamp.0 < 0 { Err(missing()) } else { Ok(record.timestamp) };
-    let Decoded::Row { layout, type_name, schema_id } = decoded else {
+    let Decoded::Row { layout, schema_id } = decoded else {
         return Ok(Timestamp(record.timestamp.0.max(0)));
     };
     let Some(expression) = source.timestamp.get(*layout) else { return of_record() };
@@ -265,16 +291,13 @@ pub(super) fn own_timestamp(
         timestamp: record.timestamp,
         window: None,
     };
-    let context = RecordContext {
-        topic: source.topic.clone(),
-        partition: Partition(0),
-        offset: record.offset,
-        timestamp: record.timestamp,
-        type_name: type_name.clone(),
-        schema_id: *schema_id,
-        headers: record.headers.clone(),
-    };
-    match evaluator.eval(expression, &row, &[], &context).map_err(|error| error.to_string())? {
+    let meta = &expression.needs;
+    if meta.meta || meta.headers {
+        (context.offset, context.timestamp) = (record.offset, record.timestamp);
+        context.set_type(Some(*layout), *schema_id, decoder);
+        context.headers.clone_from(&record.headers);
+    }
+    match evaluator.eval(expression, &row, &[], context).map_err(|error| error.to_string())? {
         Value::Int(ms) if ms >= 0 => Ok(Timestamp(ms)),
         Value::DateTime(moment) if moment.seconds >= 0 => Ok(moment.to_timestamp()),
         Value::Null => of_record(),

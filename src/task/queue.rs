@@ -14,10 +14,11 @@ use crate::plan::{Source, SourceIndex};
 use crate::task::decode::{Decoded, SourceDecoder};
 
 /// Gives a decoded record's own time, or says why it has none.
-type HeadTimestamp<'a> = dyn FnMut(&Record, &Decoded, &[Value]) -> Result<Timestamp, String> + 'a;
+type HeadTimestamp<'a> = dyn FnMut(&Record, &Decoded, &[Value], &SourceDecoder) -> Result<Timestamp, String> + 'a;
 
 /// The same for the records of any source.
-type SourceTimestamp<'a> = dyn FnMut(SourceIndex, &Record, &Decoded, &[Value]) -> Result<Timestamp, String> + 'a;
+type SourceTimestamp<'a> =
+    dyn FnMut(SourceIndex, &Record, &Decoded, &[Value], &SourceDecoder) -> Result<Timestamp, String> + 'a;
 
 /// The records of one source's partition that wait to be processed.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ impl SourceQueue {
         let Some(record) = self.records.pop_front() else { return };
         let mut slots = std::mem::take(&mut self.spare);
         let mut decoded = decoder.decode(&record, &mut slots);
-        let timestamp = timestamp_of(&record, &decoded, &slots).unwrap_or_else(|message| {
+        let timestamp = timestamp_of(&record, &decoded, &slots, decoder).unwrap_or_else(|message| {
             decoded = Decoded::Failed(message);
             record.timestamp
         });
@@ -158,8 +159,9 @@ pub(super) fn next(
     let mut best: Option<(Timestamp, &str, SourceIndex)> = None;
     for (index, (queue, decoder)) in queues.iter_mut().zip(decoders).enumerate() {
         let source = SourceIndex(index as u16);
-        let mut timestamp_of =
-            |record: &Record, decoded: &Decoded, slots: &[Value]| timestamp_of(source, record, decoded, slots);
+        let mut timestamp_of = |record: &Record, decoded: &Decoded, slots: &[Value], decoder: &SourceDecoder| {
+            timestamp_of(source, record, decoded, slots, decoder)
+        };
         queue.fill_head(decoder, &mut timestamp_of);
         if let Some(Head { decoded: Decoded::NeedsSchema(_), .. }) = queue.head {
             queue.redecode(decoder, &mut timestamp_of);

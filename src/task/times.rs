@@ -47,6 +47,13 @@ impl Times {
         }
     }
 
+    /// Takes over what a record's walk may change; upstream tasks move by markers, which are not taken back.
+    pub(super) fn save(&mut self, from: &Self) {
+        (self.stream, self.recorded) = (from.stream, from.recorded);
+        self.nodes.clone_from(&from.nodes);
+        self.closed_until.clone_from(&from.closed_until);
+    }
+
     /// Returns how far the slowest live upstream task of a source is; none when no upstream task holds anything back.
     pub(super) fn slowest_upstream(&self, source: SourceIndex) -> Option<Timestamp> {
         self.upstream[usize::from(source.0)]

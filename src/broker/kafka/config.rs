@@ -34,6 +34,9 @@ const CLASSIC_ONLY: &[&str] =
 /// Bytes of one record, compressed batch or request that the client sends; the broker's topic settings decide below that.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes asked of one partition at a time; a larger batch comes whole (KIP-74).
+const FETCH_BYTES: usize = 256 * 1024;
+
 /// Bytes of a batch under construction, librdkafka's default.
 const BATCH_BYTES: usize = 1_000_000;
 
@@ -102,7 +105,9 @@ pub(super) fn consumer(settings: &KafkaSettings, consumer: &ConsumerSettings) ->
     // The fetcher looks again this soon after its queue was full; librdkafka's default of a second starves fast readers.
     default(&mut config, settings, "fetch.queue.backoff.ms", 10);
     default(&mut config, settings, "fetch.error.backoff.ms", 100);
-    default(&mut config, settings, "queued.min.messages", 100_000);
+    // What librdkafka keeps beside a small record is several times its bytes, and a round trip brings tens of thousands.
+    default(&mut config, settings, "queued.min.messages", 20_000);
+    default(&mut config, settings, "fetch.message.max.bytes", FETCH_BYTES);
     let prefetch_kb = (consumer.prefetch_bytes_max / 1024).clamp(1, 2_097_151);
     default(&mut config, settings, "queued.max.messages.kbytes", prefetch_kb);
     let isolation = match consumer.isolation {

@@ -47,6 +47,14 @@ struct Slot {
     watched: bool,
 }
 
+/// A topic that is written to.
+#[derive(Debug)]
+struct TopicSlots {
+    /// The largest record batch it takes, as far as that is known.
+    limit: Option<usize>,
+    partitions: Vec<Option<Arc<Slot>>>,
+}
+
 /// A record that was given up.
 #[derive(Clone, Debug)]
 struct Undelivered {
@@ -157,7 +165,7 @@ pub(super) struct KafkaProducer {
     client: Option<Arc<Client>>,
     desk: Arc<Desk>,
     cluster: Arc<Cluster>,
-    slots: HashMap<Topic, Vec<Option<Arc<Slot>>>>,
+    topics: HashMap<Topic, TopicSlots, ahash::RandomState>,
     /// Written to since the last commit or abort.
     written: Vec<Arc<Slot>>,
     transactional: bool,
@@ -196,7 +204,7 @@ impl KafkaProducer {
             client: Some(client),
             desk,
             cluster,
-            slots: HashMap::new(),
+            topics: HashMap::default(),
             written: Vec::new(),
             transactional,
             initialised: false,
@@ -216,32 +224,29 @@ impl KafkaProducer {
         if self.transactional { Ok(()) } else { Err(invalid("the producer has no transactional id")) }
     }
 
-    /// Returns the slot of a partition. The map is emptied by each commit, so a new slot is a partition first written to since.
-    fn slot(&mut self, record: &Outgoing) -> Arc<Slot> {
+    /// Returns the slot of a record's partition, after a look at what the topic takes. The map is emptied by each commit, so a new
+    /// slot is a partition first written to since.
+    fn slot(&mut self, record: &Outgoing) -> Result<Arc<Slot>, Error> {
         let index = record.partition.index();
-        if let Some(Some(slot)) = self.slots.get(&record.topic).and_then(|slots| slots.get(index)) {
-            return Arc::clone(slot);
+        let Self { topics, cluster, written, .. } = self;
+        let topic = match topics.get_mut(&record.topic) {
+            Some(topic) => topic,
+            None => topics
+                .entry(record.topic.clone())
+                .or_insert_with(|| TopicSlots { limit: cluster.limit(&record.topic), partitions: Vec::new() }),
+        };
+        check_size(record, topic.limit)?;
+        if let Some(Some(slot)) = topic.partitions.get(index) {
+            return Ok(Arc::clone(slot));
         }
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
         let slot = Arc::new(Slot { partition, last_offset: AtomicI64::new(NONE), watched: false });
-        let slots = self.slots.entry(record.topic.clone()).or_default();
-        if slots.len() <= index {
-            slots.resize(index + 1, None);
+        if topic.partitions.len() <= index {
+            topic.partitions.resize(index + 1, None);
         }
-        slots[index] = Some(Arc::clone(&slot));
-        self.written.push(Arc::clone(&slot));
-        slot
-    }
-
-    /// Checks a record against what its topic takes, as far as that is known.
-    fn check_size(&self, record: &Outgoing) -> Result<(), Error> {
-        let size_bytes = payload_bytes(record);
-        match self.cluster.limit(&record.topic) {
-            Some(limit) if size_bytes + OVERHEAD_BYTES > limit => {
-                Err(Error::RecordTooLarge { topic: record.topic.clone(), size_bytes })
-            }
-            _ => Ok(()),
-        }
+        topic.partitions[index] = Some(Arc::clone(&slot));
+        written.push(Arc::clone(&slot));
+        Ok(slot)
     }
 
     /// Hands one record to librdkafka; none when its queue is full.
@@ -300,8 +305,7 @@ impl Producer for KafkaProducer {
     fn send(&mut self, records: &mut VecDeque<Outgoing>) -> Result<(), Error> {
         self.require(if self.transactional { Phase::Open } else { Phase::Idle })?;
         while let Some(record) = records.front() {
-            self.check_size(record)?;
-            let slot = self.slot(record);
+            let slot = self.slot(record)?;
             if self.send_one(record, slot)?.is_none() {
                 return Ok(());
             }
@@ -320,7 +324,7 @@ impl Producer for KafkaProducer {
             None
         };
         let written = std::mem::take(&mut self.written);
-        self.slots.clear();
+        self.topics.clear();
         let mut inner = self.desk.lock();
         match refused {
             Some(message) => inner.done = Some(Err(Error::Invalid { message })),
@@ -360,7 +364,7 @@ impl Producer for KafkaProducer {
         self.client().abort_transaction(wait).map_err(|e| error::map(&e, None))?;
         failure(self.client()).take();
         self.written.clear();
-        self.slots.clear();
+        self.topics.clear();
         self.phase = Phase::Idle;
         Ok(())
     }
@@ -370,7 +374,7 @@ impl Producer for KafkaProducer {
             return Err(invalid("the producer is transactional"));
         }
         self.require(Phase::Idle)?;
-        self.check_size(&record)?;
+        check_size(&record, self.cluster.limit(&record.topic))?;
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
         let slot = Arc::new(Slot { partition, last_offset: AtomicI64::new(NONE), watched: true });
         let deadline = Deadline::after(wait);
@@ -521,6 +525,17 @@ fn end_transaction(client: &Client, desk: &Desk) -> Result<(), Error> {
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     let spawned = std::thread::Builder::new().name(name).spawn(work);
     spawned.map(drop).map_err(|error| Error::Unavailable { message: format!("no thread for a producer: {error}") })
+}
+
+/// Checks a record against what its topic takes, as far as that is known.
+fn check_size(record: &Outgoing, limit: Option<usize>) -> Result<(), Error> {
+    let size_bytes = payload_bytes(record);
+    match limit {
+        Some(limit) if size_bytes + OVERHEAD_BYTES > limit => {
+            Err(Error::RecordTooLarge { topic: record.topic.clone(), size_bytes })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn payload_bytes(record: &Outgoing) -> usize {
