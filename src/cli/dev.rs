@@ -93,6 +93,7 @@ pub(crate) fn stopped(error: &crate::runtime::Error) -> Failure {
 
 /// Runs the daemon with its listeners until a signal, then stops it cleanly.
 fn host(plan: Plan, environment: Environment, settings: &Settings) -> Result<Exit, Failure> {
+    crate::crash::arm_from_environment().map_err(|message| Failure::new(Exit::Usage, message))?;
     let info =
         TopologyInfo { application_id: plan.application_id.clone(), fingerprint: format!("{:016x}", plan.fingerprint) };
     let options = environment::options(settings, &plan).map_err(|error| failed(&error))?;
