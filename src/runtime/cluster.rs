@@ -269,13 +269,14 @@ fn create(
         });
     }
     info!(%topic, partitions, role = ?planned.role, "creating a topic");
+    let mut configs = planned.configs.clone();
+    // Outputs carry the time of their events, which a replay takes from long ago: a broker's default of days, counted from
+    // there, would delete them as they come. Who owns the topic may set a retention afterwards; only a creation says this.
+    for (name, value) in [("retention.ms", "-1"), ("message.timestamp.type", "CreateTime")] {
+        configs.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
     admin.create(
-        &NewTopic {
-            topic: topic.clone(),
-            partitions,
-            replication_factor: options.replication_factor,
-            configs: planned.configs.clone(),
-        },
+        &NewTopic { topic: topic.clone(), partitions, replication_factor: options.replication_factor, configs },
         limits::BROKER_WAIT_MAX,
     )?;
     Ok(())
