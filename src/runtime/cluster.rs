@@ -17,7 +17,7 @@ use crate::plan::{
 use crate::registry::Registry;
 use crate::runtime::Error;
 use crate::runtime::options::Options;
-use crate::task::Resolved;
+use crate::task::{DeadLetterTopic, Resolved};
 
 /// Kafka's own default of `max.message.bytes`.
 const RECORD_BYTES_MAX_DEFAULT: usize = 1_048_588;
@@ -133,11 +133,15 @@ impl Cluster {
             };
             resolved.upstream.push(upstream);
         }
-        resolved.dead_letter_partitions = plan
+        resolved.dead_letters = plan
             .topics
             .iter()
             .filter(|(_, planned)| planned.role == TopicRole::DeadLetter)
-            .map(|(topic, _)| (topic.clone(), self.partitions(topic)))
+            .map(|(topic, _)| DeadLetterTopic {
+                topic: topic.clone(),
+                partitions: self.partitions(topic),
+                record_bytes_max: self.record_bytes_max(topic),
+            })
             .collect();
         Ok(resolved)
     }

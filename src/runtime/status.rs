@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tracing::warn;
+
 use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::time::{SpanMs, Timestamp};
 use crate::metrics::names::COMMIT_BOUNDS_SECONDS;
@@ -51,6 +53,8 @@ pub(super) struct ThreadStatus {
     polling: Duration,
     processing: Duration,
     locked: BTreeSet<TaskId>,
+    /// Nodes that were said to drop records without a key.
+    keyless: BTreeSet<(TaskId, usize)>,
 }
 
 impl ThreadStatus {
@@ -66,6 +70,7 @@ impl ThreadStatus {
             polling: Duration::ZERO,
             processing: Duration::ZERO,
             locked: BTreeSet::new(),
+            keyless: BTreeSet::new(),
         }
     }
 
@@ -158,7 +163,7 @@ impl ThreadStatus {
         });
     }
 
-    fn show_task(&self, slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, snapshot: &mut Snapshot) {
+    fn show_task(&mut self, slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, snapshot: &mut Snapshot) {
         let lag = show_lag(slot, ends, snapshot);
         let task = &slot.task;
         let sub = task.sub_topology();
@@ -197,6 +202,10 @@ impl ThreadStatus {
         }
         let (dropped, produced) = task.node_stats();
         for (index, node) in sub.nodes.iter().enumerate() {
+            let keyless = dropped[index][DropReason::NullKey as usize] > 0;
+            if keyless && self.keyless.insert((task.id().clone(), index)) {
+                warn!(task = %task.id(), node = %node.name, "records without a key are dropped (E1001)");
+            }
             for reason in DropReason::ALL {
                 if dropped[index][reason as usize] > 0 {
                     let labels = vec![node.name.to_string(), reason.label().to_owned()];
