@@ -182,6 +182,12 @@ pub mod codes {
         HISTORY_ON_FORGETTING_TOPIC = "E0604";
         /// A topic has other partitions or another policy than the topology needs.
         TOPIC_MISMATCH = "E0605";
+        /// The broker does not answer.
+        BROKER_UNAVAILABLE = "E0606";
+        /// The registry does not answer.
+        REGISTRY_UNAVAILABLE = "E0701";
+        /// The registry takes a schema for no version of its subject.
+        SCHEMA_REFUSED = "E0702";
         /// State was written by a newer version.
         STATE_NEWER_FORMAT = "E0801";
         /// A state folder belongs to another application.
@@ -208,6 +214,12 @@ pub mod codes {
         READ_INVALID = "E0904";
         /// An entity's past, of which none is kept.
         READ_NO_HISTORY = "E0905";
+        /// A record without the key that a node works by.
+        RECORD_WITHOUT_KEY = "E1001";
+        /// A record dated too far ahead of the clock.
+        RECORD_IN_FUTURE = "E1002";
+        /// A record is larger than the topic it is to be written to takes.
+        RECORD_TOO_LARGE = "E1003";
     }
 }
 

@@ -5,7 +5,7 @@
 //! ```text
 //! L6  cli → dev → http
 //! L5  runtime → metrics
-//! L4  broker, registry, config        seams: traits + adapters
+//! L4  broker → crash;  registry, config        seams: traits + adapters; a test hook
 //! L3  entity → operator;  task → operator, entity, store;  operator → store
 //! L2  plan → topology
 //! L1  expr, avro
@@ -17,6 +17,7 @@ pub mod base;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod crash;
 pub mod dev;
 pub mod entity;
 pub mod error;

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::base::record::{Outgoing, Record};
-use crate::error::Kind;
+use crate::error::{Code, Kind, codes};
 
 /// A broker or cluster that consumers, producers and admin clients connect to.
 pub trait Broker: Send + Sync + fmt::Debug {
@@ -374,6 +374,23 @@ impl Error {
             | Self::Unsupported { .. } => Kind::Config,
             Self::Storage { .. } => Kind::Corrupt,
             Self::Invalid { .. } => Kind::Bug,
+        }
+    }
+
+    /// Returns the code of the page that helps, where there is one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Unavailable { .. } => Some(codes::BROKER_UNAVAILABLE),
+            Self::UnknownTopic { .. } => Some(codes::TOPIC_MISSING),
+            Self::OffsetOutOfRange { .. } => Some(codes::OFFSET_OUT_OF_RANGE),
+            Self::RecordTooLarge { .. } => Some(codes::RECORD_TOO_LARGE),
+            Self::Fenced { .. }
+            | Self::Aborted { .. }
+            | Self::OutcomeUnknown { .. }
+            | Self::Unauthorized { .. }
+            | Self::Unsupported { .. }
+            | Self::Invalid { .. }
+            | Self::Storage { .. } => None,
         }
     }
 }

@@ -80,11 +80,23 @@ pub(crate) fn failed(error: &environment::Error) -> Failure {
         environment::Error::Registry(error) => Exit::of(error.kind()),
         environment::Error::Folder { .. } => Exit::Io,
     };
-    Failure::from_error(exit, error)
+    let failure = Failure::from_error(exit, error);
+    let code = match error {
+        environment::Error::Broker(error) => error.code(),
+        environment::Error::Registry(error) => error.code(),
+        environment::Error::Folder { .. } => None,
+    };
+    match code {
+        Some(code) => failure.code(code),
+        None => failure,
+    }
 }
 
 pub(crate) fn stopped(error: &crate::runtime::Error) -> Failure {
-    let failure = Failure::from_error(Exit::of(error.kind()), error);
+    // The daemon tries again by itself; when it has ended all the same, it is the disk that needs somebody.
+    let disk = matches!(error, crate::runtime::Error::Store(state) if state.kind() == crate::error::Kind::Retry);
+    let exit = if disk { Exit::Io } else { Exit::of(error.kind()) };
+    let failure = Failure::from_error(exit, error);
     match error.code() {
         Some(code) => failure.code(code),
         None => failure,
@@ -93,6 +105,7 @@ pub(crate) fn stopped(error: &crate::runtime::Error) -> Failure {
 
 /// Runs the daemon with its listeners until a signal, then stops it cleanly.
 fn host(plan: Plan, environment: Environment, settings: &Settings) -> Result<Exit, Failure> {
+    crate::crash::arm_from_environment().map_err(|message| Failure::new(Exit::Usage, message))?;
     let info =
         TopologyInfo { application_id: plan.application_id.clone(), fingerprint: format!("{:016x}", plan.fingerprint) };
     let options = environment::options(settings, &plan).map_err(|error| failed(&error))?;

@@ -11,7 +11,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::base::ids::SchemaId;
-use crate::error::Kind;
+use crate::error::{Code, Kind, codes};
 
 /// A registered version of a subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +101,15 @@ impl Error {
             Self::UnknownId { .. } => Kind::Record,
             Self::Incompatible { .. } | Self::Refused { .. } => Kind::Config,
             Self::Storage { .. } => Kind::Corrupt,
+        }
+    }
+
+    /// Returns the code of the page that helps, where there is one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Self::Unavailable { .. } => Some(codes::REGISTRY_UNAVAILABLE),
+            Self::Incompatible { .. } | Self::Refused { .. } => Some(codes::SCHEMA_REFUSED),
+            Self::UnknownId { .. } | Self::Storage { .. } => None,
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::plan::{
 use crate::registry::Registry;
 use crate::runtime::Error;
 use crate::runtime::options::Options;
-use crate::task::Resolved;
+use crate::task::{DeadLetterTopic, Resolved};
 
 /// Kafka's own default of `max.message.bytes`.
 const RECORD_BYTES_MAX_DEFAULT: usize = 1_048_588;
@@ -133,11 +133,15 @@ impl Cluster {
             };
             resolved.upstream.push(upstream);
         }
-        resolved.dead_letter_partitions = plan
+        resolved.dead_letters = plan
             .topics
             .iter()
             .filter(|(_, planned)| planned.role == TopicRole::DeadLetter)
-            .map(|(topic, _)| (topic.clone(), self.partitions(topic)))
+            .map(|(topic, _)| DeadLetterTopic {
+                topic: topic.clone(),
+                partitions: self.partitions(topic),
+                record_bytes_max: self.record_bytes_max(topic),
+            })
             .collect();
         Ok(resolved)
     }
@@ -269,13 +273,14 @@ fn create(
         });
     }
     info!(%topic, partitions, role = ?planned.role, "creating a topic");
+    let mut configs = planned.configs.clone();
+    // Outputs carry the time of their events, which a replay takes from long ago: a broker's default of days, counted from
+    // there, would delete them as they come. Who owns the topic may set a retention afterwards; only a creation says this.
+    for (name, value) in [("retention.ms", "-1"), ("message.timestamp.type", "CreateTime")] {
+        configs.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    }
     admin.create(
-        &NewTopic {
-            topic: topic.clone(),
-            partitions,
-            replication_factor: options.replication_factor,
-            configs: planned.configs.clone(),
-        },
+        &NewTopic { topic: topic.clone(), partitions, replication_factor: options.replication_factor, configs },
         limits::BROKER_WAIT_MAX,
     )?;
     Ok(())

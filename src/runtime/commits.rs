@@ -5,6 +5,7 @@ use tracing::{debug, info, warn};
 use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::broker::{self, Acknowledged, Commit, CommitProgress};
+use crate::crash::{self, Step};
 use crate::limits;
 use crate::runtime::options::Guarantee;
 use crate::runtime::thread::StreamThread;
@@ -57,6 +58,7 @@ impl StreamThread {
         }
         self.commit_started = Some(clock::Stopwatch::start());
         self.cycle.handle(Outcome::Sealed, now);
+        crash::at(Step::Sealed);
         Ok(())
     }
 
@@ -89,6 +91,7 @@ impl StreamThread {
             return self.broker_failed(error, now);
         }
         if self.cycle.is_sending() && !left && self.cycle.handle(Outcome::HandedOver, now) == CommitStep::Commit {
+            crash::at(Step::HandedOver);
             self.start_commit();
         }
         Ok(())
@@ -110,12 +113,14 @@ impl StreamThread {
             CommitProgress::Idle | CommitProgress::Pending => Ok(()),
             CommitProgress::Finished(Err(error)) => self.broker_failed(error, now),
             CommitProgress::Finished(Ok(acknowledged)) => {
+                crash::at(Step::Answered);
                 if self.shared.options.guarantee == Guarantee::AtLeastOnce && !self.committing.is_empty() {
                     let committing = std::mem::take(&mut self.committing);
                     if let Err(error) = self.consumer.commit(&committing, limits::BROKER_WAIT_MAX) {
                         // The rows are in the changelogs: state goes on, the records may be processed again after a crash.
                         warn!(thread = self.index, %error, "could not commit offsets");
                     }
+                    crash::at(Step::OffsetsCommitted);
                 }
                 self.in_transaction = false;
                 if self.cycle.handle(Outcome::Committed, now) == CommitStep::Confirm {
@@ -134,6 +139,7 @@ impl StreamThread {
         if let Some(watch) = self.commit_started.take() {
             self.status.committed(watch.elapsed());
         }
+        crash::at(Step::Confirmed);
     }
 
     /// What the protocol says about a failure of the broker.

@@ -48,7 +48,9 @@ impl Error {
             Self::Refused { code, .. } => Some(*code),
             Self::Store(error) => Some(error.code()),
             Self::State { .. } => Some(codes::STATE_CORRUPT),
-            Self::Broker(_) | Self::Registry(_) | Self::Task(_) | Self::Bug { .. } => None,
+            Self::Broker(error) => error.code(),
+            Self::Registry(error) => error.code(),
+            Self::Task(_) | Self::Bug { .. } => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use tracing::{error, info, warn};
 
 use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::time::Timestamp;
+use crate::crash::{self, Step};
 use crate::limits;
 use crate::runtime::Error;
 use crate::runtime::restorer::Restored;
@@ -29,6 +30,7 @@ impl StreamThread {
         }
         self.consumer.assign(&positions)?;
         self.consumer.pause(partitions)?;
+        crash::at(Step::Assigned);
         self.status.assigned();
         for task in self.complete_tasks() {
             if !self.slots.contains_key(&task) && !self.restorer.restores(&task) {
@@ -67,7 +69,7 @@ impl StreamThread {
                 Ok(stores) => stores,
                 Err(store::Error::Locked { path }) => {
                     if self.status.waits_for_lock(&task) {
-                        warn!(%task, path, "the task's folder is open elsewhere, waiting for it");
+                        warn!(%task, path, "the task's folder is open elsewhere, waiting for it (E0803)");
                     }
                     self.waiting.insert(task);
                     continue;
@@ -156,6 +158,7 @@ impl StreamThread {
             warn!(thread = self.index, %error, "could not commit before a rebalance: the records are processed again");
             self.lose_transaction(now)?;
         }
+        crash::at(Step::Revoking);
         self.give_up(partitions)?;
         self.consumer.unassign(partitions)?;
         Ok(())

@@ -10,6 +10,7 @@ use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::record::Record;
 use crate::base::time::Timestamp;
 use crate::broker::{Consumer, Event};
+use crate::crash::{self, Step};
 use crate::limits;
 use crate::plan::SubTopology;
 use crate::runtime::Error;
@@ -127,6 +128,7 @@ impl Restorer {
             self.consumer.assign(&positions)?;
         }
         self.restores.insert(task.clone(), Restore { stores, at_rest, pending });
+        crash::at(Step::RestoreBegun);
         Ok(())
     }
 
@@ -164,6 +166,7 @@ impl Restorer {
         if let Some(at_rest) = &at_rest {
             stores.restore_meta(&at_rest.encode())?;
         }
+        crash::at(Step::Restored);
         info!(%task, "restored");
         Ok(Restored { task, stores, meta: at_rest.map(|at_rest| at_rest.meta) })
     }
@@ -176,7 +179,9 @@ impl Restorer {
                 let restore = self.restores.get_mut(&task).expect("found just above");
                 let Some(last) = fetched.records.last() else { return Ok(()) };
                 restore.pending[at].position = last.offset.next();
-                restore.apply(&task, at, &fetched.records, last.offset.next())
+                restore.apply(&task, at, &fetched.records, last.offset.next())?;
+                crash::at(Step::RestoreBatch);
+                Ok(())
             }
             Event::EndOfPartition { partition, position } => {
                 let Some((task, at)) = self.pending_of(&partition) else { return Ok(()) };

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use tracing::warn;
+
 use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::time::{SpanMs, Timestamp};
 use crate::metrics::names::COMMIT_BOUNDS_SECONDS;
@@ -52,6 +54,8 @@ pub(super) struct ThreadStatus {
     pub(super) processing: Duration,
     pub(super) rebalances: u64,
     locked: BTreeSet<TaskId>,
+    /// Nodes that were said to drop records without a key.
+    keyless: BTreeSet<(TaskId, usize)>,
 }
 
 impl ThreadStatus {
@@ -68,6 +72,7 @@ impl ThreadStatus {
             processing: Duration::ZERO,
             rebalances: 0,
             locked: BTreeSet::new(),
+            keyless: BTreeSet::new(),
         }
     }
 
@@ -145,7 +150,30 @@ impl ThreadStatus {
         snapshots[self.thread] = snapshot;
     }
 
+<<<<<<< HEAD
     fn show_task(&self, slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, now: Timestamp, snapshot: &mut Snapshot) {
+=======
+    fn show_thread(&self, snapshot: &mut Snapshot) {
+        let thread = self.thread.to_string();
+        let mut add = |name, label: &str, value| {
+            snapshot.samples.push(Sample { name, labels: vec![thread.clone(), label.to_owned()], value });
+        };
+        add("commits_total", "committed", self.commits as f64);
+        add("commits_total", "failed", self.failed_commits as f64);
+        add("thread_busy_seconds_total", "poll", self.polling.as_secs_f64());
+        add("thread_busy_seconds_total", "process", self.processing.as_secs_f64());
+        add("thread_busy_seconds_total", "commit", self.commit_seconds);
+        snapshot.histograms.push(HistogramSample {
+            name: "commit_duration_seconds",
+            labels: vec![thread],
+            bounds: COMMIT_BOUNDS_SECONDS,
+            counts: self.commit_counts.clone(),
+            sum: self.commit_seconds,
+        });
+    }
+
+    fn show_task(&mut self, slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, snapshot: &mut Snapshot) {
+>>>>>>> fire
         let lag = show_lag(slot, ends, snapshot);
         let task = &slot.task;
         let stream_time = task.stream_time();
@@ -161,7 +189,49 @@ impl ThreadStatus {
             restore_remaining: 0,
             error: slot.quarantined.clone(),
         });
+<<<<<<< HEAD
         samples::of_task(slot, now, &mut snapshot.samples, &mut snapshot.histograms);
+=======
+        let mut add = |name, labels: Vec<String>, value: f64| snapshot.samples.push(Sample { name, labels, value });
+        if stream_time != Timestamp::UNKNOWN {
+            add("stream_time_timestamp_seconds", vec![task.id().to_string()], stream_time.0 as f64 / 1000.0);
+        }
+        for (index, source) in sub.sources.iter().enumerate() {
+            let labels = vec![source.topic.to_string(), partition.to_string()];
+            add("records_consumed_total", labels, stats.consumed[index] as f64);
+            for reason in DropReason::ALL {
+                let dropped = stats.dropped[index][reason as usize];
+                if dropped > 0 {
+                    add(
+                        "records_dropped_total",
+                        vec![source.name.to_string(), reason.label().to_owned()],
+                        dropped as f64,
+                    );
+                }
+            }
+        }
+        let (dropped, produced) = task.node_stats();
+        for (index, node) in sub.nodes.iter().enumerate() {
+            let keyless = dropped[index][DropReason::NullKey as usize] > 0;
+            if keyless && self.keyless.insert((task.id().clone(), index)) {
+                warn!(task = %task.id(), node = %node.name, "records without a key are dropped (E1001)");
+            }
+            for reason in DropReason::ALL {
+                if dropped[index][reason as usize] > 0 {
+                    let labels = vec![node.name.to_string(), reason.label().to_owned()];
+                    add("records_dropped_total", labels, dropped[index][reason as usize] as f64);
+                }
+            }
+            if let crate::plan::NodeKind::Sink { topic, .. } | crate::plan::NodeKind::Repartition { topic, .. } =
+                &node.kind
+            {
+                add("records_produced_total", vec![topic.to_string()], produced[index] as f64);
+            }
+        }
+        if stats.dead_letters > 0 {
+            add("dead_letters_total", vec![sub.name.to_string(), "record".to_owned()], stats.dead_letters as f64);
+        }
+>>>>>>> fire
         Self::show_stores(slot, snapshot);
     }
 

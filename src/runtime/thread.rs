@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::time::Timestamp;
 use crate::broker::{self, Consumer, Event, Fetched, Leave, Producer};
+use crate::crash::{self, Step};
 use crate::error::Kind;
 use crate::limits;
 use crate::runtime::query::Ask;
@@ -342,8 +343,12 @@ impl StreamThread {
     fn write_behind(&mut self, now: Timestamp) -> Result<(), Error> {
         let mut failed = Vec::new();
         for (id, slot) in &mut self.slots {
-            if let Err(error) = slot.task.stores_mut().write_behind(now, false) {
-                failed.push((id.clone(), crate::task::Error::Store { task: id.clone(), source: error }));
+            match slot.task.stores_mut().write_behind(now, false) {
+                Ok(written) if written.rows > 0 => crash::at(Step::WrittenBehind),
+                Ok(_) => {}
+                Err(error) => {
+                    failed.push((id.clone(), crate::task::Error::Store { task: id.clone(), source: error }));
+                }
             }
         }
         for (id, error) in failed {
@@ -360,6 +365,7 @@ impl StreamThread {
     /// What could not be committed or written; the state is whole all the same.
     pub(super) fn close(mut self, now: Timestamp, leave: Leave) -> Result<Receiver<Ask>, Error> {
         let committed = self.commit_now(now);
+        crash::at(Step::Closing);
         let ids: Vec<TaskId> = self.slots.keys().cloned().collect();
         let mut written = Ok(());
         for id in ids {
@@ -369,6 +375,7 @@ impl StreamThread {
                 if let Err(error) = stores.write_behind(now, true) {
                     written = Err(error);
                 }
+                crash::at(Step::Flushed);
             }
         }
         let Self { consumer, asks, .. } = self;

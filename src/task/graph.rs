@@ -35,8 +35,16 @@ pub struct Resolved {
     pub record_bytes_max: Vec<usize>,
     /// By source: the upstream tasks that write into it (sub-topology and number of tasks).
     pub upstream: Vec<Vec<(String, usize)>>,
-    /// Partitions of each dead-letter topic.
-    pub dead_letter_partitions: Vec<(Topic, u32)>,
+    pub dead_letters: Vec<DeadLetterTopic>,
+}
+
+/// A dead-letter topic as it stands in the cluster.
+#[derive(Clone, Debug)]
+pub struct DeadLetterTopic {
+    pub topic: Topic,
+    pub partitions: u32,
+    /// The largest record it takes.
+    pub record_bytes_max: usize,
 }
 
 /// A node that failed, and why.
@@ -509,7 +517,8 @@ impl Graph {
         };
         let size = record.size_bytes();
         if size > resolved.record_bytes_max[at] {
-            let message = format!("the row has {size} bytes, topic `{topic}` takes {}", resolved.record_bytes_max[at]);
+            let message =
+                format!("the row has {size} bytes, topic `{topic}` takes {} (E1003)", resolved.record_bytes_max[at]);
             return Err(NodeError { node: index, error: operator::Error::Record { message } });
         }
         self.produced[at] += 1;

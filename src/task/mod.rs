@@ -37,7 +37,7 @@ use queue::{Next, SourceQueue};
 use times::Times;
 
 pub use commit::{CommitCycle, CommitStep, Outcome};
-pub use graph::Resolved;
+pub use graph::{DeadLetterTopic, Resolved};
 pub use latency::{LATENCY_BOUNDS_SECONDS, Latency};
 pub use marker::MARKER_HEADER;
 pub use restore::{AtRest, FirstStart, StartOffset, start_offset};

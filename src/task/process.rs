@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use bytes::Bytes;
 
 use super::decode::{Decoded, SourceDecoder};
-use super::graph::NodeError;
+use super::graph::{DeadLetterTopic, NodeError};
 use super::marker;
 use super::queue::Head;
 use super::times::UpstreamTime;
@@ -49,7 +49,10 @@ impl Task {
             Decoded::Failed(message) => (DropReason::Decode, message.clone()),
             Decoded::Row { .. } | Decoded::Tombstone if head.timestamp > now.saturating_add(self.max_future) => (
                 DropReason::Future,
-                format!("the record is dated {}, more than {} ahead of the clock", head.timestamp, self.max_future),
+                format!(
+                    "the record is dated {}, more than {} ahead of the clock (E1002)",
+                    head.timestamp, self.max_future
+                ),
             ),
             Decoded::Row { .. } | Decoded::Tombstone => return self.walk(sub, index, head, now),
         };
@@ -150,6 +153,14 @@ impl Task {
             ErrorAction::Skip => {}
             ErrorAction::DeadLetter { topic: target } => {
                 let letter = self.dead_letter(target, &topic, node, message, &head.record);
+                let bytes_max = self.dead_letter_topic(target).map_or(usize::MAX, |known| known.record_bytes_max);
+                if letter.size_bytes() > bytes_max {
+                    let size = letter.size_bytes();
+                    let larger =
+                        format!("the dead letter has {size} bytes, topic `{target}` takes {bytes_max} (E1003)");
+                    let message = format!("{message}; {larger}");
+                    return self.fail(&ErrorAction::StopTask, node, source, reason, &message, head);
+                }
                 self.graph.push_out(letter);
                 self.stats.dead_letters += 1;
             }
@@ -159,14 +170,13 @@ impl Task {
         Ok(())
     }
 
+    fn dead_letter_topic(&self, topic: &Topic) -> Option<&DeadLetterTopic> {
+        self.resolved.dead_letters.iter().find(|known| known.topic == *topic)
+    }
+
     /// The original bytes, key and headers, with the reason in Kafka Streams' headers (KIP-1034).
     fn dead_letter(&self, target: &Topic, topic: &Topic, node: &str, message: &str, record: &Record) -> Outgoing {
-        let partitions = self
-            .resolved
-            .dead_letter_partitions
-            .iter()
-            .find(|(known, _)| known == target)
-            .map_or(1, |(_, count)| *count);
+        let partitions = self.dead_letter_topic(target).map_or(1, |known| known.partitions);
         let partition = match &record.key {
             Some(key) => partition_of(key, partitions),
             None => Partition(self.id.partition.0.rem_euclid(partitions.max(1) as i32)),

@@ -4,14 +4,18 @@
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a panic is how a test fails")]
 
+mod bad_input;
 mod broker_contract;
 mod broker_contract_kafka;
 mod cli;
+mod crash;
 mod demo;
+mod faults;
 mod flights;
 mod kafka_adapter;
 mod metrics;
 mod registry_contract;
+mod support;
 mod tidy;
 
 /// Returns what `make test` exported under this name.

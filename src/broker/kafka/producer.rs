@@ -25,6 +25,7 @@ use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::base::record::Outgoing;
 use crate::base::time::Timestamp;
 use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer, ProducerSettings};
+use crate::crash::{self, Step};
 
 /// How long adding offsets to a transaction may take. librdkafka can hang there (its issue 5511), hence a bound in any case.
 const OFFSETS_WAIT: Duration = Duration::from_secs(10);
@@ -462,6 +463,7 @@ fn carry_out(client: &Client, desk: &Desk, transactional: bool, job: Job) -> Res
         }
         return Err(found);
     }
+    crash::at(Step::Delivered);
     if transactional {
         if let (Some(group), false) = (&job.commit.group, job.commit.offsets.is_empty()) {
             let group = group.0.downcast_ref::<ConsumerGroupMetadata>();
@@ -470,7 +472,9 @@ fn carry_out(client: &Client, desk: &Desk, transactional: bool, job: Job) -> Res
         } else if !job.commit.offsets.is_empty() {
             return Err(invalid("offsets without the group that they belong to"));
         }
+        crash::at(Step::OffsetsSent);
         end_transaction(client, desk)?;
+        crash::at(Step::Ended);
     }
     let mut last_offsets: Vec<(TopicPartition, Offset)> = job
         .written

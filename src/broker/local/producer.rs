@@ -19,6 +19,7 @@ use crate::broker::local::groups::Membership;
 use crate::broker::local::state::{State, no_partition, unknown};
 use crate::broker::local::transactions::Session;
 use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer};
+use crate::crash;
 use crate::limits;
 
 /// Writes to a [`super::LocalBroker`].
@@ -196,9 +197,11 @@ impl LocalProducer {
         let shared = Arc::clone(&self.shared);
         shared.strike(Step::Commit)?;
         if let Some(transaction) = self.transaction {
+            crash::at(crash::Step::OffsetsSent);
             let mut state = shared.lock();
             state.check_session(self.session()?)?;
             state.commit(transaction)?;
+            crash::at(crash::Step::Ended);
             drop(state);
             self.transaction = None;
             shared.changed.notify_all();
@@ -284,6 +287,7 @@ impl Producer for LocalProducer {
     }
 
     fn commit(&mut self, commit: Commit) {
+        crash::at(crash::Step::Delivered);
         let staged = match self.commit {
             CommitState::Staged => Err(invalid("a commit has not finished".to_owned())),
             CommitState::Idle | CommitState::Failed(_) => self.stage(commit),

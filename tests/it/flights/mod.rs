@@ -1,6 +1,7 @@
 //! The demo's data: its events against the answers computed from the CSV, and its schemas against each other.
 
 pub(crate) mod reference;
+mod streams;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
