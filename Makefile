@@ -40,7 +40,8 @@ lint: ## format check and clippy, warnings denied
 	cargo clippy --locked --all-targets -- -D warnings
 
 test: lint build ## all checks and tests, also on a real Kafka and registry
-	@data="$$(deploy/setup/data)" && TIDEMILL_DATA="$$data" exec tests/servers/run -- cargo test --locked
+	@data="$$(deploy/setup/data)" && avro="$$(deploy/setup/jars tests/avro_judge 'Java Avro 1.12.1 (6 MB)')" && \
+	    TIDEMILL_DATA="$$data" TIDEMILL_TEST_AVRO="$$avro" exec tests/servers/run -- cargo test --locked
 
 bench: ## the figures of the README, measured on this machine
 	@deploy/setup/packages bench

@@ -8,6 +8,7 @@ import java.io.PrintStream;
 import java.nio.charset.StandardCharsets;
 import java.util.HexFormat;
 import org.apache.avro.Schema;
+import org.apache.avro.SchemaCompatibility;
 import org.apache.avro.generic.GenericDatumReader;
 import org.apache.avro.generic.GenericDatumWriter;
 import org.apache.avro.io.BinaryDecoder;
@@ -19,8 +20,9 @@ import org.apache.avro.io.EncoderFactory;
  * Java Avro as the judge of schema resolution.
  *
  * <p>Reads a JSON object a line, {@code {"writer": schema, "reader": schema, "data": ["hex", …]}}, and answers each with a line:
- * {@code {"schema_error": "…"}}, or {@code {"data": […]}} with an object for each datum. That is {@code {"hex": …, "shown": …}}, the datum as the
- * reader sees it, written with the reader's schema (and as text), or {@code {"error": "…"}}. Bytes left over are an error.
+ * {@code {"schema_error": "…"}}, or {@code {"compatible": …, "data": […]}} with Avro's word on whether the reader can read all that the
+ * writer may write, and an object for each datum: {@code {"hex": …, "shown": …}}, the datum as the reader sees it, written with the
+ * reader's schema (and as text), or {@code {"error": "…"}}. Bytes left over are an error.
  */
 public final class Judge {
     private static final ObjectMapper JSON = new ObjectMapper();
@@ -44,6 +46,8 @@ public final class Judge {
         } catch (RuntimeException e) {
             return answer.put("schema_error", String.valueOf(e));
         }
+        answer.put("compatible", SchemaCompatibility.checkReaderWriterCompatibility(reader, writer).getType()
+            == SchemaCompatibility.SchemaCompatibilityType.COMPATIBLE);
         for (JsonNode hex : question.get("data")) {
             answer.withArray("/data").add(resolve(writer, reader, HexFormat.of().parseHex(hex.asText())));
         }
