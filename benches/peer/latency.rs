@@ -58,10 +58,11 @@ pub(crate) fn measure(
     let schema_id = cluster.register(&topic, orders::ORDER)?;
     let mut orders = Orders::new(schema_id, load.keys, 7)?;
     let mut run = contender::start(place, cluster, contender, &topic, commit)?;
+    // A request for each order would keep the broker busy with requests: few at a time, and what has gathered goes together.
     let producer: BaseProducer = ClientConfig::new()
         .set("bootstrap.servers", &cluster.brokers)
-        .set("linger.ms", "0")
-        .set("acks", "all")
+        .set("linger.ms", "1")
+        .set("enable.idempotence", "true")
         .create()?;
     // The first total says that the contender runs: only then does the pace begin.
     let reader = orders::reader(cluster, &run.output)?;
