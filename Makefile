@@ -16,10 +16,10 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # What `make setup` prepares: demo, test or bench.
 LEVEL ?= test
 
-.PHONY: help setup build demo test lint bench
+.PHONY: help setup build demo test lint bench bench-peer
 
 help: ## list the commands
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
 setup: ## install what is missing on this machine (LEVEL=demo, test or bench)
 	@deploy/setup/packages $(LEVEL)
@@ -40,7 +40,8 @@ lint: ## format check and clippy, warnings denied
 	cargo clippy --locked --all-targets -- -D warnings
 
 test: lint build ## all checks and tests, also on a real Kafka and registry
-	@data="$$(deploy/setup/data)" && TIDEMILL_DATA="$$data" exec tests/servers/run -- cargo test --locked
+	@data="$$(deploy/setup/data)" && avro="$$(deploy/setup/jars tests/avro_judge 'Java Avro 1.12.1 (6 MB)')" && \
+	    TIDEMILL_DATA="$$data" TIDEMILL_TEST_AVRO="$$avro" exec tests/servers/run -- cargo test --locked
 
 bench: ## the figures of the README, measured on this machine
 	@deploy/setup/packages bench
@@ -48,3 +49,6 @@ bench: ## the figures of the README, measured on this machine
 	@deploy/setup/build
 	@data="$$(deploy/setup/data)" && TIDEMILL_DATA="$$data" exec tests/servers/run -- \
 	    cargo bench --locked --profile dev --config 'profile.dev.package.tidemill.opt-level=3'
+
+bench-peer: ## the same work by Kafka Streams, tidemill and a bare consumer, in turn (ARGS=… as in benches/peer/run)
+	@exec benches/peer/run $(ARGS)

@@ -9,6 +9,7 @@ use tracing::warn;
 use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::time::{SpanMs, Timestamp};
 use crate::metrics::names::COMMIT_BOUNDS_SECONDS;
+use crate::operator::DropReason;
 use crate::plan::StoreKind;
 use crate::runtime::restorer::Restorer;
 use crate::runtime::samples;
@@ -16,6 +17,7 @@ use crate::runtime::service::{HistogramSample, Sample, StoreStatus, TaskStatus};
 use crate::runtime::shared::Shared;
 use crate::runtime::thread::Slot;
 use crate::store::StoreIndex;
+use crate::task::Task;
 
 /// How often a thread shows itself.
 const PUBLISH_EVERY: SpanMs = SpanMs(250);
@@ -150,30 +152,13 @@ impl ThreadStatus {
         snapshots[self.thread] = snapshot;
     }
 
-<<<<<<< HEAD
-    fn show_task(&self, slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, now: Timestamp, snapshot: &mut Snapshot) {
-=======
-    fn show_thread(&self, snapshot: &mut Snapshot) {
-        let thread = self.thread.to_string();
-        let mut add = |name, label: &str, value| {
-            snapshot.samples.push(Sample { name, labels: vec![thread.clone(), label.to_owned()], value });
-        };
-        add("commits_total", "committed", self.commits as f64);
-        add("commits_total", "failed", self.failed_commits as f64);
-        add("thread_busy_seconds_total", "poll", self.polling.as_secs_f64());
-        add("thread_busy_seconds_total", "process", self.processing.as_secs_f64());
-        add("thread_busy_seconds_total", "commit", self.commit_seconds);
-        snapshot.histograms.push(HistogramSample {
-            name: "commit_duration_seconds",
-            labels: vec![thread],
-            bounds: COMMIT_BOUNDS_SECONDS,
-            counts: self.commit_counts.clone(),
-            sum: self.commit_seconds,
-        });
-    }
-
-    fn show_task(&mut self, slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, snapshot: &mut Snapshot) {
->>>>>>> fire
+    fn show_task(
+        &mut self,
+        slot: &Slot,
+        ends: &BTreeMap<TopicPartition, Offset>,
+        now: Timestamp,
+        snapshot: &mut Snapshot,
+    ) {
         let lag = show_lag(slot, ends, snapshot);
         let task = &slot.task;
         let stream_time = task.stream_time();
@@ -189,50 +174,19 @@ impl ThreadStatus {
             restore_remaining: 0,
             error: slot.quarantined.clone(),
         });
-<<<<<<< HEAD
         samples::of_task(slot, now, &mut snapshot.samples, &mut snapshot.histograms);
-=======
-        let mut add = |name, labels: Vec<String>, value: f64| snapshot.samples.push(Sample { name, labels, value });
-        if stream_time != Timestamp::UNKNOWN {
-            add("stream_time_timestamp_seconds", vec![task.id().to_string()], stream_time.0 as f64 / 1000.0);
-        }
-        for (index, source) in sub.sources.iter().enumerate() {
-            let labels = vec![source.topic.to_string(), partition.to_string()];
-            add("records_consumed_total", labels, stats.consumed[index] as f64);
-            for reason in DropReason::ALL {
-                let dropped = stats.dropped[index][reason as usize];
-                if dropped > 0 {
-                    add(
-                        "records_dropped_total",
-                        vec![source.name.to_string(), reason.label().to_owned()],
-                        dropped as f64,
-                    );
-                }
-            }
-        }
-        let (dropped, produced) = task.node_stats();
-        for (index, node) in sub.nodes.iter().enumerate() {
+        self.warn_of_keyless(task);
+        Self::show_stores(slot, snapshot);
+    }
+
+    fn warn_of_keyless(&mut self, task: &Task) {
+        let (dropped, _) = task.node_stats();
+        for (index, node) in task.sub_topology().nodes.iter().enumerate() {
             let keyless = dropped[index][DropReason::NullKey as usize] > 0;
             if keyless && self.keyless.insert((task.id().clone(), index)) {
                 warn!(task = %task.id(), node = %node.name, "records without a key are dropped (E1001)");
             }
-            for reason in DropReason::ALL {
-                if dropped[index][reason as usize] > 0 {
-                    let labels = vec![node.name.to_string(), reason.label().to_owned()];
-                    add("records_dropped_total", labels, dropped[index][reason as usize] as f64);
-                }
-            }
-            if let crate::plan::NodeKind::Sink { topic, .. } | crate::plan::NodeKind::Repartition { topic, .. } =
-                &node.kind
-            {
-                add("records_produced_total", vec![topic.to_string()], produced[index] as f64);
-            }
         }
-        if stats.dead_letters > 0 {
-            add("dead_letters_total", vec![sub.name.to_string(), "record".to_owned()], stats.dead_letters as f64);
-        }
->>>>>>> fire
-        Self::show_stores(slot, snapshot);
     }
 
     fn show_stores(slot: &Slot, snapshot: &mut Snapshot) {

@@ -1,0 +1,141 @@
+//! What was measured, as a table or as JSON, with the machine named and each figure beside its ratio to Kafka Streams'.
+
+use std::fmt::{Display, Write as _};
+
+use anyhow::Result;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
+use comfy_table::{CellAlignment, Table};
+use serde::{Serialize, Serializer};
+
+use crate::contender::Contender;
+use crate::latency::Latency;
+use crate::throughput::Throughput;
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    cpu: String,
+    cpus: usize,
+    memory_gib: u64,
+    pub(crate) throughput: Vec<Throughput>,
+    pub(crate) latency: Vec<Latency>,
+}
+
+impl Report {
+    pub(crate) fn of_this_machine() -> Result<Self> {
+        let field = |file: &str, name: &str| -> Result<String> {
+            let text = std::fs::read_to_string(file)?;
+            let line = text.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+            Ok(line.split_once(':').unwrap_or_default().1.trim().to_owned())
+        };
+        let memory = field("/proc/meminfo", "MemTotal")?;
+        let memory_kib: u64 = memory.trim_end_matches(" kB").parse().unwrap_or(0);
+        Ok(Self {
+            cpu: field("/proc/cpuinfo", "model name")?,
+            cpus: std::thread::available_parallelism()?.get(),
+            memory_gib: memory_kib >> 20,
+            throughput: Vec::new(),
+            latency: Vec::new(),
+        })
+    }
+
+    pub(crate) fn json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("figures are JSON")
+    }
+
+    pub(crate) fn table(&self) -> String {
+        let Self { cpu, cpus, memory_gib, .. } = self;
+        let mut text = format!("{cpus} CPUs ({cpu}), {memory_gib} GiB, the broker beside; one thread, exactly once\n");
+        if !self.throughput.is_empty() {
+            text.push_str("\nCommits every 100 ms; CPU of the whole process, from its start to its end\n");
+            writeln!(text, "{}", self.throughputs()).expect("a string takes it");
+        }
+        if !self.latency.is_empty() {
+            text.push_str("\nFrom producer to reader of committed totals, ms\n");
+            writeln!(text, "{}", self.latencies()).expect("a string takes it");
+        }
+        text
+    }
+
+    fn throughputs(&self) -> Table {
+        let header = [
+            "",
+            "records",
+            "keys",
+            "CPU s",
+            "records/CPU s",
+            "÷ Streams",
+            "steady",
+            "÷ Streams",
+            "records/s",
+            "peak MiB",
+        ];
+        let mut table = table(&header);
+        for row in &self.throughput {
+            let peer = self.throughput.iter().find(|other| {
+                other.contender == Contender::Streams && (other.records, other.keys) == (row.records, row.keys)
+            });
+            let peer = peer.filter(|_| row.contender != Contender::Streams);
+            let steady = row.steady_records_per_cpu_second;
+            table.add_row(vec![
+                row.contender.to_string(),
+                thousands(row.records as f64),
+                thousands(row.keys as f64),
+                format!("{:.1}", row.cpu_seconds),
+                thousands(row.records_per_cpu_second),
+                ratio(Some(row.records_per_cpu_second), peer.map(|peer| peer.records_per_cpu_second)),
+                steady.map_or_else(String::new, thousands),
+                ratio(steady, peer.and_then(|peer| peer.steady_records_per_cpu_second)),
+                thousands(row.records_per_second),
+                thousands(row.peak_mib as f64),
+            ]);
+        }
+        table
+    }
+
+    fn latencies(&self) -> Table {
+        let mut table = table(&["", "commits", "records/s", "totals", "p50", "p90", "p99", "max", "CPU s"]);
+        for row in &self.latency {
+            table.add_row(vec![
+                row.contender.to_string(),
+                format!("{} ms", row.commit_ms),
+                thousands(row.records_per_second as f64),
+                thousands(row.totals_seen as f64),
+                row.p50_ms.to_string(),
+                row.p90_ms.to_string(),
+                row.p99_ms.to_string(),
+                row.max_ms.to_string(),
+                format!("{:.1}", row.cpu_seconds),
+            ]);
+        }
+        table
+    }
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
+}
+
+fn ratio(ours: Option<f64>, theirs: Option<f64>) -> String {
+    ours.zip(theirs).map_or_else(String::new, |(ours, theirs)| format!("{:.2}", ours / theirs))
+}
+
+/// A whole number with a comma before each three digits.
+fn thousands(number: f64) -> String {
+    let digits = format!("{number:.0}");
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Serialises what prints itself.
+pub(crate) fn as_text<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
