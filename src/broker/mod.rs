@@ -37,6 +37,39 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// # Errors
     /// Settings that the broker's client refuses.
     fn admin(&self) -> Result<Box<dyn Admin>, Error>;
+
+    /// Returns what the clients have counted so far, for metrics; nothing where there is no network between.
+    fn client_figures(&self) -> Vec<ClientFigures> {
+        Vec::new()
+    }
+}
+
+/// What one client has counted since it was made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientFigures {
+    /// The client's name, unique in the process.
+    pub client: String,
+    pub requests: u64,
+    pub sent_bytes: u64,
+    pub responses: u64,
+    pub received_bytes: u64,
+    /// Records written and not confirmed yet.
+    pub output_records: u64,
+    /// The same in bytes.
+    pub output_bytes: u64,
+    /// Operations that wait for the application to poll.
+    pub reply_operations: u64,
+    pub brokers: Vec<BrokerFigures>,
+}
+
+/// How one client sees one broker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BrokerFigures {
+    /// `host:port`.
+    pub broker: String,
+    /// Mean time from request to response in the latest interval; none without requests.
+    pub round_trip_seconds: Option<f64>,
+    pub connected: bool,
 }
 
 /// What a consumer reads.

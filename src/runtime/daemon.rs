@@ -21,6 +21,7 @@ use crate::runtime::cluster::Cluster;
 use crate::runtime::events::EventWriter;
 use crate::runtime::options::Options;
 use crate::runtime::query::{Ask, Concerns, Reply, concerns, partition_of_key};
+use crate::runtime::samples;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::service::{
     Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, Service, StoreStatus, TaskStatus,
@@ -378,6 +379,7 @@ impl Service for Daemon {
                 value: f64::from(count),
             });
         }
+        samples::of_clients(&self.shared.broker.client_figures(), &mut measurements.samples);
         let mut memory = |component: &str, bytes: usize| {
             let labels = vec![component.to_owned()];
             measurements.samples.push(Sample { name: "memory_bytes", labels, value: bytes as f64 });

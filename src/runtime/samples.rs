@@ -1,6 +1,7 @@
 //! The numbers of a stream thread and its tasks as samples for the exporter, under the names of `metrics::names`.
 
 use crate::base::time::Timestamp;
+use crate::broker::ClientFigures;
 use crate::metrics::names::{COMMIT_BOUNDS_SECONDS, LATENCY_BOUNDS_SECONDS};
 use crate::operator::DropReason;
 use crate::plan::NodeKind;
@@ -120,6 +121,30 @@ fn of_stores(task: &Task, add: &mut Add<'_>) {
         if index == 0 {
             // A task's stores share one database.
             add("store_bytes", labels(None), bytes as f64);
+        }
+    }
+}
+
+/// What the broker's clients counted.
+pub(super) fn of_clients(clients: &[ClientFigures], samples: &mut Vec<Sample>) {
+    let mut add = |name, labels: &[&str], value: f64| {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        samples.push(Sample { name, labels, value });
+    };
+    for figures in clients {
+        let client = figures.client.as_str();
+        add("kafka_requests_total", &[client], figures.requests as f64);
+        add("kafka_sent_bytes_total", &[client], figures.sent_bytes as f64);
+        add("kafka_responses_total", &[client], figures.responses as f64);
+        add("kafka_received_bytes_total", &[client], figures.received_bytes as f64);
+        add("kafka_output_queue_records", &[client], figures.output_records as f64);
+        add("kafka_output_queue_bytes", &[client], figures.output_bytes as f64);
+        add("kafka_reply_queue_operations", &[client], figures.reply_operations as f64);
+        for broker in &figures.brokers {
+            add("kafka_broker_connected", &[client, &broker.broker], f64::from(u8::from(broker.connected)));
+            if let Some(seconds) = broker.round_trip_seconds {
+                add("kafka_round_trip_seconds", &[client, &broker.broker], seconds);
+            }
         }
     }
 }

@@ -40,6 +40,9 @@ const FETCH_BYTES: usize = 256 * 1024;
 /// Bytes of a batch under construction, librdkafka's default.
 const BATCH_BYTES: usize = 1_000_000;
 
+/// How often each client says what it has counted.
+const STATISTICS_MS: u32 = 5000;
+
 /// The group id of consumers without a group: librdkafka wants one for `assign`. Nothing is ever committed under it.
 const NO_GROUP: &str = "tidemill-no-group";
 
@@ -66,6 +69,7 @@ fn base(settings: &KafkaSettings) -> ClientConfig {
     config.set("reconnect.backoff.max.ms", "2000");
     // Topics are awaited when they are made; 30 s of silence about a missing one help nobody.
     config.set("topic.metadata.propagation.max.ms", "5000");
+    config.set("statistics.interval.ms", STATISTICS_MS.to_string());
     for (name, value) in &settings.properties {
         config.set(name, value);
     }

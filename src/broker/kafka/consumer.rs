@@ -5,20 +5,21 @@
 //! must hear of: those of a connection pass by themselves and are only logged. Invariants: after `unassign`, `pause` or `seek`
 //! no record from before is handed out. Not here: reading (`native`), settings (`config`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
-use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::TopicPartitionList;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, RebalanceProtocol};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use super::convert::{fetched, list_at, list_of, list_without_offsets, offsets_of, partitions_of};
+use super::callbacks::{Callbacks, Inbox, Rebalance, give_up};
+use super::convert::{fetched, list_at, list_of, list_without_offsets, offsets_of};
+use super::figures::FigureSink;
 use super::native::{self, BatchConsumer, Read};
 use super::{Cluster, Deadline, SLICE, config, error};
 use crate::base::ids::{Offset, Topic, TopicPartition};
@@ -26,72 +27,6 @@ use crate::broker::{Consumer, ConsumerSettings, Error, Event, Fetched, GroupMeta
 
 /// How long `close` waits for the goodbye to the group; what is left of it goes on in a thread of its own.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
-
-/// What the callbacks leave for `poll`.
-#[derive(Default)]
-struct Inbox {
-    rebalances: VecDeque<Rebalance>,
-    /// What the last error event said: rdkafka passes on its code only.
-    reason: String,
-}
-
-enum Rebalance {
-    Assigned(Vec<TopicPartition>),
-    Revoked(Vec<TopicPartition>),
-    Lost(Vec<TopicPartition>),
-}
-
-/// The callbacks' end. They run inside `poll`, on its thread.
-struct Callbacks {
-    inbox: Arc<Mutex<Inbox>>,
-    /// Once set, rebalances are answered on the spot: nobody is there to do it.
-    closing: Arc<AtomicBool>,
-}
-
-impl Callbacks {
-    fn inbox(&self) -> std::sync::MutexGuard<'_, Inbox> {
-        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl ClientContext for Callbacks {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        super::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        super::log_error(&error, reason);
-        self.inbox().reason = reason.to_owned();
-    }
-}
-
-impl ConsumerContext for Callbacks {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        if self.closing.load(Ordering::Acquire) {
-            if let Err(error) = give_up(consumer, list) {
-                tracing::debug!(%error, "answering a rebalance while closing");
-            }
-            return;
-        }
-        let partitions = partitions_of(list);
-        let rebalance = if error == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS {
-            Rebalance::Assigned(partitions)
-        } else if consumer.assignment_lost() {
-            Rebalance::Lost(partitions)
-        } else {
-            Rebalance::Revoked(partitions)
-        };
-        self.inbox().rebalances.push_back(rebalance);
-    }
-}
-
-/// Takes partitions from the client, as the protocol wants it.
-fn give_up(consumer: &BaseConsumer<Callbacks>, list: &TopicPartitionList) -> KafkaResult<()> {
-    match consumer.rebalance_protocol() {
-        RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
-        RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.unassign(),
-    }
-}
 
 /// What the group waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,7 +86,8 @@ impl KafkaConsumer {
     pub(super) fn new(cluster: Arc<Cluster>, settings: &ConsumerSettings) -> Result<Self, Error> {
         let inbox = Arc::new(Mutex::new(Inbox::default()));
         let closing = Arc::new(AtomicBool::new(false));
-        let callbacks = Callbacks { inbox: Arc::clone(&inbox), closing: Arc::clone(&closing) };
+        let figures = FigureSink::new(&cluster.figures);
+        let callbacks = Callbacks { inbox: Arc::clone(&inbox), closing: Arc::clone(&closing), figures };
         let config = config::consumer(&cluster.settings, settings);
         let consumer =
             BaseConsumer::from_config_and_context(&config, callbacks).map_err(|error| error::refused(&error))?;

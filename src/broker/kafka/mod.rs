@@ -7,10 +7,12 @@
 //! lacks (`native`, the one module with unsafe code).
 
 mod admin;
+mod callbacks;
 mod config;
 mod consumer;
 mod convert;
 mod error;
+mod figures;
 mod native;
 mod producer;
 
@@ -25,7 +27,10 @@ use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::KafkaError;
 
 use crate::base::ids::{Offset, Topic, TopicPartition};
-use crate::broker::{Admin, Broker, Consumer, ConsumerSettings, Error, Producer, ProducerSettings, Watermarks};
+use crate::broker::{
+    Admin, Broker, ClientFigures, Consumer, ConsumerSettings, Error, Producer, ProducerSettings, Watermarks,
+};
+use figures::Figures;
 
 /// No wait inside the client is longer, so that the caller can beat, serve and stop in between.
 const SLICE: Duration = Duration::from_millis(200);
@@ -54,6 +59,7 @@ struct Cluster {
     limits: Mutex<HashMap<Topic, usize>>,
     /// Asks for watermarks: of a `read_committed` consumer librdkafka would ask for the last stable offset instead.
     probe: OnceLock<BaseConsumer<Logging>>,
+    figures: Arc<Figures>,
 }
 
 impl KafkaBroker {
@@ -63,7 +69,14 @@ impl KafkaBroker {
     /// [`Error::Invalid`] when `properties` names one that is not the user's to set, or librdkafka does not know one.
     pub fn new(settings: KafkaSettings) -> Result<Self, Error> {
         config::check(&settings)?;
-        Ok(Self { cluster: Arc::new(Cluster { settings, limits: Mutex::default(), probe: OnceLock::new() }) })
+        Ok(Self {
+            cluster: Arc::new(Cluster {
+                settings,
+                limits: Mutex::default(),
+                probe: OnceLock::new(),
+                figures: Arc::default(),
+            }),
+        })
     }
 }
 
@@ -86,6 +99,10 @@ impl Broker for KafkaBroker {
 
     fn admin(&self) -> Result<Box<dyn Admin>, Error> {
         Ok(Box::new(admin::KafkaAdmin::new(Arc::clone(&self.cluster))?))
+    }
+
+    fn client_figures(&self) -> Vec<ClientFigures> {
+        self.cluster.figures.all()
     }
 }
 

@@ -12,14 +12,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rdkafka::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Header as RdHeader, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
+use rdkafka::{ClientContext, Statistics};
 
 use super::convert::list_at;
+use super::figures::FigureSink;
 use super::{Cluster, Deadline, SLICE, config, error, native};
 use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::base::record::Outgoing;
@@ -70,9 +71,14 @@ struct Deliveries {
     failed: Mutex<Option<Undelivered>>,
     /// Told when a watched record came through.
     settled: Condvar,
+    figures: FigureSink,
 }
 
 impl ClientContext for Deliveries {
+    fn stats(&self, statistics: Statistics) {
+        self.figures.take(&statistics);
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         super::log(level, facility, message);
     }
@@ -183,7 +189,8 @@ impl fmt::Debug for KafkaProducer {
 impl KafkaProducer {
     pub(super) fn new(cluster: Arc<Cluster>, settings: &ProducerSettings) -> Result<Self, Error> {
         let config = config::producer(&cluster.settings, settings, cluster.smallest_limit());
-        let deliveries = Deliveries { failed: Mutex::new(None), settled: Condvar::new() };
+        let figures = FigureSink::new(&cluster.figures);
+        let deliveries = Deliveries { failed: Mutex::new(None), settled: Condvar::new(), figures };
         let client = BaseProducer::from_config_and_context(&config, deliveries).map_err(|e| error::refused(&e))?;
         let client = Arc::new(client);
         let desk = Arc::new(Desk::default());
