@@ -11,11 +11,16 @@ use crate::contender::Contender;
 use crate::latency::Latency;
 use crate::throughput::Throughput;
 
+/// Above, the machine had other work; generous enough for the servers that have just started.
+const QUIET_LOAD_MAX: f64 = 1.5;
+
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     cpu: String,
     cpus: usize,
     memory_gib: u64,
+    /// Processes that wanted a CPU in the minute before the first run, on average: others' work makes figures worse.
+    load_before: f64,
     pub(crate) throughput: Vec<Throughput>,
     pub(crate) latency: Vec<Latency>,
 }
@@ -29,10 +34,12 @@ impl Report {
         };
         let memory = field("/proc/meminfo", "MemTotal")?;
         let memory_kib: u64 = memory.trim_end_matches(" kB").parse().unwrap_or(0);
+        let load = std::fs::read_to_string("/proc/loadavg")?;
         Ok(Self {
             cpu: field("/proc/cpuinfo", "model name")?,
             cpus: std::thread::available_parallelism()?.get(),
             memory_gib: memory_kib >> 20,
+            load_before: load.split(' ').next().unwrap_or_default().parse()?,
             throughput: Vec::new(),
             latency: Vec::new(),
         })
@@ -43,8 +50,13 @@ impl Report {
     }
 
     pub(crate) fn table(&self) -> String {
-        let Self { cpu, cpus, memory_gib, .. } = self;
-        let mut text = format!("{cpus} CPUs ({cpu}), {memory_gib} GiB, the broker beside; one thread, exactly once\n");
+        let Self { cpu, cpus, memory_gib, load_before, .. } = self;
+        let mut text = format!(
+            "{cpus} CPUs ({cpu}), {memory_gib} GiB, load {load_before:.1} before; the broker beside; one thread, exactly once\n"
+        );
+        if *load_before > QUIET_LOAD_MAX {
+            text.push_str("Others were at work: not figures to compare with another day's.\n");
+        }
         if !self.throughput.is_empty() {
             text.push_str("\nCommits every 100 ms; CPU of the whole process, from its start to its end\n");
             writeln!(text, "{}", self.throughputs()).expect("a string takes it");

@@ -32,7 +32,7 @@ pub(crate) struct Throughput {
     /// Of the whole process, from its start to its end.
     pub(crate) cpu_seconds: f64,
     pub(crate) records_per_cpu_second: f64,
-    /// Between a fifth of the records and the last one.
+    /// Between a fifth of the records and the last one; none where that is over too soon to be measured.
     pub(crate) steady_records_per_cpu_second: Option<f64>,
     /// From the start of the process to the last commit.
     pub(crate) records_per_second: f64,
@@ -83,9 +83,8 @@ pub(crate) fn measure(
             warm = Some((committed, cpu_seconds));
         }
         if committed >= records {
-            break warm
-                .filter(|(from, _)| *from < records)
-                .map(|(from, cpu)| (records - from) as f64 / (cpu_seconds - cpu));
+            let steady = warm.map(|(from, cpu)| (records - from, cpu_seconds - cpu));
+            break steady.filter(|(_, cpu)| *cpu > 1.0).map(|(done, cpu)| done as f64 / cpu);
         }
         if committed > last.0 {
             last = (committed, Instant::now());
