@@ -180,8 +180,33 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Writes a row as a fold where that gives the same: a fold's time never goes back. A fold that fails changes nothing.
+    fn put_or_fold(&mut self, index: StoreIndex, key: &[u8], row: Option<Row>) {
+        let stores = self.stores();
+        let row = match row {
+            Some(row)
+                if stores.spec(index).access != Access::Append
+                    && stores.get(index, key).unwrap().is_none_or(|before| before.timestamp <= row.timestamp) =>
+            {
+                row
+            }
+            other => return stores.put(index, key, other).unwrap(),
+        };
+        let initial = [Value::Int(-1), Value::text("new")];
+        let failed = stores.update(index, key, &initial, row.timestamp, |fields| {
+            fields[0] = Value::Int(-7);
+            Err(Error::Io { message: "the fold fails".to_owned() })
+        });
+        assert!(failed.is_err());
+        let folded = stores.update(index, key, &initial, row.timestamp, |fields| {
+            fields.clone_from_slice(&row.fields);
+            Ok::<(), Error>(())
+        });
+        folded.unwrap();
+    }
+
     fn put(&mut self, store: usize, key: &[u8], value: Option<i64>) {
-        self.stores().put(StoreIndex(store as u16), key, value.map(row)).unwrap();
+        self.put_or_fold(StoreIndex(store as u16), key, value.map(row));
         self.appended += usize::from(STORES[store] == Access::Append);
         match value {
             Some(value) => self.open[store].insert(key.to_vec(), value),
