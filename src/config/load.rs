@@ -18,7 +18,7 @@ pub struct Source {
 
 /// Why there are no settings.
 #[derive(Debug, thiserror::Error)]
-#[error("the settings have {} mistakes", diagnostics.len())]
+#[error("the settings have {} mistake{}", diagnostics.len(), if diagnostics.len() == 1 { "" } else { "s" })]
 pub struct Error {
     /// Every mistake that was found, at least one; spans are in `source`.
     pub diagnostics: Vec<Diagnostic>,

@@ -72,7 +72,7 @@ pub const GROUPS: &[Group] = &[
             counter(
                 "records_produced_total",
                 &["topic"],
-                "Records written to sink, repartition, changelog and meta topics and confirmed by the broker.",
+                "Records handed to the producer for sink and repartition topics.",
             ),
             counter(
                 "records_dropped_total",
@@ -90,11 +90,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         title: "Threads and commits",
         metrics: &[
-            counter(
-                "commits_total",
-                &["thread", "result"],
-                "Attempts to commit by outcome: committed, aborted, fenced, failed.",
-            ),
+            counter("commits_total", &["thread", "result"], "Attempts to commit by outcome: committed, failed."),
             histogram(
                 "commit_duration_seconds",
                 &["thread"],
@@ -103,19 +99,15 @@ pub const GROUPS: &[Group] = &[
             counter(
                 "thread_busy_seconds_total",
                 &["thread", "activity"],
-                "Time a stream thread spent on: poll, process, commit, punctuate, restore.",
+                "Time a stream thread spent on: poll, process, commit (from its start to its confirmation, beside the others).",
             ),
-            counter("rebalances_total", &["thread"], "Assignments that the consumer group gave or took."),
+            counter("rebalances_total", &["thread"], "Assignments that the consumer group gave."),
         ],
     },
     Group {
         title: "Tasks",
         metrics: &[
-            gauge(
-                "tasks",
-                &["state"],
-                "Tasks of this instance by state: created, restoring, running, suspended, quarantined, closed.",
-            ),
+            gauge("tasks", &["state"], "Tasks of this instance by state: restoring, running, quarantined."),
             gauge(
                 "stream_time_timestamp_seconds",
                 &["task"],
@@ -143,7 +135,7 @@ pub const GROUPS: &[Group] = &[
             counter(
                 "stores_set_aside_total",
                 &["store", "reason"],
-                "Stores set aside and restored in full: topic_replaced, beyond_end, below_start, tombstones_gone, corrupt, newer_format.",
+                "Stores set aside and restored in full: topic_replaced, beyond_end, below_log_start, too_old, corrupt.",
             ),
             gauge(
                 "store_unflushed_bytes",

@@ -138,6 +138,16 @@ pub enum Payload {
     Json { reader: Reader },
 }
 
+impl Payload {
+    /// Returns how each record type that may come is read.
+    pub fn readers(&self) -> &[Reader] {
+        match self {
+            Self::Registry { readers } | Self::Internal { readers, .. } => readers,
+            Self::Json { reader } => std::slice::from_ref(reader),
+        }
+    }
+}
+
 /// How one record type is read.
 #[derive(Debug)]
 pub struct Reader {

@@ -360,14 +360,6 @@ impl Service for Daemon {
         for snapshot in &snapshots {
             for task in &snapshot.tasks {
                 *states.entry(task.state.as_str()).or_default() += 1;
-                if task.restore_remaining > 0 {
-                    let name = task.task.rsplit_once('_').unwrap_or((&task.task, ""));
-                    measurements.samples.push(Sample {
-                        name: "restore_remaining_records",
-                        labels: vec![name.0.to_owned(), name.1.to_owned()],
-                        value: task.restore_remaining as f64,
-                    });
-                }
             }
             measurements.samples.extend(snapshot.samples.iter().cloned());
             measurements.histograms.extend(snapshot.histograms.iter().cloned());

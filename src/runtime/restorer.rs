@@ -225,6 +225,16 @@ impl Restorer {
         })
     }
 
+    /// Returns the stores that are being restored, with the offsets that remain.
+    pub(super) fn remaining_of_stores(&self) -> impl Iterator<Item = (&TaskId, StoreIndex, u64)> {
+        self.restores.iter().flat_map(|(task, restore)| {
+            restore.pending.iter().filter_map(move |pending| match pending.target {
+                Target::Store(index) => Some((task, index, (pending.end.0 - pending.position.0).unsigned_abs())),
+                Target::Meta => None,
+            })
+        })
+    }
+
     /// Tells whether nothing is being restored.
     pub(super) fn is_idle(&self) -> bool {
         self.restores.is_empty()

@@ -65,7 +65,7 @@ pub(super) fn of_task(slot: &Slot, now: Timestamp, samples: &mut Vec<Sample>, hi
             name: "record_e2e_latency_seconds",
             labels: vec![node.to_owned()],
             bounds: LATENCY_BOUNDS_SECONDS,
-            counts: latency.counts.to_vec(),
+            counts: latency.counts.clone(),
             sum: latency.sum_seconds,
         });
     }
@@ -102,7 +102,6 @@ fn drops(node: &str, dropped: &[u64; DropReason::ALL.len()], add: &mut Add<'_>) 
 
 fn of_stores(task: &Task, add: &mut Add<'_>) {
     let partition = task.id().partition.to_string();
-    let bytes = task.stores().backend().size_bytes();
     for (index, store) in task.sub_topology().stores.iter().enumerate() {
         let name = store.name.to_string();
         let labels = |more: Option<&str>| {
@@ -117,10 +116,6 @@ fn of_stores(task: &Task, add: &mut Add<'_>) {
             if count > 0 {
                 add("stores_set_aside_total", vec![name.clone(), reason.to_string()], count as f64);
             }
-        }
-        if index == 0 {
-            // A task's stores share one database.
-            add("store_bytes", labels(None), bytes as f64);
         }
     }
 }

@@ -147,6 +147,11 @@ impl ThreadStatus {
                 error: None,
             });
         }
+        for (task, store, remaining) in restorer.remaining_of_stores() {
+            let sub = &shared.plan.sub_topologies[shared.sub_topology_of(task)];
+            let labels = vec![sub.stores[store.index()].name.to_string(), task.partition.to_string()];
+            snapshot.samples.push(Sample { name: "restore_remaining_records", labels, value: remaining as f64 });
+        }
         samples::of_thread(&self.thread.to_string(), self, &mut snapshot);
         let mut snapshots = shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         snapshots[self.thread] = snapshot;
@@ -203,6 +208,11 @@ impl ThreadStatus {
                 bytes,
                 changelog_offset: position.map(|position| position.offset.0),
             });
+        }
+        // A task's stores share one database.
+        if let Some(store) = sub.stores.first() {
+            let labels = vec![store.name.to_string(), partition.to_string()];
+            snapshot.samples.push(Sample { name: "store_bytes", labels, value: bytes as f64 });
         }
     }
 }

@@ -84,12 +84,8 @@ impl SourceDecoder {
             ),
             Payload::Json { reader } => DecoderKind::Json(Target::new(reader)),
         };
-        let readers = match payload {
-            Payload::Registry { readers } | Payload::Internal { readers, .. } => readers.as_slice(),
-            Payload::Json { reader } => std::slice::from_ref(reader),
-        };
         let type_name = |reader: &Reader| Text::new(reader.schema.full_name().unwrap_or_default());
-        let type_names = readers.iter().map(|reader| (reader.layout, type_name(reader))).collect();
+        let type_names = payload.readers().iter().map(|reader| (reader.layout, type_name(reader))).collect();
         Ok(Self { kind, writers: HashMap::new(), last: None, plans: Vec::new(), type_names })
     }
 

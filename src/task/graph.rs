@@ -56,6 +56,13 @@ pub(super) struct NodeError {
 
 type Step = Result<(), NodeError>;
 
+/// Whether a node that writes to a topic takes rows of this layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Yes,
+    No,
+}
+
 /// The running graph of one task.
 #[derive(Debug)]
 pub(super) struct Graph {
@@ -192,12 +199,15 @@ impl Graph {
             NodeKind::Select { fields, layout } => self.select(plan, index, node, fields, *layout, row, context),
             NodeKind::Rekey { key, format } => self.rekey(plan, index, node, key, format, row, context),
             NodeKind::Sink { topic, .. } => {
-                self.send(index, topic, row, context, Headers::default())?;
-                self.latencies.sent(index, row.timestamp);
+                if self.send(index, topic, row, context, Headers::default())? == Sent::Yes {
+                    self.latencies.sent(index, row.timestamp);
+                }
                 Ok(())
             }
             NodeKind::Repartition { .. } if row.key.is_none() => self.drop_row(index, DropReason::NullKey),
-            NodeKind::Repartition { topic, .. } => self.send(index, topic, row, context, context.headers.clone()),
+            NodeKind::Repartition { topic, .. } => {
+                self.send(index, topic, row, context, context.headers.clone()).map(|_| ())
+            }
             NodeKind::Table { store, layout } => {
                 let upserted = operator::upsert(*store, row, &mut self.stores).map_err(failed)?;
                 self.table_changed(plan, index, node, upserted, &Row { layout: *layout, ..*row }, context)
@@ -491,13 +501,13 @@ impl Graph {
         row: &Row<'_>,
         context: &RecordContext,
         headers: Headers,
-    ) -> Step {
+    ) -> Result<Sent, NodeError> {
         let at = usize::from(index.0);
         let Self { resolved, buffer, packer, .. } = self;
         let value = match row.slots {
             None => None,
             Some(slots) => {
-                let Some(writer) = resolved.writers[at].get(row.layout) else { return Ok(()) };
+                let Some(writer) = resolved.writers[at].get(row.layout) else { return Ok(Sent::No) };
                 writer.encode(slots, buffer).map_err(|error| NodeError { node: index, error })?;
                 Some(packer.pack(buffer))
             }
@@ -523,7 +533,7 @@ impl Graph {
         }
         self.produced[at] += 1;
         self.push_out(record);
-        Ok(())
+        Ok(Sent::Yes)
     }
 
     pub(super) fn push_out(&mut self, record: Outgoing) {

@@ -1,7 +1,7 @@
 //! What happens to one record: a marker moves the upstream's time, a row walks the graph, a record that cannot be worked on goes
 //! where its `on_error` says.
 
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 
 use bytes::Bytes;
 
@@ -17,7 +17,7 @@ use crate::base::record::{Header, Headers, Outgoing, Record};
 use crate::base::time::Timestamp;
 use crate::base::value::{Text, Value};
 use crate::operator::{self, DropReason, Evaluator, RecordContext, Row};
-use crate::plan::{ErrorAction, LayoutId, NodeIndex, Payload, Source, SourceIndex, SubTopology};
+use crate::plan::{ErrorAction, LayoutId, NodeIndex, Source, SourceIndex, SubTopology};
 
 impl Task {
     pub(super) fn process(
@@ -30,9 +30,6 @@ impl Task {
         let at = usize::from(index.0);
         let source = &sub.sources[at];
         self.dirty = true;
-        let context = &mut self.contexts[at];
-        context.offset = head.record.offset;
-        context.timestamp = head.timestamp;
         if !self.resolved.upstream[at].is_empty()
             && let Some((task, time)) = marker::decode(&head.record.headers)
         {
@@ -63,14 +60,13 @@ impl Task {
     fn walk(&mut self, sub: &SubTopology, index: SourceIndex, head: Head, now: Timestamp) -> Result<(), Error> {
         let at = usize::from(index.0);
         let source = &sub.sources[at];
-        let (layout, slots, schema_id) = match &head.decoded {
-            Decoded::Row { layout, schema_id } => (*layout, Some(head.slots.as_slice()), *schema_id),
+        let (layout, slots) = match &head.decoded {
+            Decoded::Row { layout, .. } => (*layout, Some(head.slots.as_slice())),
             Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => {
-                (first_layout(source), None, None)
+                (first_layout(source), None)
             }
         };
-        self.contexts[at].set_type(slots.map(|_| layout), schema_id, &self.decoders[at]);
-        self.contexts[at].headers.clone_from(&head.record.headers);
+        self.contexts[at].take(&head.record, head.timestamp, &head.decoded, &self.decoders[at]);
         self.last_source = at;
         let row = Row {
             key: head.record.key.as_deref(),
@@ -119,6 +115,8 @@ impl Task {
             }
             first += tasks;
         }
+        // What a window that closes now sends on is no record's: the marker's header must not go with it.
+        self.contexts[at].take_marker(head.record.offset, head.timestamp);
         self.graph.begin(now);
         let moved = self.graph.upstream_moved(sub, source, &self.contexts[at]);
         self.graph.finish();
@@ -245,12 +243,23 @@ impl Context {
         Self { record, layout: None }
     }
 
-    fn set_type(&mut self, layout: Option<LayoutId>, schema_id: Option<u32>, decoder: &SourceDecoder) {
-        self.record.schema_id = schema_id;
+    fn take(&mut self, record: &Record, timestamp: Timestamp, decoded: &Decoded, decoder: &SourceDecoder) {
+        let (layout, schema_id) = match decoded {
+            Decoded::Row { layout, schema_id } => (Some(*layout), *schema_id),
+            Decoded::Tombstone | Decoded::Undeclared | Decoded::NeedsSchema(_) | Decoded::Failed(_) => (None, None),
+        };
+        (self.record.offset, self.record.timestamp, self.record.schema_id) = (record.offset, timestamp, schema_id);
+        self.record.headers.clone_from(&record.headers);
         if self.layout != layout {
             self.layout = layout;
             self.record.type_name = layout.map(|layout| decoder.type_name(layout)).unwrap_or_default();
         }
+    }
+
+    fn take_marker(&mut self, offset: Offset, timestamp: Timestamp) {
+        let RecordContext { topic, partition, .. } = &self.record;
+        *self = Self::new(topic.clone(), *partition, timestamp);
+        self.record.offset = offset;
     }
 }
 
@@ -262,19 +271,9 @@ impl Deref for Context {
     }
 }
 
-impl DerefMut for Context {
-    fn deref_mut(&mut self) -> &mut RecordContext {
-        &mut self.record
-    }
-}
-
 /// A deletion has no type of its own: it takes the source's first.
 fn first_layout(source: &Source) -> LayoutId {
-    let readers = match &source.payload {
-        Payload::Registry { readers } | Payload::Internal { readers, .. } => readers.as_slice(),
-        Payload::Json { reader } => std::slice::from_ref(reader),
-    };
-    readers.first().map_or(LayoutId(0), |reader| reader.layout)
+    source.payload.readers().first().map_or(LayoutId(0), |reader| reader.layout)
 }
 
 /// The timestamp a record is ordered by: its own, or the one that the topology takes from its value.
@@ -289,7 +288,7 @@ pub(super) fn own_timestamp(
 ) -> Result<Timestamp, String> {
     let missing = || "the record has no timestamp".to_owned();
     let of_record = || if record.timestamp.0 < 0 { Err(missing()) } else { Ok(record.timestamp) };
-    let Decoded::Row { layout, schema_id } = decoded else {
+    let Decoded::Row { layout, .. } = decoded else {
         return Ok(Timestamp(record.timestamp.0.max(0)));
     };
     let Some(expression) = source.timestamp.get(*layout) else { return of_record() };
@@ -301,11 +300,8 @@ pub(super) fn own_timestamp(
         timestamp: record.timestamp,
         window: None,
     };
-    let meta = &expression.needs;
-    if meta.meta || meta.headers {
-        (context.offset, context.timestamp) = (record.offset, record.timestamp);
-        context.set_type(Some(*layout), *schema_id, decoder);
-        context.headers.clone_from(&record.headers);
+    if expression.needs.meta || expression.needs.headers {
+        context.take(record, record.timestamp, decoded, decoder);
     }
     match evaluator.eval(expression, &row, &[], context).map_err(|error| error.to_string())? {
         Value::Int(ms) if ms >= 0 => Ok(Timestamp(ms)),
@@ -324,5 +320,32 @@ pub(super) fn own_timestamp(
         | Value::Map(_)
         | Value::Record(_)
         | Value::Union(_)) => Err(format!("`{}` gives {other:?}, which is no timestamp", expression.text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Payload;
+
+    #[test]
+    fn what_a_marker_lets_go_on_carries_nothing_of_a_record() {
+        let mut context = Context::new(Topic::new("t"), Partition(3), Timestamp(1));
+        let name = Text::new("a");
+        let record = Record {
+            offset: Offset(7),
+            timestamp: Timestamp(2),
+            key: None,
+            value: None,
+            headers: Headers::new(vec![Header { name, value: None }]),
+        };
+        let decoder = SourceDecoder::new(&Payload::Registry { readers: Vec::new() }).unwrap();
+        context.take(&record, Timestamp(5), &Decoded::Row { layout: LayoutId(0), schema_id: Some(9) }, &decoder);
+        assert_eq!((context.offset, context.timestamp, context.schema_id), (Offset(7), Timestamp(5), Some(9)));
+        assert!(!context.headers.is_empty());
+        context.take_marker(Offset(8), Timestamp(6));
+        assert_eq!((context.offset, context.timestamp, context.schema_id), (Offset(8), Timestamp(6), None));
+        assert!(context.headers.is_empty() && context.type_name.is_empty());
+        assert_eq!((context.topic.as_str(), context.partition), ("t", Partition(3)));
     }
 }

@@ -18,6 +18,7 @@ mod metrics;
 mod registry_contract;
 mod support;
 mod tidy;
+mod windows;
 
 /// Returns what `make test` exported under this name.
 #[expect(clippy::disallowed_methods, reason = "how `make test` tells where its servers and data are")]

@@ -7,6 +7,8 @@ use tidemill::metrics::names::{self, Type};
 use tidemill::metrics::{BuildInfo, TopologyInfo, render};
 use tidemill::runtime::service::{HistogramSample, Measurements, Sample};
 
+use crate::support::{Launch, Place, shop, topics, until};
+
 /// One sample of every metric there is.
 fn everything() -> Measurements {
     let mut all = Measurements::default();
@@ -46,4 +48,63 @@ fn prometheus_accepts_a_scrape_of_every_metric() {
     let output = promtool.wait_with_output().unwrap();
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success() && said.trim().is_empty(), "promtool found:\n{said}\nin\n{scrape}");
+}
+
+/// What a daemon with nothing wrong and nothing to restore has no samples of.
+const OF_TROUBLE: &[&str] = &["dead_letters_total", "restore_remaining_records", "stores_set_aside_total"];
+
+#[test]
+fn a_daemon_on_kafka_has_a_figure_for_everything_described() {
+    let app = shop::open(Place::kafka());
+    let orders = shop::orders(600);
+    shop::place_orders(&app, &orders);
+    let keyless = topics::record(
+        &app.topic("orders"),
+        0,
+        orders[599].at,
+        None,
+        Some(br#"{"n": 1, "item": "i", "amount": 1}"#.to_vec()),
+    );
+    topics::write(&*app.broker(), [keyless]);
+    let mut run = app.start(&Launch::default());
+    shop::wait_for_count(&mut run, orders.len() as i64);
+    let sample = |scrape: &str, name: &str, more: &str| -> Option<f64> {
+        let of_it = |line: &&str| {
+            line.strip_prefix("tidemill_")
+                .and_then(|line| line.strip_prefix(name))
+                .is_some_and(|rest| rest.starts_with(['{', ' ']) && rest.contains(more))
+        };
+        let values = scrape.lines().filter(of_it).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap());
+        values.fold(None, |sum, value| Some(sum.unwrap_or(0.0) + value))
+    };
+    let mut missing = Vec::new();
+    let scrape = until("librdkafka has said what it counted", || {
+        let (status, scrape) = run.ask("/metrics");
+        assert_eq!(status, 200);
+        missing = names::all()
+            .filter(|metric| !OF_TROUBLE.contains(&metric.name))
+            .map(|metric| match metric.kind {
+                Type::Histogram => format!("{}_count", metric.name),
+                Type::Counter | Type::Gauge => metric.name.to_owned(),
+            })
+            .filter(|name| sample(&scrape, name, "").is_none())
+            .collect();
+        // A client speaks every five seconds; both kinds must have spoken.
+        let spoke = |kind| sample(&scrape, "kafka_requests_total", kind).is_some();
+        (spoke("consumer") && spoke("producer")).then_some(scrape)
+    });
+    assert!(missing.is_empty(), "nothing is shown of {missing:?} in\n{scrape}");
+    for (name, label) in [
+        ("records_consumed_total", "orders"),
+        ("records_dropped_total", "null_key"),
+        ("store_cache_requests_total", "hit"),
+        ("kafka_sent_bytes_total", ""),
+        ("kafka_broker_connected", ""),
+        ("record_e2e_latency_seconds_count", ""),
+        ("store_unflushed_bytes", ""),
+        ("memory_bytes", "cache"),
+    ] {
+        assert!(sample(&scrape, name, label).is_some_and(|value| value > 0.0), "{name} {label} in\n{scrape}");
+    }
+    run.stop();
 }

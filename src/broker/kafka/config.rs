@@ -23,6 +23,7 @@ const RESERVED: &[&str] = &[
     "metadata.broker.list",
     "partitioner",
     "request.required.acks",
+    "statistics.interval.ms",
     "transaction.timeout.ms",
     "transactional.id",
 ];
@@ -40,7 +41,7 @@ const FETCH_BYTES: usize = 256 * 1024;
 /// Bytes of a batch under construction, librdkafka's default.
 const BATCH_BYTES: usize = 1_000_000;
 
-/// How often each client says what it has counted.
+/// How often a client says what it has counted: of those that are polled all the time, for in the others it would pile up.
 const STATISTICS_MS: u32 = 5000;
 
 /// The group id of consumers without a group: librdkafka wants one for `assign`. Nothing is ever committed under it.
@@ -69,7 +70,6 @@ fn base(settings: &KafkaSettings) -> ClientConfig {
     config.set("reconnect.backoff.max.ms", "2000");
     // Topics are awaited when they are made; 30 s of silence about a missing one help nobody.
     config.set("topic.metadata.propagation.max.ms", "5000");
-    config.set("statistics.interval.ms", STATISTICS_MS.to_string());
     for (name, value) in &settings.properties {
         config.set(name, value);
     }
@@ -131,6 +131,7 @@ pub(super) fn consumer(settings: &KafkaSettings, consumer: &ConsumerSettings) ->
         }
         Some(group) => {
             config.set("group.id", &group.group_id);
+            config.set("statistics.interval.ms", STATISTICS_MS.to_string());
             if let Some(instance) = &group.instance_id {
                 config.set("group.instance.id", instance);
             }
@@ -173,6 +174,7 @@ pub(super) fn producer(
     default(&mut config, settings, "queue.buffering.max.kbytes", 64 * 1024);
     config.set("acks", "all");
     config.set("enable.idempotence", "true");
+    config.set("statistics.interval.ms", STATISTICS_MS.to_string());
     if let Some(id) = &producer.transactional_id {
         config.set("transactional.id", id);
     }
@@ -235,6 +237,7 @@ mod tests {
         assert_eq!(config.get("group.instance.id"), Some("flights-0"));
         assert_eq!(config.get("session.timeout.ms"), Some("45000"));
         assert_eq!(config.get("queued.max.messages.kbytes"), Some("8192"));
+        assert_eq!(config.get("statistics.interval.ms"), Some("5000"));
     }
 
     #[test]
@@ -254,5 +257,8 @@ mod tests {
         let config = consumer(&settings, &ConsumerSettings { group: None, ..member() });
         assert_eq!(config.get("group.protocol"), None);
         assert_eq!(config.get("group.id"), Some(NO_GROUP));
+        for unpolled in [&config, &probe(&settings), &admin(&settings)] {
+            assert_eq!(unpolled.get("statistics.interval.ms"), None, "its statistics would pile up");
+        }
     }
 }
