@@ -685,6 +685,26 @@ fn writes_gather_until_time_or_size_and_an_idle_task_marks_that_it_is_complete()
     assert_eq!(stores.write_behind(at(3_605_001), false).unwrap().rows, 40, "sixteen mebibytes do not wait");
 }
 
+/// Copies a running database's files as they are: what a kill would leave. RocksDB deletes files behind a flush in its own time, and
+/// a copy across that is of no moment at all: it is made again.
+fn copy_of_one_moment(from: &Path, to: &Path) {
+    let files = || {
+        let names = std::fs::read_dir(from).unwrap().map(|file| file.unwrap().file_name());
+        names.filter(|name| name != "LOCK").collect::<std::collections::BTreeSet<_>>()
+    };
+    for _ in 0..1000 {
+        std::fs::create_dir(to).unwrap();
+        let listed = files();
+        let copied = listed.iter().try_for_each(|name| std::fs::copy(from.join(name), to.join(name)).map(drop));
+        match copied {
+            Ok(()) if files() == listed => return,
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => panic!("{error}"),
+            Ok(()) | Err(_) => std::fs::remove_dir_all(to).unwrap(),
+        }
+    }
+    panic!("the files never stand still");
+}
+
 #[test]
 fn rocksdb_after_a_crash_has_a_whole_prefix_with_its_positions() {
     let folder = tempfile::tempdir().unwrap();
@@ -705,14 +725,7 @@ fn rocksdb_after_a_crash_has_a_whole_prefix_with_its_positions() {
         stores.write_behind(Timestamp(0), flush).unwrap();
         stores.write_behind(Timestamp(6_000), flush).unwrap();
     }
-    // The files as they are while the process runs: what a kill would leave.
-    std::fs::create_dir(&crashed).unwrap();
-    for file in std::fs::read_dir(&task).unwrap() {
-        let file = file.unwrap();
-        if file.file_name() != "LOCK" {
-            std::fs::copy(file.path(), crashed.join(file.file_name())).unwrap();
-        }
-    }
+    copy_of_one_moment(&task, &crashed);
     assert_eq!(stores.position(KV).unwrap().offset, Offset(3));
     let mut found = open(&crashed);
     assert_eq!(found.position(KV).unwrap().offset, Offset(2), "the third batch was never flushed");
