@@ -21,6 +21,12 @@ import org.apache.kafka.streams.state.WindowStore;
 final class Aggregates {
     private static final Grouped<Object, Row> GROUPED = Grouped.with(Graph.KEYS, Graph.ROWS);
 
+    /**
+     * The topology language's. Kafka Streams' own, length and grace, loses final results: where time leaps, its store does not find
+     * a window any more when it is to be emitted.
+     */
+    private static final Duration RETENTION_DEFAULT = Duration.ofDays(1);
+
     private Aggregates() {}
 
     static KTable<?, Row> ofStream(Graph graph, String name, JsonNode table) {
@@ -68,7 +74,7 @@ final class Aggregates {
     private static <S extends StateStore> Materialized<Object, Row, S> store(String name, JsonNode window) {
         Materialized<Object, Row, S> store = Materialized.as(name);
         store.withKeySerde(Graph.KEYS).withValueSerde(Graph.ROWS).withCachingDisabled();
-        return window.has("retention") ? store.withRetention(Times.parse(window.get("retention"))) : store;
+        return store.withRetention(window.has("retention") ? Times.parse(window.get("retention")) : RETENTION_DEFAULT);
     }
 
     /** Rows that change or go are taken out of the result that they were in. */
