@@ -1,10 +1,12 @@
 import com.fasterxml.jackson.databind.JsonNode;
 import java.time.Duration;
 import java.util.Map;
+import java.util.function.Function;
 import org.apache.kafka.streams.kstream.JoinWindows;
 import org.apache.kafka.streams.kstream.Joined;
 import org.apache.kafka.streams.kstream.KStream;
 import org.apache.kafka.streams.kstream.KTable;
+import org.apache.kafka.streams.kstream.KeyValueMapper;
 import org.apache.kafka.streams.kstream.StreamJoined;
 import org.apache.kafka.streams.kstream.ValueJoiner;
 import org.apache.kafka.streams.kstream.ValueJoinerWithKey;
@@ -35,7 +37,7 @@ final class Joins {
         if (!graph.isTable(join.right)) {
             return join.streams();
         }
-        if (!graph.isTable(join.left) || !table.path("window").isMissingNode()) {
+        if (!graph.isTable(join.left)) {
             return join.streamWithTable();
         }
         return table.has("foreign_key") ? join.tablesByForeignKey() : join.tables();
@@ -63,10 +65,12 @@ final class Joins {
     private KStream<Object, Row> streamWithGlobalTable() {
         KStream<Object, Row> rows = graph.streamByBaseKey(left);
         Cel lookUp = Cel.of(table.get("key").asText());
+        // The DSL asks for the key of a row without a value, too, before it drops it.
+        KeyValueMapper<Object, Row, Object> keyOf = (key, row) -> row == null ? null : lookUp.eval(Roots.pair(key, row, null));
         ValueJoiner<Row, Row, Row> joiner = (leftRow, rightRow) -> joined(null, leftRow, rightRow);
         return switch (kind) {
-            case "inner" -> rows.join(graph.globalTable(right), (key, row) -> lookUp.eval(Roots.pair(key, row, null)), joiner);
-            case "left" -> rows.leftJoin(graph.globalTable(right), (key, row) -> lookUp.eval(Roots.pair(key, row, null)), joiner);
+            case "inner" -> rows.join(graph.globalTable(right), keyOf, joiner);
+            case "left" -> rows.leftJoin(graph.globalTable(right), keyOf, joiner);
             default -> throw unknownKind();
         };
     }
@@ -106,9 +110,10 @@ final class Joins {
         KTable<Object, Row> leftRows = graph.table(left);
         Cel foreignKey = Cel.of(table.get("foreign_key").asText());
         ValueJoiner<Row, Row, Row> joiner = (leftRow, rightRow) -> joined(null, leftRow, rightRow);
+        Function<Row, Object> keyOf = row -> foreignKey.eval(Roots.pair(null, row, null));
         return switch (kind) {
-            case "inner" -> leftRows.join(graph.table(right), row -> foreignKey.eval(Roots.pair(null, row, null)), joiner);
-            case "left" -> leftRows.leftJoin(graph.table(right), row -> foreignKey.eval(Roots.pair(null, row, null)), joiner);
+            case "inner" -> leftRows.join(graph.table(right), keyOf, joiner);
+            case "left" -> leftRows.leftJoin(graph.table(right), keyOf, joiner);
             default -> throw unknownKind();
         };
     }
