@@ -18,8 +18,8 @@ import org.apache.kafka.common.serialization.Serializer;
  * Bytes of keys and rows. One value has one encoding, since foreign-key joins compare hashes of it; keys of one type sort as
  * Kafka's own serializers sort them, since the order of a store is the order of some results.
  */
-final class Codec {
-    static final class Keys implements Serde<Object> {
+public final class Codec {
+    public static final class Keys implements Serde<Object> {
         @Override
         public Serializer<Object> serializer() {
             return (topic, key) -> key == null ? null : bytes(key);
@@ -31,7 +31,7 @@ final class Codec {
         }
     }
 
-    static final class Rows implements Serde<Row> {
+    public static final class Rows implements Serde<Row> {
         @Override
         public Serializer<Row> serializer() {
             return (topic, row) -> row == null ? null : bytes(pack(row));
