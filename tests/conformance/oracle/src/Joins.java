@@ -48,6 +48,11 @@ final class Joins {
         return new Row(fields, leftRow == null ? null : leftRow.window());
     }
 
+    /** The DSL does not tell joins of tables which key they are at. */
+    private Row joinedWithoutKey(Row leftRow, Row rightRow) {
+        return Row.of(Roots.evaluate(select, Roots.pair(leftRow, rightRow)));
+    }
+
     private KStream<Object, Row> streamWithTable() {
         KStream<Object, Row> rows = graph.streamByBaseKey(left);
         ValueJoinerWithKey<Object, Row, Row, Row> joiner = this::joined;
@@ -67,7 +72,7 @@ final class Joins {
         Cel lookUp = Cel.of(table.get("key").asText());
         // The DSL asks for the key of a row without a value, too, before it drops it.
         KeyValueMapper<Object, Row, Object> keyOf = (key, row) -> row == null ? null : lookUp.eval(Roots.pair(key, row, null));
-        ValueJoiner<Row, Row, Row> joiner = (leftRow, rightRow) -> joined(null, leftRow, rightRow);
+        ValueJoinerWithKey<Object, Row, Row, Row> joiner = this::joined;
         return switch (kind) {
             case "inner" -> rows.join(graph.globalTable(right), keyOf, joiner);
             case "left" -> rows.leftJoin(graph.globalTable(right), keyOf, joiner);
@@ -97,7 +102,7 @@ final class Joins {
     private KTable<Object, Row> tables() {
         KTable<Object, Row> leftRows = graph.table(left);
         KTable<Object, Row> rightRows = graph.table(right);
-        ValueJoiner<Row, Row, Row> joiner = (leftRow, rightRow) -> joined(null, leftRow, rightRow);
+        ValueJoiner<Row, Row, Row> joiner = this::joinedWithoutKey;
         return switch (kind) {
             case "inner" -> leftRows.join(rightRows, joiner);
             case "left" -> leftRows.leftJoin(rightRows, joiner);
@@ -109,8 +114,8 @@ final class Joins {
     private KTable<Object, Row> tablesByForeignKey() {
         KTable<Object, Row> leftRows = graph.table(left);
         Cel foreignKey = Cel.of(table.get("foreign_key").asText());
-        ValueJoiner<Row, Row, Row> joiner = (leftRow, rightRow) -> joined(null, leftRow, rightRow);
-        Function<Row, Object> keyOf = row -> foreignKey.eval(Roots.pair(null, row, null));
+        ValueJoiner<Row, Row, Row> joiner = this::joinedWithoutKey;
+        Function<Row, Object> keyOf = row -> foreignKey.eval(Roots.pair(row, null));
         return switch (kind) {
             case "inner" -> leftRows.join(graph.table(right), keyOf, joiner);
             case "left" -> leftRows.leftJoin(graph.table(right), keyOf, joiner);

@@ -17,10 +17,15 @@ final class Roots {
     }
 
     /** Two rows that meet; a side that is not there is null. */
-    static Map<String, Object> pair(Object key, Row left, Row right) {
+    static Map<String, Object> pair(Row left, Row right) {
         Map<String, Object> roots = new LinkedHashMap<>();
         roots.put("left", left == null ? null : left.fields());
         roots.put("right", right == null ? null : right.fields());
+        return roots;
+    }
+
+    static Map<String, Object> pair(Object key, Row left, Row right) {
+        Map<String, Object> roots = pair(left, right);
         place(roots, key, Row.windowOf(key, left));
         return roots;
     }
