@@ -220,6 +220,8 @@ pub mod codes {
         RECORD_IN_FUTURE = "E1002";
         /// A record is larger than the topic it is to be written to takes.
         RECORD_TOO_LARGE = "E1003";
+        /// An aggregate that keeps single values has as many as it may for one key.
+        TOO_MANY_VALUES = "E1004";
     }
 }
 

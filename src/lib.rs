@@ -3,7 +3,7 @@
 //! A module may import from lower layers only; `tests/it/tidy.rs` reads the `use` lines and fails on a breach.
 //!
 //! ```text
-//! L6  cli → dev → http
+//! L6  cli → dev → http;  cli → testing
 //! L5  runtime → metrics
 //! L4  broker → crash;  registry, config        seams: traits + adapters; a test hook
 //! L3  entity → operator;  task → operator, entity, store;  operator → store
@@ -31,4 +31,5 @@ pub mod registry;
 pub mod runtime;
 pub mod store;
 pub mod task;
+pub mod testing;
 pub mod topology;

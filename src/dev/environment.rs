@@ -160,7 +160,7 @@ pub fn options(settings: &Settings, plan: &Plan) -> Result<Options, Error> {
         },
         commit_interval: SpanMs(i64::try_from(settings.commit_interval.as_millis()).unwrap_or(i64::MAX)),
         threads: settings.num_stream_threads,
-        state_dir: settings.state.dir.clone(),
+        state_dir: Some(settings.state.dir.clone()),
         memory_budget_bytes: usize::try_from(settings.memory.budget_bytes).unwrap_or(usize::MAX),
         first_start: match settings.auto_offset_reset {
             OffsetReset::Earliest => FirstStart::Earliest,

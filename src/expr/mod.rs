@@ -28,6 +28,7 @@ mod tests;
 use crate::base::diag::Diagnostic;
 use crate::base::types::Type;
 use crate::base::value::Value;
+use crate::error::codes;
 
 pub use aggregate::{AGGREGATES, AggregateCall, aggregate_call};
 pub use ast::Ast;
@@ -93,6 +94,16 @@ pub fn check(text: &str, env: &Env) -> Result<Checked, Vec<Diagnostic>> {
 /// As [`check`]; also when the value's type is not `wanted`.
 pub fn check_as(text: &str, env: &Env, wanted: &Type) -> Result<Checked, Vec<Diagnostic>> {
     check::check(text, env, Some(wanted)).map(|tree| Checked { tree })
+}
+
+/// Computes an expression that names nothing, for a place that takes `wanted`.
+///
+/// # Errors
+/// As [`check_as`]; when it cannot be computed.
+pub fn constant(text: &str, wanted: &Type) -> Result<Value, Vec<Diagnostic>> {
+    let checked = check_as(text, &Env::new(), wanted)?;
+    let computed = checked.compile(&|_| 0).eval(&[], &mut Scratch::default());
+    computed.map_err(|error| vec![Diagnostic::error(codes::LITERAL_INVALID, error.span, error.message)])
 }
 
 impl Checked {

@@ -1,10 +1,13 @@
 //! Stream-table join: each row of the stream looks up its key in the table, now or as of its own timestamp
 //! (Kafka Streams' `KStreamKTableJoinProcessor`; only the stream side triggers).
 
-use crate::base::time::SpanMs;
+use std::sync::Arc;
+
+use crate::base::time::Timestamp;
 use crate::base::value::Value;
+use crate::operator::functions::shown_results;
 use crate::operator::{DropReason, Error, Evaluator, RecordContext, Row};
-use crate::plan::{JoinKind, StreamTableJoin};
+use crate::plan::{Lookup, RowView, StreamTableJoin};
 use crate::store::versioned::Versioned;
 use crate::store::{StoreIndex, TaskStores};
 
@@ -18,13 +21,14 @@ pub enum Joined {
     Dropped(DropReason),
 }
 
-/// Joins `row` with its table's row and writes the result's fields into `out`.
+/// Joins `row` with its table's row (`table_time` is the table's own, where it keeps versions) and writes the result's fields into `out`.
 ///
 /// # Errors
 /// An expression that fails: of the record. The store's own.
 pub fn join(
     node: &StreamTableJoin,
     row: &Row<'_>,
+    table_time: Timestamp,
     context: &RecordContext,
     stores: &mut TaskStores,
     evaluator: &mut Evaluator,
@@ -34,28 +38,47 @@ pub fn join(
     if row.slots.is_none() {
         return Ok(Joined::Dropped(DropReason::NullValue));
     }
-    let store = StoreIndex(node.table.0);
     let right = match row.key {
         None => None,
-        // The table trims what is too old; whatever it still has is the answer.
-        Some(key) if node.versioned => {
-            Versioned { index: store, history: SpanMs(i64::MAX) }.as_of(stores, key, row.timestamp, row.timestamp)?
-        }
-        Some(key) => stores.get(store, key)?,
+        Some(key) => look_up(&node.table, key, row.timestamp, table_time, stores)?,
     };
     let absent;
-    let other: &[Value] = match (&right, node.kind) {
-        (Some(found), _) => &found.fields,
-        (None, JoinKind::Left) => {
-            absent = vec![Value::Null; node.right_slots];
+    let other: &[Value] = match &right {
+        Some(found) => found,
+        None if node.kind.keeps_left() => {
+            absent = vec![Value::Null; node.table.slots];
             &absent
         }
-        (None, JoinKind::Inner) if row.key.is_none() => return Ok(Joined::Dropped(DropReason::NullKey)),
-        (None, JoinKind::Inner) => return Ok(Joined::NoMatch),
+        None if row.key.is_none() => return Ok(Joined::Dropped(DropReason::NullKey)),
+        None => return Ok(Joined::NoMatch),
     };
     out.clear();
     for field in fields {
         out.push(evaluator.eval(field, row, other, context)?);
     }
     Ok(Joined::Row)
+}
+
+/// Returns the row that others see of a store under a key.
+fn look_up(
+    table: &Lookup,
+    key: &[u8],
+    at: Timestamp,
+    table_time: Timestamp,
+    stores: &mut TaskStores,
+) -> Result<Option<Arc<[Value]>>, Error> {
+    let index = StoreIndex(table.store.0);
+    let found = match table.versioned {
+        Some(of) => Versioned { index, history: of.retention }.as_of(stores, key, at, table_time)?,
+        None => stores.get(index, key)?,
+    };
+    Ok(found.map(|row| match &table.view {
+        RowView::Whole => row.fields,
+        RowView::From(first) => row.fields[*first..].into(),
+        RowView::Results(results) => {
+            let mut shown = Vec::new();
+            shown_results(results, &row.fields, &mut shown);
+            shown.into()
+        }
+    }))
 }

@@ -2,19 +2,31 @@
 //! the task walks the graph.
 
 mod aggregate;
+mod closing;
+mod due;
 mod eval;
+mod functions;
 mod join;
+mod sessions;
+mod sliding;
+mod stream_join;
 mod table;
+mod table_join;
 mod window;
 mod writer;
 
-pub use aggregate::{Closed, Folded, aggregate, close_windows, expire_windows, result_row, updated};
+pub use aggregate::{Changed, Folded, Folding, aggregate};
+pub use closing::{
+    Emitted, Swept, close_hops, expire_hops, schedule, span_of, split_window_key, sweep, updated, window_key,
+};
 pub use eval::Evaluator;
 pub(crate) use eval::{key_bytes, key_value};
+pub use functions::result_row;
 pub use join::{Joined, join};
+pub use stream_join::{JoinedRow, Met, SideTimes, SweptJoin, join_streams, sweep_join};
 pub use table::{Upserted, upsert, upsert_versioned};
-pub(crate) use window::first_open_start;
-pub use window::{WindowSpan, window_of};
+pub use table_join::{TableChange, join_tables};
+pub use window::{Hops, WindowSpan};
 pub use writer::{RowWriter, SINGLE_OBJECT_MARKER};
 
 use crate::base::ids::{Offset, Partition, Topic};
@@ -36,6 +48,10 @@ pub struct Row<'a> {
     pub slots: Option<&'a [Value]>,
     pub timestamp: Timestamp,
     pub window: Option<WindowSpan>,
+    /// What it replaces; set by a table for what reads the table itself, and of no meaning elsewhere.
+    pub previous: Option<&'a [Value]>,
+    /// The newest of its key: false for a row that a versioned table took out of order.
+    pub latest: bool,
 }
 
 /// The source record that set a traversal off.

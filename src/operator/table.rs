@@ -3,15 +3,19 @@
 use std::sync::Arc;
 
 use crate::base::time::{SpanMs, Timestamp};
+use crate::base::value::Value;
 use crate::operator::{DropReason, Error, Row};
 use crate::plan::StoreRef;
 use crate::store::versioned::{Put, Versioned};
 use crate::store::{self, StoreIndex, TaskStores};
 
 /// What a row did to a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Upserted {
-    Changed,
+    /// With what it replaced.
+    Changed(Option<Arc<[Value]>>),
+    /// A version was put in front of a newer one.
+    OutOfOrder,
     Unchanged,
     Dropped(DropReason),
 }
@@ -30,7 +34,7 @@ pub fn upsert(store: StoreRef, row: &Row<'_>, stores: &mut TaskStores) -> Result
         _ => {}
     }
     stores.put(store, key, row.slots.map(|slots| store::Row { timestamp: row.timestamp, fields: Arc::from(slots) }))?;
-    Ok(Upserted::Changed)
+    Ok(Upserted::Changed(known.map(|known| known.fields)))
 }
 
 /// Puts `row` as the version of its key at its timestamp; a deletion is a version, too. A version older than the retention
@@ -47,8 +51,10 @@ pub fn upsert_versioned(
 ) -> Result<Upserted, Error> {
     let Some(key) = row.key else { return Ok(Upserted::Dropped(DropReason::NullKey)) };
     let versions = Versioned { index: StoreIndex(store.0), history: retention };
+    let before = versions.latest(stores, key)?.map(|row| row.fields);
     match versions.put(stores, key, row.timestamp, row.slots.map(Arc::from), observed)? {
         Put::Expired => Ok(Upserted::Dropped(DropReason::Late)),
-        Put::Latest | Put::OutOfOrder { .. } => Ok(Upserted::Changed),
+        Put::Latest => Ok(Upserted::Changed(before)),
+        Put::OutOfOrder { .. } => Ok(Upserted::OutOfOrder),
     }
 }

@@ -4,19 +4,22 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::flow::{Flow, PartId, PartKind, Rekey, ShapeId};
+use super::has_due_store;
 use super::model::{
-    Aggregate, Child, Entity, Expression, History, Input, Layout, LayoutId, Needs, Node, NodeIndex, NodeKind, Payload,
-    PerLayout, Reader, Source, Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, Update, Upstream, Writer,
-    roots,
+    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, ENTITY_SYSTEM_FIELDS, Entity, Expression, History,
+    Input, JoinSide, Layout, LayoutId, Lookup, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, RowView,
+    Source, Store, StoreKind, StoreRef, StreamJoin, StreamTableJoin, SubTopology, TableJoin, Update, Upstream,
+    VersionedLookup, WindowShape, Writer, roots,
 };
-use super::names::{Names, history_store};
+use super::names::{Names, due_store, history_store, left_of, right_of};
 use super::rows;
 use super::split::{Sub, is_stateful, sub_of, topic_read};
 use crate::avro::Schema;
 use crate::base::diag::Diagnostic;
+use crate::base::time::SpanMs;
 use crate::base::types::Type;
 use crate::base::value::Text;
-use crate::expr::Checked;
+use crate::expr::{Checked, FieldUse};
 use crate::topology::{self, ErrorAction, NodeId, ValueFormat};
 
 /// Makes a sub-topology's plan.
@@ -87,8 +90,17 @@ impl<'f, 'g> Emitter<'f, 'g> {
 
     /// Where the rows of a part go on to.
     fn children(&self, id: PartId) -> Vec<Child> {
-        let fed = self.node_ids.iter().enumerate().filter(|(_, node)| self.flow.part(**node).parents.contains(&id));
-        fed.map(|(index, _)| Child { node: NodeIndex(index as u16), input: Input::Left }).collect()
+        let mut children = Vec::new();
+        for (index, node) in self.node_ids.iter().enumerate() {
+            let (part, node) = (self.flow.part(*node), NodeIndex(index as u16));
+            if part.parents.contains(&id) {
+                children.push(Child { node, input: Input::Left });
+            }
+            if part.right.parents.contains(&id) {
+                children.push(Child { node, input: Input::Right });
+            }
+        }
+        children
     }
 
     fn expression(&self, shape: ShapeId, expression: &topology::Expression) -> Expression {
@@ -104,11 +116,23 @@ impl<'f, 'g> Emitter<'f, 'g> {
         other: &dyn Fn(usize) -> usize,
     ) -> Expression {
         let shape = self.flow.shape(shape);
-        let program = checked.compile(&|used| match (used.root, used.field) {
+        Self::program(checked, text, &|used| match (used.root, used.field) {
             (roots::ROW, Some(field)) => shape.slot(field),
             (roots::OTHER, Some(field)) => other(field),
             (_, field) => field.unwrap_or(0),
-        });
+        })
+    }
+
+    /// Compiles against a row whose fields stand where `slot` says.
+    fn placed(&self, checked: &Checked, text: &Arc<str>, slot: &dyn Fn(usize) -> usize) -> Expression {
+        Self::program(checked, Arc::clone(text), &|used| match (used.root, used.field) {
+            (roots::ROW, Some(field)) => slot(field),
+            (_, field) => field.unwrap_or(0),
+        })
+    }
+
+    fn program(checked: &Checked, text: Arc<str>, layout: &dyn Fn(FieldUse) -> usize) -> Expression {
+        let program = checked.compile(layout);
         let reads = |root: usize| checked.fields_used().iter().any(|used| used.root == root);
         let needs = Needs {
             key: reads(roots::KEY),
@@ -207,13 +231,16 @@ impl<'f, 'g> Emitter<'f, 'g> {
             PartKind::RepartitionSource { .. } => !external,
             PartKind::Filter { .. }
             | PartKind::Rekey { .. }
+            | PartKind::Regroup { .. }
             | PartKind::Select { .. }
             | PartKind::Repartition
             | PartKind::Merge
-            | PartKind::Table
+            | PartKind::Table { .. }
             | PartKind::Entity
             | PartKind::Aggregate
             | PartKind::Join { .. }
+            | PartKind::StreamJoin
+            | PartKind::TableJoin { .. }
             | PartKind::Sink => false,
         };
         let topics = |external: bool| {
@@ -234,14 +261,14 @@ impl<'f, 'g> Emitter<'f, 'g> {
         let part = self.flow.part(id);
         let graph_node = self.flow.graph.node(part.node);
         Ok(match (&part.kind, &graph_node.kind) {
-            (PartKind::Filter { predicate }, _) => {
+            (PartKind::Filter { predicate, deletes }, _) => {
                 let mut entries = PerLayout::default();
                 for (variant, shape) in &part.input {
                     if let Some(entry) = predicate[*variant] {
                         entries.set(self.layout(*shape), entry.map(|expression| self.expression(*shape, expression)));
                     }
                 }
-                NodeKind::Filter { predicate: entries }
+                NodeKind::Filter { predicate: entries, deletes: *deletes }
             }
             (PartKind::Rekey { key }, _) => self.rekey(id, key),
             (PartKind::Select { fields }, _) => {
@@ -252,10 +279,15 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 }
                 NodeKind::Select { fields: entries, layout: self.layout(part.output[0].1) }
             }
+            (PartKind::Regroup { key }, _) => NodeKind::Regroup {
+                key: self.expression(part.input[0].1, key),
+                format: graph_node.rows.key,
+                layout: self.layout(part.output[0].1),
+            },
             (PartKind::Repartition, _) => self.repartition(id)?,
-            (PartKind::Table, topology::NodeKind::Table(table)) => {
+            (PartKind::Table { versioned }, _) => {
                 let (store, layout) = (self.store(&part.name), self.layout(part.output[0].1));
-                match table.versioned {
+                match *versioned {
                     Some(retention) => NodeKind::VersionedTable { store, layout, retention },
                     None => NodeKind::Table { store, layout },
                 }
@@ -263,6 +295,10 @@ impl<'f, 'g> Emitter<'f, 'g> {
             (PartKind::Entity, topology::NodeKind::Entity(entity)) => self.entity(id, entity),
             (PartKind::Aggregate, topology::NodeKind::Aggregate(aggregate)) => self.aggregate(id, aggregate),
             (PartKind::Join { table }, topology::NodeKind::Join(join)) => self.join(id, join, *table),
+            (PartKind::StreamJoin, topology::NodeKind::Join(join)) => self.stream_join(id, join),
+            (PartKind::TableJoin { left, right }, topology::NodeKind::Join(join)) => {
+                self.table_join(id, join, *left, *right)
+            }
             (PartKind::Sink, topology::NodeKind::Sink(sink)) => {
                 let mut writers = PerLayout::default();
                 for (variant, shape) in &part.input {
@@ -272,16 +308,17 @@ impl<'f, 'g> Emitter<'f, 'g> {
                         writers.set(self.layout(*shape), Writer { schema: writer.schema.clone(), subject, slots });
                     }
                 }
-                NodeKind::Sink { topic: sink.topic.clone(), writers }
+                NodeKind::Sink { topic: sink.topic.clone(), format: graph_node.rows.key, key: sink.key, writers }
             }
             (
                 PartKind::Merge
                 | PartKind::Source
                 | PartKind::RepartitionSource { .. }
-                | PartKind::Table
                 | PartKind::Entity
                 | PartKind::Aggregate
                 | PartKind::Join { .. }
+                | PartKind::StreamJoin
+                | PartKind::TableJoin { .. }
                 | PartKind::Sink,
                 _,
             ) => NodeKind::Merge,
@@ -356,44 +393,116 @@ impl<'f, 'g> Emitter<'f, 'g> {
         let mut updates = PerLayout::default();
         for (variant, shape) in &part.input {
             let Some(fed) = &aggregate.updates[*variant] else { continue };
-            let fed = fed.iter().map(|update| Update {
-                function: aggregate.fields[update.field].function,
-                argument: update.argument.as_ref().map(|argument| self.expression(*shape, argument)),
-                slot: state.slots[update.field],
+            let fed = fed.iter().map(|update| {
+                let (argument, retracted) = match &update.argument {
+                    Some(argument) if aggregate.of_table => self.of_change(*shape, argument),
+                    Some(argument) => (Some(self.expression(*shape, argument)), None),
+                    None => (None, None),
+                };
+                Update {
+                    function: aggregate.fields[update.field].function,
+                    argument,
+                    retracted,
+                    slot: state.places[update.field].slot,
+                }
             });
             updates.set(self.layout(*shape), fed.collect());
         }
         NodeKind::Aggregate(Box::new(Aggregate {
             store: self.store(&part.name),
             window: aggregate.window,
+            due: has_due_store(aggregate).then(|| self.store(&due_store(&part.name))),
+            counts_null: counts_null(aggregate),
+            of_table: aggregate.of_table,
+            folds: aggregate.fields.iter().any(|field| field.function == AggregateFunction::Fold),
             emit: aggregate.emit,
             updates,
             initial: state.initial,
+            state: state.places,
             results: state.results,
             layout: self.layout(part.output[0].1),
         }))
     }
 
+    /// An expression over a table's row, on the new and on the old row of a change.
+    fn of_change(&self, shape: ShapeId, expression: &topology::Expression) -> (Option<Expression>, Option<Expression>) {
+        let flags = CHANGE_SYSTEM_FIELDS.len();
+        let fields = (self.flow.shape(shape).record.fields().len() - flags) / 2;
+        let on = |first: usize| Some(self.placed(&expression.checked, &expression.text, &|field| first + field));
+        (on(flags + fields), on(flags))
+    }
+
     fn join(&self, id: PartId, join: &topology::Join, table: PartId) -> NodeKind {
         let part = self.flow.part(id);
-        let right = self.flow.shape(self.flow.table_shape(table));
+        let right = self.flow.table_shape(table);
         let mut fields = PerLayout::default();
         for (variant, shape) in &part.input {
             if let Some(expressions) = &join.fields[*variant] {
-                let compiled = expressions.iter().map(|expression| {
-                    let text = Arc::clone(&expression.text);
-                    self.compiled(*shape, &expression.checked, text, &|field| right.slot(field))
-                });
-                fields.set(self.layout(*shape), compiled.collect());
+                fields.set(self.layout(*shape), self.joined(*shape, right, expressions));
             }
         }
-        let versioned = matches!(self.flow.kind_of(self.flow.part(table)), topology::NodeKind::Table(table) if table.versioned.is_some());
         NodeKind::StreamTableJoin(Box::new(StreamTableJoin {
             kind: join.kind,
-            table: self.store(&self.flow.part(table).name),
-            versioned,
+            table: self.lookup(table),
             fields,
-            right_slots: right.used.len(),
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    /// Compiles what a joined row holds, over a left and a right row.
+    fn joined(&self, left: ShapeId, right: ShapeId, expressions: &[topology::Expression]) -> Vec<Expression> {
+        let right = self.flow.shape(right);
+        let compiled = expressions.iter().map(|expression| {
+            let text = Arc::clone(&expression.text);
+            self.compiled(left, &expression.checked, text, &|field| right.slot(field))
+        });
+        compiled.collect()
+    }
+
+    fn lookup(&self, table: PartId) -> Lookup {
+        let part = self.flow.part(table);
+        let shape = self.flow.shape(self.flow.table_shape(table));
+        let index = self.node_ids.iter().position(|id| *id == table).unwrap_or(0);
+        let lookup = |retention: SpanMs| VersionedLookup { retention, table: NodeIndex(index as u16) };
+        let (versioned, view) = match (&part.kind, self.flow.kind_of(part)) {
+            (PartKind::Table { versioned }, _) => (versioned.map(lookup), RowView::Whole),
+            (_, topology::NodeKind::Aggregate(aggregate)) => {
+                (None, RowView::Results(rows::aggregate_state(aggregate).results))
+            }
+            (_, _) => (None, RowView::From(ENTITY_SYSTEM_FIELDS.len())),
+        };
+        Lookup { store: self.store(&part.name), versioned, view, slots: shape.used.len() }
+    }
+
+    fn side(&self, name: &Text, shape: ShapeId) -> JoinSide {
+        let store = self.store(name);
+        let versioned = matches!(self.stores[usize::from(store.0)].kind, StoreKind::Versioned { .. });
+        JoinSide { store, slots: self.flow.shape(shape).used.len(), versioned }
+    }
+
+    fn stream_join(&self, id: PartId, join: &topology::Join) -> NodeKind {
+        let part = self.flow.part(id);
+        let (left, right) = (part.input[0].1, part.right.input[0].1);
+        let topology::JoinForm::StreamStream(window) = join.form else { return NodeKind::Merge };
+        NodeKind::StreamJoin(Box::new(StreamJoin {
+            kind: join.kind,
+            window,
+            left: self.side(&left_of(&part.name), left),
+            right: self.side(&right_of(&part.name), right),
+            due: self.store(&due_store(&part.name)),
+            fields: self.joined(left, right, join.fields[part.input[0].0].as_deref().unwrap_or_default()),
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    fn table_join(&self, id: PartId, join: &topology::Join, left: PartId, right: PartId) -> NodeKind {
+        let part = self.flow.part(id);
+        let (left_shape, right_shape) = (self.flow.table_shape(left), self.flow.table_shape(right));
+        NodeKind::TableJoin(Box::new(TableJoin {
+            kind: join.kind,
+            left: self.side(&self.flow.part(left).name, left_shape),
+            right: self.side(&self.flow.part(right).name, right_shape),
+            fields: self.joined(left_shape, right_shape, join.fields[part.input[0].0].as_deref().unwrap_or_default()),
             layout: self.layout(part.output[0].1),
         }))
     }
@@ -409,24 +518,44 @@ impl<'f, 'g> Emitter<'f, 'g> {
             row,
             kind,
         };
-        Ok(match &node.kind {
-            topology::NodeKind::Table(table) => {
+        let fields_of = |shape: ShapeId| -> Vec<(Text, Type)> {
+            let slots = self.flow.shape(shape).slots();
+            slots.map(|(_, field)| (field.name.clone(), field.field_type.clone())).collect()
+        };
+        if let PartKind::StreamJoin = part.kind {
+            let mut stores = Vec::new();
+            for (name, shape) in [(left_of(&part.name), part.input[0].1), (right_of(&part.name), part.right.input[0].1)]
+            {
+                let row = self.record(part.node, rows::joined_row(&name, &fields_of(shape)))?;
+                stores.push(store(&name, row, StoreKind::Joined));
+            }
+            let name = due_store(&part.name);
+            stores.push(store(&name, self.record(part.node, rows::due_row(&name))?, StoreKind::Due));
+            return Ok(stores);
+        }
+        Ok(match (&part.kind, &node.kind) {
+            (PartKind::Table { versioned }, _) => {
                 let shape = self.flow.shape(part.output[0].1);
-                let fields: Vec<(Text, Type)> =
-                    shape.slots().map(|(_, field)| (field.name.clone(), field.field_type.clone())).collect();
+                let fields = fields_of(part.output[0].1);
                 let row = match &shape.schema {
                     Some(schema) => schema.clone(),
                     None => self.record(part.node, Schema::record_of(&shape.record.name, &fields))?,
                 };
-                let kind = table.versioned.map_or(StoreKind::KeyValue, |retention| StoreKind::Versioned { retention });
+                let kind = versioned.map_or(StoreKind::KeyValue, |retention| StoreKind::Versioned { retention });
                 vec![store(&part.name, row, kind)]
             }
-            topology::NodeKind::Aggregate(aggregate) => {
+            (_, topology::NodeKind::Aggregate(aggregate)) => {
                 let state = rows::aggregate_state(aggregate);
                 let row = self.record(part.node, Schema::record_of(&part.name, &state.fields))?;
-                vec![store(&part.name, row, aggregate.window.map_or(StoreKind::KeyValue, StoreKind::Window))]
+                let kind = aggregate.window.map_or(StoreKind::KeyValue, StoreKind::Window);
+                let mut stores = vec![store(&part.name, row, kind)];
+                if has_due_store(aggregate) {
+                    let name = due_store(&part.name);
+                    stores.push(store(&name, self.record(part.node, rows::due_row(&name))?, StoreKind::Due));
+                }
+                stores
             }
-            topology::NodeKind::Entity(entity) => {
+            (_, topology::NodeKind::Entity(entity)) => {
                 let row = self.record(part.node, rows::entity_row(&part.name, entity))?;
                 let mut stores = vec![store(&part.name, row, StoreKind::Entity)];
                 if entity.history.is_some() {
@@ -436,12 +565,24 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 }
                 stores
             }
-            topology::NodeKind::Source(_)
-            | topology::NodeKind::Stream(_)
-            | topology::NodeKind::Case { .. }
-            | topology::NodeKind::Merge { .. }
-            | topology::NodeKind::Join(_)
-            | topology::NodeKind::Sink(_) => Vec::new(),
+            (
+                _,
+                topology::NodeKind::Table(_)
+                | topology::NodeKind::Source(_)
+                | topology::NodeKind::Stream(_)
+                | topology::NodeKind::Case { .. }
+                | topology::NodeKind::Merge { .. }
+                | topology::NodeKind::Join(_)
+                | topology::NodeKind::Sink(_),
+            ) => Vec::new(),
         })
     }
+}
+
+/// Kafka Streams gives rows without value to the aggregators of time windows and sessions, to no others. Where `on` picks event
+/// types there is none for such a row.
+fn counts_null(aggregate: &topology::Aggregate) -> bool {
+    let shape = aggregate.window.map(|window| window.shape);
+    matches!(shape, Some(WindowShape::Hopping { .. } | WindowShape::Session { .. }))
+        && aggregate.updates.iter().all(Option::is_some)
 }

@@ -1,12 +1,12 @@
-//! A plan as text and as a drawing. The text is stable: it says all that the plan means and nothing else, so that golden files hold it,
+//! A plan as text. The text is stable: it says all that the plan means and nothing else, so that golden files hold it,
 //! and a plan's fingerprint is the fingerprint of its text.
 
 use std::fmt::{self, Write};
 
 use super::model::{
-    Aggregate, Child, Entity, ErrorAction, Expression, Keep, KeyFormat, LayoutId, Node, NodeKind, Partitions, Payload,
-    PerLayout, Plan, Reader, ResultField, Source, Store, StoreKind, StreamTableJoin, SubTopology, TopicRole,
-    TumblingWindow, Writer,
+    Aggregate, Child, Entity, ErrorAction, Expression, JoinSide, JoinWindow, Keep, KeyFormat, LayoutId, Node, NodeKind,
+    Partitions, Payload, PerLayout, Plan, Reader, ResultField, SinkKey, Source, Store, StoreKind, StreamTableJoin,
+    SubTopology, TopicRole, Window, WindowShape, Writer,
 };
 use crate::avro::Schema;
 use crate::base::value::Value;
@@ -16,13 +16,6 @@ pub fn explain(plan: &Plan) -> String {
     let mut out = Out { text: String::new(), fingerprints: Fingerprints::Hidden };
     out.plan(plan).expect("writing into a string does not fail");
     out.text
-}
-
-/// Draws a plan in Graphviz's language.
-pub fn dot(plan: &Plan) -> String {
-    let mut text = String::new();
-    draw(plan, &mut text).expect("writing into a string does not fail");
-    text
 }
 
 /// Returns the fingerprint of a plan's meaning.
@@ -130,8 +123,8 @@ impl Out {
     fn node(&mut self, sub: &SubTopology, node: &Node) -> fmt::Result {
         write!(self.text, "  {} {}", kind(&node.kind), node.name)?;
         match &node.kind {
-            NodeKind::Filter { predicate } => {
-                writeln!(self.text)?;
+            NodeKind::Filter { predicate, deletes } => {
+                writeln!(self.text, "{}", if *deletes { ": others are deleted" } else { "" })?;
                 self.per_layout(sub, predicate, |out, predicate| match predicate {
                     Some(expression) => write!(out.text, "where {}", written(expression)),
                     None => write!(out.text, "all"),
@@ -145,8 +138,17 @@ impl Out {
                 writeln!(self.text, ": {} keys", key(*format))?;
                 self.per_layout(sub, expressions, |out, expression| write!(out.text, "key {}", written(expression)))?;
             }
-            NodeKind::Repartition { topic, writers } | NodeKind::Sink { topic, writers } => {
+            NodeKind::Regroup { key: expression, format, layout } => {
+                let keys = key(*format);
+                writeln!(self.text, ": changes of a table, {keys} keys, #{}: {}", layout.0, written(expression))?;
+            }
+            NodeKind::Repartition { topic, writers } => {
                 writeln!(self.text, ": topic {topic}")?;
+                self.per_layout(sub, writers, Self::writer)?;
+            }
+            NodeKind::Sink { topic, key, writers, .. } => {
+                let windowed = if *key == SinkKey::Plain { "" } else { ", windows in keys" };
+                writeln!(self.text, ": topic {topic}{windowed}")?;
                 self.per_layout(sub, writers, Self::writer)?;
             }
             NodeKind::Table { store, layout } => {
@@ -158,6 +160,22 @@ impl Out {
             }
             NodeKind::Aggregate(aggregate) => self.aggregate(sub, aggregate)?,
             NodeKind::StreamTableJoin(join) => self.join(sub, join)?,
+            NodeKind::StreamJoin(join) => {
+                let JoinWindow { before, after, grace } = join.window;
+                writeln!(
+                    self.text,
+                    ": {} of streams, right from {before} before to {after} after, grace {grace}, #{}",
+                    join.kind.name(),
+                    join.layout.0
+                )?;
+                self.joined(sub, &join.fields, join.layout)?;
+            }
+            NodeKind::TableJoin(join) => {
+                let store = |side: &JoinSide| sub.stores[usize::from(side.store.0)].name.clone();
+                let (left, right) = (store(&join.left), store(&join.right));
+                writeln!(self.text, ": {} of stores {left} and {right}, #{}", join.kind.name(), join.layout.0)?;
+                self.joined(sub, &join.fields, join.layout)?;
+            }
             NodeKind::Entity(entity) => self.entity(sub, entity)?,
             NodeKind::Merge => writeln!(self.text)?,
         }
@@ -198,6 +216,7 @@ impl Out {
         let results = layout.slots.iter().zip(&aggregate.results).map(|(field, result)| match result {
             ResultField::Slot(slot) if state[*slot].name == field.name => field.name.to_string(),
             ResultField::Slot(slot) => format!("{} = {}", field.name, state[*slot].name),
+            ResultField::Size(slot) => format!("{} = size of {}", field.name, state[*slot].name),
             ResultField::Mean { sum, count } => {
                 format!("{} = {} / {}", field.name, state[*sum].name, state[*count].name)
             }
@@ -206,8 +225,8 @@ impl Out {
     }
 
     fn join(&mut self, sub: &SubTopology, join: &StreamTableJoin) -> fmt::Result {
-        let store = &sub.stores[usize::from(join.table.0)].name;
-        let when = if join.versioned { ", as of the row's timestamp" } else { "" };
+        let store = &sub.stores[usize::from(join.table.store.0)].name;
+        let when = if join.table.versioned.is_some() { ", as of the row's timestamp" } else { "" };
         writeln!(self.text, ": {} with store {store}{when}, #{}", join.kind.name(), join.layout.0)?;
         self.fields(sub, &join.fields, join.layout)
     }
@@ -244,14 +263,12 @@ impl Out {
     }
 
     fn fields(&mut self, sub: &SubTopology, fields: &PerLayout<Vec<Expression>>, made: LayoutId) -> fmt::Result {
-        let slots = &sub.layouts[usize::from(made.0)].slots;
-        self.per_layout(sub, fields, |out, expressions| {
-            for (index, (field, expression)) in slots.iter().zip(expressions).enumerate() {
-                let separator = if index == 0 { "" } else { ", " };
-                write!(out.text, "{separator}{} = {}", field.name, written(expression))?;
-            }
-            Ok(())
-        })
+        self.per_layout(sub, fields, |out, expressions| write!(out.text, "{}", made_of(sub, expressions, made)))
+    }
+
+    /// The fields of a row that is made of two.
+    fn joined(&mut self, sub: &SubTopology, fields: &[Expression], made: LayoutId) -> fmt::Result {
+        writeln!(self.text, "    {}", made_of(sub, fields, made))
     }
 
     fn per_layout<T>(
@@ -284,6 +301,8 @@ impl Out {
             StoreKind::Versioned { retention } => format!("every row per key for {retention}"),
             StoreKind::Entity => "state per key".to_owned(),
             StoreKind::History => "every version per key".to_owned(),
+            StoreKind::Due => "when to look at which row".to_owned(),
+            StoreKind::Joined => "row per key and time".to_owned(),
         };
         let schema = self.schema(&store.row);
         writeln!(self.text, "  store {}: {kind}, {} keys, changelog {}", store.name, key(store.key), store.changelog)?;
@@ -348,8 +367,21 @@ fn literal(value: &Value) -> String {
     }
 }
 
-fn windows(window: &TumblingWindow) -> String {
-    format!("windows of {}, grace {}, kept {}", window.size, window.grace, window.retention)
+fn made_of(sub: &SubTopology, fields: &[Expression], made: LayoutId) -> String {
+    let slots = sub.layouts[usize::from(made.0)].slots.iter().zip(fields);
+    let fields: Vec<String> =
+        slots.map(|(field, expression)| format!("{} = {}", field.name, written(expression))).collect();
+    fields.join(", ")
+}
+
+fn windows(window: &Window) -> String {
+    let shape = match window.shape {
+        WindowShape::Hopping { size, advance } if size == advance => format!("windows of {size}"),
+        WindowShape::Hopping { size, advance } => format!("windows of {size} every {advance}"),
+        WindowShape::Sliding { difference } => format!("sliding windows of {difference}"),
+        WindowShape::Session { gap } => format!("sessions with gaps up to {gap}"),
+    };
+    format!("{shape}, grace {}, kept {}", window.grace, window.retention)
 }
 
 fn action(action: &ErrorAction) -> String {
@@ -364,17 +396,17 @@ fn key(format: KeyFormat) -> &'static str {
     format.name()
 }
 
-fn kind(kind: &NodeKind) -> &'static str {
+pub(super) fn kind(kind: &NodeKind) -> &'static str {
     match kind {
         NodeKind::Filter { .. } => "filter",
         NodeKind::Select { .. } => "select",
-        NodeKind::Rekey { .. } => "re-key",
+        NodeKind::Rekey { .. } | NodeKind::Regroup { .. } => "re-key",
         NodeKind::Repartition { .. } => "repartition",
         NodeKind::Sink { .. } => "sink",
         NodeKind::Table { .. } => "table",
         NodeKind::VersionedTable { .. } => "versioned table",
         NodeKind::Aggregate(_) => "aggregate",
-        NodeKind::StreamTableJoin(_) => "join",
+        NodeKind::StreamTableJoin(_) | NodeKind::StreamJoin(_) | NodeKind::TableJoin(_) => "join",
         NodeKind::Entity(_) => "entity",
         NodeKind::Merge => "merge",
     }
@@ -389,67 +421,4 @@ fn role(role: TopicRole) -> &'static str {
         TopicRole::Changelog => "changelog",
         TopicRole::Meta => "meta",
     }
-}
-
-/// Topics are boxes that sub-topologies share; stores are cylinders; a dashed line is a look-up.
-fn draw(plan: &Plan, text: &mut String) -> fmt::Result {
-    let quoted = |name: &str| format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""));
-    writeln!(text, "digraph {} {{", quoted(&plan.application_id))?;
-    writeln!(text, "  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];")?;
-    let mut topics: Vec<&str> = Vec::new();
-    for sub in &plan.sub_topologies {
-        let id = |node: usize| quoted(&format!("{}/{node}", sub.name));
-        let store_id = |store: usize| quoted(&format!("{}/store/{}", sub.name, sub.stores[store].name));
-        let topic_id = |topic: &str| quoted(&format!("topic/{topic}"));
-        writeln!(text, "  subgraph {} {{", quoted(&format!("cluster_{}", sub.name)))?;
-        writeln!(text, "    label={};", quoted(&sub.name))?;
-        for (index, node) in sub.nodes.iter().enumerate() {
-            let label = format!("{}\n{}", kind(&node.kind), node.name).replace('\n', "\\n");
-            writeln!(text, "    {} [label=\"{label}\"];", id(index))?;
-        }
-        for (index, store) in sub.stores.iter().enumerate() {
-            writeln!(text, "    {} [label={}, shape=cylinder, style=solid];", store_id(index), quoted(&store.name))?;
-        }
-        writeln!(text, "  }}")?;
-        for source in &sub.sources {
-            topics.push(source.topic.as_str());
-            for child in &source.children {
-                writeln!(text, "  {} -> {};", topic_id(source.topic.as_str()), id(usize::from(child.node.0)))?;
-            }
-        }
-        for (index, node) in sub.nodes.iter().enumerate() {
-            for child in &node.children {
-                writeln!(text, "  {} -> {};", id(index), id(usize::from(child.node.0)))?;
-            }
-            match &node.kind {
-                NodeKind::Repartition { topic, .. } | NodeKind::Sink { topic, .. } => {
-                    topics.push(topic.as_str());
-                    writeln!(text, "  {} -> {};", id(index), topic_id(topic.as_str()))?;
-                }
-                NodeKind::Table { store, .. } | NodeKind::VersionedTable { store, .. } => {
-                    writeln!(text, "  {} -> {};", id(index), store_id(usize::from(store.0)))?;
-                }
-                NodeKind::Aggregate(aggregate) => {
-                    writeln!(text, "  {} -> {};", id(index), store_id(usize::from(aggregate.store.0)))?;
-                }
-                NodeKind::StreamTableJoin(join) => {
-                    writeln!(text, "  {} -> {} [style=dashed];", store_id(usize::from(join.table.0)), id(index))?;
-                }
-                NodeKind::Entity(entity) => {
-                    writeln!(text, "  {} -> {};", id(index), store_id(usize::from(entity.store.0)))?;
-                    if let Some(history) = &entity.history {
-                        writeln!(text, "  {} -> {};", id(index), store_id(usize::from(history.store.0)))?;
-                    }
-                }
-                NodeKind::Filter { .. } | NodeKind::Select { .. } | NodeKind::Rekey { .. } | NodeKind::Merge => {}
-            }
-        }
-    }
-    topics.sort_unstable();
-    topics.dedup();
-    for topic in topics {
-        let (id, label) = (quoted(&format!("topic/{topic}")), quoted(topic));
-        writeln!(text, "  {id} [label={label}, style=filled, fillcolor=\"#eeeeee\"];")?;
-    }
-    writeln!(text, "}}")
 }

@@ -8,6 +8,7 @@
 //! follows from the topology's names. No broker is asked: how many partitions there are is left open ([`Partitions`]).
 
 mod bind;
+mod dot;
 pub mod model;
 
 mod emit;
@@ -26,13 +27,14 @@ use crate::base::diag::Diagnostic;
 use crate::base::ids::Topic;
 use crate::base::value::Text;
 use crate::error::codes;
-use crate::topology::Graph;
+use crate::topology::{Graph, JoinForm};
 
-pub use explain::{dot, explain};
+pub use dot::dot;
+pub use explain::explain;
 pub use model::*;
 
 use flow::Flow;
-use names::{Names, history_store};
+use names::{Names, due_store, history_store, kept_rows, left_of, right_of};
 use split::Sub;
 
 /// Makes the plan of a checked topology.
@@ -119,18 +121,16 @@ fn names_taken(graph: &Graph, names: &Names) -> Vec<Diagnostic> {
         for topic in [names.changelog(&node.name), names.repartition(&node.name), names.meta(&node.name)] {
             made.insert(topic, &node.name);
         }
-        let keeps_history = matches!(&node.kind, crate::topology::NodeKind::Entity(entity) if entity.history.is_some());
-        let store = history_store(&node.name);
-        if keeps_history && nodes.contains(store.as_str()) {
-            let message =
-                format!("the history of `{}` is kept in store `{store}`, which is also a node's name", node.name);
-            findings.push(
-                Diagnostic::error(codes::INTERNAL_NAME_TAKEN, node.place.span, message)
-                    .help(format!("rename node `{store}`"))
-                    .placed(node.place.file, 0),
-            );
-        }
-        if keeps_history {
+        for (store, what) in further_stores(graph, node) {
+            if nodes.contains(store.as_str()) {
+                let message =
+                    format!("{what} of `{}` is kept in store `{store}`, which is also a node's name", node.name);
+                findings.push(
+                    Diagnostic::error(codes::INTERNAL_NAME_TAKEN, node.place.span, message)
+                        .help(format!("rename node `{store}`"))
+                        .placed(node.place.file, 0),
+                );
+            }
             made.insert(names.changelog(&store), &node.name);
         }
     }
@@ -147,6 +147,51 @@ fn names_taken(graph: &Graph, names: &Names) -> Vec<Diagnostic> {
         }
     }
     findings
+}
+
+/// The stores that a node has beside the one of its own name, and what they are for.
+fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'static str)> {
+    let name = &node.name;
+    match &node.kind {
+        crate::topology::NodeKind::Entity(entity) if entity.history.is_some() => {
+            vec![(history_store(name), "the history")]
+        }
+        crate::topology::NodeKind::Aggregate(aggregate) if has_due_store(aggregate) => {
+            vec![(due_store(name), "when to close windows")]
+        }
+        crate::topology::NodeKind::Join(join) => match join.form {
+            JoinForm::StreamStream(_) => {
+                let rows = "one side's rows";
+                vec![(left_of(name), rows), (right_of(name), rows), (due_store(name), "when to look at rows")]
+            }
+            JoinForm::TableTable | JoinForm::StreamTable => [join.left, join.right]
+                .into_iter()
+                .map(|side| graph.node(side))
+                .filter(|side| {
+                    matches!(
+                        side.kind,
+                        crate::topology::NodeKind::Join(_)
+                            | crate::topology::NodeKind::Aggregate(_)
+                            | crate::topology::NodeKind::Entity(_)
+                    )
+                })
+                .map(|side| (kept_rows(&side.name), "one side's rows"))
+                .collect(),
+        },
+        crate::topology::NodeKind::Source(_)
+        | crate::topology::NodeKind::Stream(_)
+        | crate::topology::NodeKind::Case { .. }
+        | crate::topology::NodeKind::Merge { .. }
+        | crate::topology::NodeKind::Table(_)
+        | crate::topology::NodeKind::Entity(_)
+        | crate::topology::NodeKind::Aggregate(_)
+        | crate::topology::NodeKind::Sink(_) => Vec::new(),
+    }
+}
+
+/// Windows that begin anywhere need an index of when they close.
+fn has_due_store(aggregate: &crate::topology::Aggregate) -> bool {
+    aggregate.window.is_some_and(|window| !matches!(window.shape, WindowShape::Hopping { .. }))
 }
 
 fn too_large(graph: &Graph, flow: &Flow<'_>) -> Option<Diagnostic> {

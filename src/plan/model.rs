@@ -14,7 +14,9 @@ use crate::base::types::Field;
 use crate::base::value::{Text, Value};
 use crate::expr::Program;
 
-pub use crate::topology::{AggregateFunction, Emit, ErrorAction, JoinKind, Keep, KeyFormat, TumblingWindow, roots};
+pub use crate::topology::{
+    AggregateFunction, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SinkKey, Window, WindowShape, roots,
+};
 
 /// Everything needed to run a topology.
 #[derive(Debug)]
@@ -198,6 +200,8 @@ pub enum NodeKind {
     /// Passes rows of the listed layouts, and of these those for which the predicate holds (`on`, `where`).
     Filter {
         predicate: PerLayout<Option<Expression>>,
+        /// A row that does not pass deletes what was there: in front of a table.
+        deletes: bool,
     },
     /// Gives every row a new shape.
     Select {
@@ -209,6 +213,12 @@ pub enum NodeKind {
         key: PerLayout<Expression>,
         format: KeyFormat,
     },
+    /// Makes of a table's change what it takes out of one group and puts into another.
+    Regroup {
+        key: Expression,
+        format: KeyFormat,
+        layout: LayoutId,
+    },
     /// Sends rows to a repartition topic, by their key.
     Repartition {
         topic: Topic,
@@ -217,6 +227,8 @@ pub enum NodeKind {
     /// Sends rows to a topic.
     Sink {
         topic: Topic,
+        format: KeyFormat,
+        key: SinkKey,
         writers: PerLayout<Writer>,
     },
     /// Keeps the newest row per key.
@@ -232,6 +244,8 @@ pub enum NodeKind {
     },
     Aggregate(Box<Aggregate>),
     StreamTableJoin(Box<StreamTableJoin>),
+    StreamJoin(Box<StreamJoin>),
+    TableJoin(Box<TableJoin>),
     Entity(Box<Entity>),
     /// Passes rows on: the meeting point of several streams.
     Merge,
@@ -251,16 +265,34 @@ pub struct Writer {
 #[derive(Debug)]
 pub struct Aggregate {
     pub store: StoreRef,
-    pub window: Option<TumblingWindow>,
+    pub window: Option<Window>,
+    /// When to look at which window, where windows begin anywhere (sessions, sliding).
+    pub due: Option<StoreRef>,
+    /// Rows without value take part: `count()` counts them.
+    pub counts_null: bool,
+    /// Rows are changes of a table: [`CHANGE_SYSTEM_FIELDS`], then the old row's fields, then the new one's.
+    pub of_table: bool,
+    /// Expressions see the state as it was before the row.
+    pub folds: bool,
     pub emit: Emit,
     /// Which functions a row of a layout feeds, each with its argument (none for `count`).
     pub updates: PerLayout<Vec<Update>>,
     /// The state row before the first record.
     pub initial: Vec<Value>,
+    /// What the state row is made of.
+    pub state: Vec<StateField>,
     /// How the state row becomes the result row.
     pub results: Vec<ResultField>,
     /// Of the result row.
     pub layout: LayoutId,
+}
+
+/// A function's place in the state row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateField {
+    pub function: AggregateFunction,
+    /// Its first slot.
+    pub slot: usize,
 }
 
 /// One function fed by one row.
@@ -268,6 +300,8 @@ pub struct Aggregate {
 pub struct Update {
     pub function: AggregateFunction,
     pub argument: Option<Expression>,
+    /// The argument of the row that is replaced.
+    pub retracted: Option<Expression>,
     /// First slot of the function's state in the state row; `Avg` takes two: sum and count.
     pub slot: usize,
 }
@@ -281,19 +315,87 @@ pub enum ResultField {
         sum: usize,
         count: usize,
     },
+    /// How many values the list has.
+    Size(usize),
 }
 
 /// Looks up a table's row for each row of a stream.
 #[derive(Debug)]
 pub struct StreamTableJoin {
     pub kind: JoinKind,
-    pub table: StoreRef,
-    /// As of the left row's timestamp.
-    pub versioned: bool,
+    pub table: Lookup,
     /// By the left row's layout; `ROW` is the left row, `OTHER` the right one (all null when there is none).
     pub fields: PerLayout<Vec<Expression>>,
-    /// How many slots the right row has.
-    pub right_slots: usize,
+    pub layout: LayoutId,
+}
+
+/// A store that rows are looked up in by their key.
+#[derive(Debug)]
+pub struct Lookup {
+    pub store: StoreRef,
+    /// As of the row's timestamp.
+    pub versioned: Option<VersionedLookup>,
+    pub view: RowView,
+    /// How many slots the row has that is found.
+    pub slots: usize,
+}
+
+/// How far back a versioned table can be looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionedLookup {
+    pub retention: SpanMs,
+    /// The table, whose time it counts from.
+    pub table: NodeIndex,
+}
+
+/// How a store's row becomes the row that others see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowView {
+    Whole,
+    /// An aggregate's state becomes its result.
+    Results(Vec<ResultField>),
+    /// From this slot on: the system's own fields stand in front.
+    From(usize),
+}
+
+/// Brings rows of two streams together that are near in time.
+#[derive(Debug)]
+pub struct StreamJoin {
+    pub kind: JoinKind,
+    pub window: JoinWindow,
+    pub left: JoinSide,
+    pub right: JoinSide,
+    /// When to look at which row of either side: has it met nobody, is it kept no longer.
+    pub due: StoreRef,
+    /// `ROW` is the left row, `OTHER` the right one; all null when there is none.
+    pub fields: Vec<Expression>,
+    pub layout: LayoutId,
+}
+
+/// One side of a join of streams. A row in its store has [`JOIN_SYSTEM_FIELDS`] first.
+#[derive(Clone, Copy, Debug)]
+pub struct JoinSide {
+    pub store: StoreRef,
+    /// Without the system's own.
+    pub slots: usize,
+    /// The store of a table that keeps every version.
+    pub versioned: bool,
+}
+
+/// Fields in front of a table's change: whether there is an old row, and a new one.
+pub const CHANGE_SYSTEM_FIELDS: [&str; 2] = ["_old", "_new"];
+
+/// Fields in front of a row that a join of streams keeps: whether it has met another.
+pub const JOIN_SYSTEM_FIELDS: [&str; 1] = ["_matched"];
+
+/// Brings the newest rows of two tables together.
+#[derive(Debug)]
+pub struct TableJoin {
+    pub kind: JoinKind,
+    pub left: JoinSide,
+    pub right: JoinSide,
+    /// `ROW` is the left row, `OTHER` the right one; all null when there is none.
+    pub fields: Vec<Expression>,
     pub layout: LayoutId,
 }
 
@@ -343,7 +445,7 @@ pub struct Store {
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoreKind {
     KeyValue,
-    Window(TumblingWindow),
+    Window(Window),
     Versioned {
         retention: SpanMs,
     },
@@ -351,6 +453,10 @@ pub enum StoreKind {
     Entity,
     /// Every version of an entity.
     History,
+    /// When to look at which row of another store.
+    Due,
+    /// Rows of one side of a join of streams, by key and time.
+    Joined,
 }
 
 /// A topic and what the topology expects of it.

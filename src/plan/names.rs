@@ -30,6 +30,26 @@ pub(super) fn history_store(entity: &str) -> Text {
     Text::from(format!("{entity}_history"))
 }
 
+/// Returns the name of the store that keeps a node's rows where it has none to look up in.
+pub(super) fn kept_rows(node: &str) -> Text {
+    Text::from(format!("{node}_rows"))
+}
+
+/// Returns the name of what a join keeps of its left side's rows.
+pub(super) fn left_of(join: &str) -> Text {
+    Text::from(format!("{join}_left"))
+}
+
+/// Returns the name of what a join keeps of its right side's rows.
+pub(super) fn right_of(join: &str) -> Text {
+    Text::from(format!("{join}_right"))
+}
+
+/// Returns the name of the index that says when to look at a store's rows.
+pub(super) fn due_store(store: &str) -> Text {
+    Text::from(format!("{store}_due"))
+}
+
 /// Bytes after which a repartition topic begins a new segment, so that what was worked on can be deleted (Kafka Streams: 50 MB).
 const REPARTITION_SEGMENT_BYTES: u32 = 52_428_800;
 

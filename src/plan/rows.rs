@@ -1,10 +1,11 @@
 //! What the rows of stores look like: the state of aggregates, entities and their histories.
 
-use crate::avro::Schema;
-use crate::avro::SchemaError;
+use std::sync::Arc;
+
+use crate::avro::{Schema, SchemaError};
 use crate::base::types::Type;
 use crate::base::value::{Text, Value};
-use crate::plan::model::{ENTITY_SYSTEM_FIELDS, HISTORY_SYSTEM_FIELDS, ResultField};
+use crate::plan::model::{ENTITY_SYSTEM_FIELDS, HISTORY_SYSTEM_FIELDS, JOIN_SYSTEM_FIELDS, ResultField, StateField};
 use crate::topology::{Aggregate, AggregateField, AggregateFunction, Entity};
 
 /// An aggregate's state row.
@@ -13,19 +14,22 @@ pub(super) struct AggregateState {
     pub fields: Vec<(Text, Type)>,
     pub initial: Vec<Value>,
     pub results: Vec<ResultField>,
-    /// First slot of each of the aggregate's fields.
-    pub slots: Vec<usize>,
+    /// One for each of the aggregate's fields.
+    pub places: Vec<StateField>,
 }
 
 /// Lays out an aggregate's state: a field for each function, two for an average (`<name>_sum`, a double, and `<name>_count`).
 pub(super) fn aggregate_state(aggregate: &Aggregate) -> AggregateState {
-    let mut state = AggregateState { fields: Vec::new(), initial: Vec::new(), results: Vec::new(), slots: Vec::new() };
+    let mut state = AggregateState { fields: Vec::new(), initial: Vec::new(), results: Vec::new(), places: Vec::new() };
     for field in &aggregate.fields {
         let slot = state.fields.len();
-        state.slots.push(slot);
+        state.places.push(StateField { function: field.function, slot });
         state.results.push(match field.function {
             AggregateFunction::Avg => ResultField::Mean { sum: slot, count: slot + 1 },
-            AggregateFunction::Count
+            AggregateFunction::CountDistinct => ResultField::Size(slot),
+            AggregateFunction::Fold
+            | AggregateFunction::Collect
+            | AggregateFunction::Count
             | AggregateFunction::Sum
             | AggregateFunction::Min
             | AggregateFunction::Max
@@ -44,6 +48,10 @@ fn state_fields(field: &AggregateField) -> Vec<(Text, Type, Value)> {
     let name = &field.name;
     match field.function {
         AggregateFunction::Count => vec![(name.clone(), Type::Int, Value::Int(0))],
+        AggregateFunction::Fold => {
+            let initial = field.initial.clone().unwrap_or_default();
+            vec![(name.clone(), field.argument.clone(), initial)]
+        }
         AggregateFunction::Sum => {
             let zero = if field.argument == Type::Double { Value::Double(0.0) } else { Value::Int(0) };
             vec![(name.clone(), field.argument.clone(), zero)]
@@ -55,7 +63,23 @@ fn state_fields(field: &AggregateField) -> Vec<(Text, Type, Value)> {
         AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::First | AggregateFunction::Last => {
             vec![(name.clone(), field.argument.clone().optional(), Value::Null)]
         }
+        AggregateFunction::Collect | AggregateFunction::CountDistinct => {
+            let list = Type::List(Arc::new(field.argument.clone()));
+            vec![(name.clone(), list, Value::List(Arc::from([])))]
+        }
     }
+}
+
+/// A row that a join of streams keeps of one side.
+pub(super) fn joined_row(name: &str, fields: &[(Text, Type)]) -> Result<Schema, SchemaError> {
+    let system = JOIN_SYSTEM_FIELDS.map(|field| (Text::new(field), Type::Bool));
+    let fields: Vec<(Text, Type)> = system.into_iter().chain(fields.iter().cloned()).collect();
+    Schema::record_of(name, &fields)
+}
+
+/// The row of an index of what is due: whether only its deletion is.
+pub(super) fn due_row(name: &str) -> Result<Schema, SchemaError> {
+    Schema::record_of(name, &[(Text::new("done"), Type::Bool)])
 }
 
 /// The row of an entity's store: its version, then the state's fields.
@@ -69,7 +93,7 @@ pub(super) fn entity_row(name: &str, entity: &Entity) -> Result<Schema, SchemaEr
 /// `_schema_id` is null for values without a registry's id (JSON); `_occurred` is the record's timestamp, `_recorded` the
 /// running maximum that views of the past go by, `_processed` the wall clock; `_headers` has those that the entity keeps.
 pub(super) fn history_row(name: &str, entity: &Entity) -> Result<Schema, SchemaError> {
-    let headers = Type::Map(std::sync::Arc::new(Type::Bytes));
+    let headers = Type::Map(Arc::new(Type::Bytes));
     let types = [
         Type::String,
         Type::Int,

@@ -29,7 +29,8 @@ pub(super) struct Sub {
 pub(super) fn split(flow: &Flow<'_>, names: &Names) -> Vec<Sub> {
     let mut groups = Groups { parent: (0..flow.parts.len()).collect() };
     for id in flow.ids() {
-        for parent in &flow.part(id).parents {
+        let part = flow.part(id);
+        for parent in part.parents.iter().chain(&part.right.parents) {
             groups.join(id.0, parent.0);
         }
         if let PartKind::Join { table } = flow.part(id).kind {
@@ -70,7 +71,8 @@ impl Groups {
 fn name(flow: &Flow<'_>, parts: &[PartId]) -> Text {
     let mut stores_above: BTreeMap<PartId, usize> = BTreeMap::new();
     for id in parts {
-        let above = flow.part(*id).parents.iter().map(|parent| {
+        let part = flow.part(*id);
+        let above = part.parents.iter().chain(&part.right.parents).map(|parent| {
             stores_above.get(parent).copied().unwrap_or(0) + usize::from(is_stateful(&flow.part(*parent).kind))
         });
         stores_above.insert(*id, above.max().unwrap_or(0));
@@ -85,15 +87,17 @@ fn name(flow: &Flow<'_>, parts: &[PartId]) -> Text {
 /// Tells whether a part has a store.
 pub(super) fn is_stateful(kind: &PartKind<'_>) -> bool {
     match kind {
-        PartKind::Table | PartKind::Entity | PartKind::Aggregate => true,
+        PartKind::Table { .. } | PartKind::Entity | PartKind::Aggregate | PartKind::StreamJoin => true,
         PartKind::Source
         | PartKind::RepartitionSource { .. }
         | PartKind::Filter { .. }
         | PartKind::Rekey { .. }
+        | PartKind::Regroup { .. }
         | PartKind::Select { .. }
         | PartKind::Repartition
         | PartKind::Merge
         | PartKind::Join { .. }
+        | PartKind::TableJoin { .. }
         | PartKind::Sink => false,
     }
 }
@@ -107,13 +111,16 @@ pub(super) fn topic_read(flow: &Flow<'_>, names: &Names, id: PartId) -> Option<T
         (
             PartKind::Filter { .. }
             | PartKind::Rekey { .. }
+            | PartKind::Regroup { .. }
             | PartKind::Select { .. }
             | PartKind::Repartition
             | PartKind::Merge
-            | PartKind::Table
+            | PartKind::Table { .. }
             | PartKind::Entity
             | PartKind::Aggregate
             | PartKind::Join { .. }
+            | PartKind::StreamJoin
+            | PartKind::TableJoin { .. }
             | PartKind::Sink,
             NodeKind::Source(_)
             | NodeKind::Stream(_)
@@ -148,13 +155,16 @@ fn count_partitions(flow: &Flow<'_>, names: &Names, subs: &mut [Sub]) {
                 PartKind::Source
                 | PartKind::Filter { .. }
                 | PartKind::Rekey { .. }
+                | PartKind::Regroup { .. }
                 | PartKind::Select { .. }
                 | PartKind::Repartition
                 | PartKind::Merge
-                | PartKind::Table
+                | PartKind::Table { .. }
                 | PartKind::Entity
                 | PartKind::Aggregate
                 | PartKind::Join { .. }
+                | PartKind::StreamJoin
+                | PartKind::TableJoin { .. }
                 | PartKind::Sink => None,
             });
             let topics: BTreeSet<Topic> = writers.flat_map(|writer| subs[writer].counted.iter().cloned()).collect();

@@ -11,6 +11,11 @@ pub fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// Waits this long, where what is awaited gives no signal.
+pub(super) fn pause(span: Duration) {
+    std::thread::park_timeout(span);
+}
+
 /// A moment on the monotonic clock, to measure spans from.
 #[derive(Clone, Copy, Debug)]
 pub struct Stopwatch(Instant);

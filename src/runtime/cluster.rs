@@ -190,14 +190,17 @@ fn inputs(plan: &Plan) -> Vec<Topic> {
 
 fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
     match &node.kind {
-        NodeKind::Sink { topic, writers } | NodeKind::Repartition { topic, writers } => Some((topic, writers)),
+        NodeKind::Sink { topic, writers, .. } | NodeKind::Repartition { topic, writers } => Some((topic, writers)),
         NodeKind::Filter { .. }
         | NodeKind::Select { .. }
         | NodeKind::Rekey { .. }
+        | NodeKind::Regroup { .. }
         | NodeKind::Table { .. }
         | NodeKind::VersionedTable { .. }
         | NodeKind::Aggregate(_)
         | NodeKind::StreamTableJoin(_)
+        | NodeKind::StreamJoin(_)
+        | NodeKind::TableJoin(_)
         | NodeKind::Entity(_)
         | NodeKind::Merge => None,
     }

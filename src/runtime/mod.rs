@@ -15,6 +15,7 @@ mod schemas;
 pub mod service;
 mod shared;
 mod status;
+mod stepped;
 mod thread;
 mod topics;
 
@@ -22,6 +23,7 @@ pub use daemon::{Daemon, Progress};
 pub use error::Error;
 pub use options::{Guarantee, Options};
 pub use service::Service;
+pub use stepped::Stepped;
 
 pub use clock::Stopwatch;
 pub use clock::now;

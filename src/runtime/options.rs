@@ -25,8 +25,8 @@ pub struct Options {
     pub guarantee: Guarantee,
     pub commit_interval: SpanMs,
     pub threads: usize,
-    /// State stands in `<state_dir>/<application_id>/<task>/`.
-    pub state_dir: PathBuf,
+    /// State stands in `<state_dir>/<application_id>/<task>/`; without a folder, in memory, for tests of topologies.
+    pub state_dir: Option<PathBuf>,
     /// Bytes for block cache, write buffers, row caches and queues together.
     pub memory_budget_bytes: usize,
     pub first_start: FirstStart,

@@ -1,5 +1,6 @@
 //! Reads of committed state, answered by the thread that owns the store, in the JSON form of the HTTP interface.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::mpsc::SyncSender;
@@ -15,10 +16,10 @@ use crate::base::value::Value;
 use crate::entity::{self, Version};
 use crate::error::{Code, codes};
 use crate::limits;
-use crate::operator::{WindowSpan, key_bytes, key_value, result_row, window_of};
+use crate::operator::{WindowSpan, key_bytes, key_value, result_row, span_of, split_window_key, window_key};
 use crate::plan::{
     Aggregate, ENTITY_SYSTEM_FIELDS, Entity, HISTORY_SYSTEM_FIELDS, KeyFormat, NodeKind, Plan, Store, StoreKind,
-    SubTopology, TumblingWindow,
+    SubTopology, Window, WindowShape,
 };
 use crate::runtime::restorer::Restorer;
 use crate::runtime::service::{At, Read, ReadError, ReadKind};
@@ -148,7 +149,9 @@ fn answer(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
             match &view.store.kind {
                 StoreKind::Window(window) => view.windows(window, key, *from, *to, stores),
                 StoreKind::Versioned { .. } => view.as_of(key, to.or(*from), stores),
-                StoreKind::KeyValue | StoreKind::Entity | StoreKind::History => view.key(key, stores),
+                StoreKind::KeyValue | StoreKind::Entity | StoreKind::History | StoreKind::Due | StoreKind::Joined => {
+                    view.key(key, stores)
+                }
             }
         }
         ReadKind::Keys { store, prefix, limit, cursor } => {
@@ -159,6 +162,30 @@ fn answer(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
             entity_history(sub, entity, key, *limit, cursor.as_deref(), stores)
         }
         ReadKind::Blame { entity, .. } => entity_blame(sub, entity, key, stores),
+    }
+}
+
+/// Answers a read from a thread that has all tasks.
+pub(super) fn read_here(shared: &Shared, slots: &BTreeMap<TaskId, Slot>, read: &Read) -> Result<Json, ReadError> {
+    let of = |sub_topology: usize, partition: Partition| {
+        let task = shared.task_id(sub_topology, partition);
+        slots.get(&task).ok_or_else(|| unavailable(format!("task `{task}` is not here")))
+    };
+    match concerns(&shared.plan, &read.what)? {
+        Concerns::Key { sub_topology, key } => {
+            let partition = partition_of_key(&key, shared.cluster.tasks_of(sub_topology));
+            answer(&shared.plan, of(sub_topology, partition)?, read)
+        }
+        Concerns::All { sub_topology } => {
+            let mut rows = Vec::new();
+            for partition in 0..shared.cluster.tasks_of(sub_topology) {
+                let mut found = answer(&shared.plan, of(sub_topology, Partition(partition as i32))?, read)?;
+                if let Some(Json::Array(keys)) = found.get_mut("keys") {
+                    rows.append(keys);
+                }
+            }
+            Ok(json!({ "keys": rows }))
+        }
     }
 }
 
@@ -187,7 +214,12 @@ impl<'a> View<'a> {
         };
         let hidden = match store.kind {
             StoreKind::Entity => ENTITY_SYSTEM_FIELDS.len(),
-            StoreKind::KeyValue | StoreKind::Window(_) | StoreKind::Versioned { .. } | StoreKind::History => 0,
+            StoreKind::KeyValue
+            | StoreKind::Window(_)
+            | StoreKind::Versioned { .. }
+            | StoreKind::History
+            | StoreKind::Due
+            | StoreKind::Joined => 0,
         };
         let fields = match (aggregate, store.row.value_type()) {
             (Some(aggregate), _) => named(&sub.layouts[usize::from(aggregate.layout.0)].slots),
@@ -229,23 +261,29 @@ impl<'a> View<'a> {
 
     fn windows(
         &self,
-        window: &TumblingWindow,
+        window: &Window,
         key: &[u8],
         from: Option<DateTime>,
         to: Option<DateTime>,
         stores: &TaskStores,
     ) -> Result<Json, ReadError> {
-        let bound = |at: Option<DateTime>, otherwise: i64| at.map_or(Timestamp(otherwise), DateTime::to_timestamp);
-        let first = keys::windowed(bound(from, i64::MIN), b"");
-        let last = to.map(|to| keys::windowed(to.to_timestamp(), b""));
+        let first = from.map_or(Timestamp(i64::MIN), DateTime::to_timestamp);
+        let end = to.map(DateTime::to_timestamp);
+        let (first, last) = match window.shape {
+            // By time, then by key: all keys of the span are looked at.
+            WindowShape::Hopping { .. } => (keys::windowed(first, b""), end.map(|end| keys::windowed(end, b""))),
+            WindowShape::Sliding { .. } | WindowShape::Session { .. } => {
+                let all = keys::prefix_end(&keys::key_prefix(key));
+                (window_key(window, first, key), end.map(|end| window_key(window, end, key)).or(all))
+            }
+        };
         let mut windows = Vec::new();
         stores
             .range_committed(self.index, &first, last.as_deref(), &mut |store_key, row| {
-                if let Ok((start, found)) = keys::split_windowed(store_key)
+                if let Some((found, start)) = split_window_key(window, store_key)
                     && found == key
                 {
-                    let span = window_of(window, start);
-                    windows.push(self.window_json(span, row));
+                    windows.push(self.window_json(span_of(window, start, row.timestamp), row));
                 }
                 if windows.len() == limits::READ_ROWS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             })
@@ -263,7 +301,7 @@ impl<'a> View<'a> {
     /// A versioned table's row as of a moment, or its newest.
     fn as_of(&self, key: &[u8], at: Option<DateTime>, stores: &TaskStores) -> Result<Json, ReadError> {
         let until = at.map_or(Timestamp(i64::MAX - 1), DateTime::to_timestamp);
-        let (from, to) = (keys::versioned(key, Timestamp(i64::MIN)), keys::versioned(key, Timestamp(until.0 + 1)));
+        let (from, to) = (keys::timed(key, Timestamp(i64::MIN)), keys::timed(key, Timestamp(until.0 + 1)));
         let mut found = None;
         stores
             .range_committed_reverse(self.index, &from, Some(&to), &mut |_, row| {
@@ -282,7 +320,12 @@ impl<'a> View<'a> {
     fn scan(&self, prefix: &str, limit: usize, cursor: Option<&str>, stores: &TaskStores) -> Result<Json, ReadError> {
         let windowed = match &self.store.kind {
             StoreKind::Window(window) => Some(window),
-            StoreKind::KeyValue | StoreKind::Versioned { .. } | StoreKind::Entity | StoreKind::History => None,
+            StoreKind::KeyValue
+            | StoreKind::Versioned { .. }
+            | StoreKind::Entity
+            | StoreKind::History
+            | StoreKind::Due
+            | StoreKind::Joined => None,
         };
         let from = cursor.map_or_else(|| prefix.as_bytes().to_vec(), |cursor| [cursor.as_bytes(), &[0]].concat());
         let from = if windowed.is_some() && cursor.is_none() { Vec::new() } else { from };
@@ -293,17 +336,17 @@ impl<'a> View<'a> {
                     return ControlFlow::Break(());
                 }
                 let (key, span) = match windowed {
-                    Some(window) => match keys::split_windowed(store_key) {
-                        Ok((start, key)) => (key, Some(window_of(window, start))),
-                        Err(_) => return ControlFlow::Continue(()),
+                    Some(window) => match split_window_key(window, store_key) {
+                        Some((key, start)) => (Cow::Owned(key), Some(span_of(window, start, row.timestamp))),
+                        None => return ControlFlow::Continue(()),
                     },
-                    None => (store_key, None),
+                    None => (Cow::Borrowed(store_key), None),
                 };
                 if !key.starts_with(prefix.as_bytes()) {
                     return if windowed.is_some() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
                 }
                 let mut shown = Map::new();
-                shown.insert("key".to_owned(), self.key_json(key));
+                shown.insert("key".to_owned(), self.key_json(&key));
                 if let Some(span) = span {
                     shown.insert(
                         "window".to_owned(),

@@ -15,8 +15,9 @@ use crate::runtime::cluster::Cluster;
 use crate::runtime::options::{Guarantee, Options};
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::status::Snapshot;
+use crate::store::memory::MemoryBackend;
 use crate::store::rocks::{RocksBackend, RocksShared};
-use crate::store::{self, Access, CacheBudget, StoreSpec, TaskStores};
+use crate::store::{self, Access, Backend, CacheBudget, StoreSpec, TaskStores};
 use crate::task::FirstStart;
 
 /// Shared by all threads of a daemon.
@@ -147,20 +148,23 @@ impl Shared {
                 row: store.row.clone(),
                 access: match store.kind {
                     StoreKind::KeyValue | StoreKind::Entity => Access::Cached,
-                    StoreKind::Window(_) | StoreKind::Versioned { .. } => Access::Ordered,
+                    StoreKind::Window(_) | StoreKind::Versioned { .. } | StoreKind::Due | StoreKind::Joined => {
+                        Access::Ordered
+                    }
                     StoreKind::History => Access::Append,
                 },
             })
             .collect();
-        let folder = self.options.state_dir.join(&self.options.application_id).join(task.to_string());
-        let backend = RocksBackend::open(&folder, &self.rocks)?;
+        let backend: Box<dyn Backend> = match &self.options.state_dir {
+            Some(folder) => {
+                let folder = folder.join(&self.options.application_id).join(task.to_string());
+                Box::new(RocksBackend::open(&folder, &self.rocks)?)
+            }
+            None => Box::new(MemoryBackend::new()),
+        };
         let share = self.options.memory_budget_bytes / 3 / self.cluster.tasks_in_all().max(1);
-        let mut stores = TaskStores::open(
-            Box::new(backend),
-            &self.options.application_id,
-            &specs,
-            CacheBudget { bytes: share.max(1 << 20) },
-        )?;
+        let mut stores =
+            TaskStores::open(backend, &self.options.application_id, &specs, CacheBudget { bytes: share.max(1 << 20) })?;
         stores.trim_set_aside(self.options.keep_set_aside)?;
         Ok(stores)
     }

@@ -91,6 +91,10 @@ impl ThreadStatus {
         self.published = Timestamp(0);
     }
 
+    pub(super) fn is_assigned(&self) -> bool {
+        self.assigned
+    }
+
     pub(super) fn committed(&mut self, took: Duration) {
         self.commits += 1;
         let seconds = took.as_secs_f64();
@@ -238,6 +242,8 @@ pub(super) fn kind_name(kind: &StoreKind) -> &'static str {
         StoreKind::Versioned { .. } => "versioned",
         StoreKind::Entity => "entity",
         StoreKind::History => "history",
+        StoreKind::Due => "due",
+        StoreKind::Joined => "joined",
     }
 }
 

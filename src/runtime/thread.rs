@@ -159,6 +159,26 @@ impl StreamThread {
         Ok(self.wait(busy, now))
     }
 
+    /// Counts records and commits: two equal answers mean that nothing was done in between.
+    pub(super) fn done_so_far(&self) -> (u64, u64) {
+        let consumed = |slot: &Slot| slot.task.stats().consumed.iter().sum::<u64>();
+        (self.slots.values().map(consumed).sum(), self.status.commits)
+    }
+
+    /// Tells whether everything that was fetched has been processed and committed.
+    pub(super) fn is_at_rest(&self, now: Timestamp) -> bool {
+        self.status.is_assigned()
+            && self.restorer.is_idle()
+            && !self.cycle.is_sending()
+            && !self.cycle.awaits_outcome()
+            && self.slots.values().all(|slot| slot.is_drained(now))
+    }
+
+    /// Tells whether a task waits for a schema that is being fetched.
+    pub(super) fn awaits_schema(&self) -> bool {
+        self.awaits_schema
+    }
+
     fn wait(&self, busy: bool, now: Timestamp) -> Wait {
         if busy || !self.restorer.is_idle() || self.cycle.is_sending() {
             return Wait::No;

@@ -8,9 +8,9 @@
 //! bytes at the end      as they are
 //!
 //! windowed row          window start i64 ‖ key                    closing and expiry are range scans
-//! versioned table       key, escaped ‖ valid from i64             "newest at or before T" is one step back from T
+//! timed row             key, escaped ‖ time i64                   "newest at or before T" is one step back from T; the rows of a
+//!                                                                 key within a span are one range
 //! history               key, escaped ‖ version u64
-//! session               key, escaped ‖ end i64 ‖ start i64        sessions of a key that touch a span are one range
 //! ```
 //!
 //! What a changelog key begins with, and a row at rest after its store's prefix, is a [`KeyKind`].
@@ -103,6 +103,16 @@ impl<'a> KeyReader<'a> {
         Err(damaged())
     }
 
+    /// Reads one byte.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] when none is left.
+    pub fn byte(&mut self) -> Result<u8, Error> {
+        let (byte, rest) = self.rest.split_first().ok_or_else(damaged)?;
+        self.rest = rest;
+        Ok(*byte)
+    }
+
     /// Reads what [`push_i64`] wrote.
     ///
     /// # Errors
@@ -157,18 +167,19 @@ pub fn split_windowed(joined: &[u8]) -> Result<(Timestamp, &[u8]), Error> {
     Ok((start, reader.rest()))
 }
 
-/// Returns the key of a version of a table's row: `escaped key ‖ valid from`.
-pub fn versioned(key: &[u8], valid_from: Timestamp) -> Vec<u8> {
+/// Returns the key of one of a key's rows over time: a version of a table's row by when it is valid from, a session or a sliding
+/// window by its start, `escaped key ‖ time`.
+pub fn timed(key: &[u8], time: Timestamp) -> Vec<u8> {
     let mut joined = escaped(key, 8);
-    push_i64(&mut joined, valid_from.0);
+    push_i64(&mut joined, time.0);
     joined
 }
 
-/// Splits the key of a version of a table's row.
+/// Splits what [`timed`] joined.
 ///
 /// # Errors
-/// [`Error::Corrupt`] when it is not one.
-pub fn split_versioned(joined: &[u8]) -> Result<(Vec<u8>, Timestamp), Error> {
+/// [`Error::Corrupt`] when it is not that.
+pub fn split_timed(joined: &[u8]) -> Result<(Vec<u8>, Timestamp), Error> {
     let mut reader = KeyReader::new(joined);
     let parts = (reader.bytes()?, Timestamp(reader.i64()?));
     reader.finish()?;
@@ -193,26 +204,7 @@ pub fn split_history(joined: &[u8]) -> Result<(Vec<u8>, u64), Error> {
     Ok(parts)
 }
 
-/// Returns the key of a session: `escaped key ‖ end ‖ start`.
-pub fn session(key: &[u8], start: Timestamp, end: Timestamp) -> Vec<u8> {
-    let mut joined = escaped(key, 16);
-    push_i64(&mut joined, end.0);
-    push_i64(&mut joined, start.0);
-    joined
-}
-
-/// Splits the key of a session into key, start, end.
-///
-/// # Errors
-/// [`Error::Corrupt`] when it is not one.
-pub fn split_session(joined: &[u8]) -> Result<(Vec<u8>, Timestamp, Timestamp), Error> {
-    let mut reader = KeyReader::new(joined);
-    let (key, end, start) = (reader.bytes()?, Timestamp(reader.i64()?), Timestamp(reader.i64()?));
-    reader.finish()?;
-    Ok((key, start, end))
-}
-
-/// Returns the first bytes that all versions or sessions of a key share: the key, escaped and ended.
+/// Returns the first bytes that all versions and timed rows of a key share: the key, escaped and ended.
 pub fn key_prefix(key: &[u8]) -> Vec<u8> {
     escaped(key, 0)
 }
@@ -249,26 +241,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_of_keys_is_the_order_of_the_tuples(a in (key(), time(), time()), b in (key(), time(), time())) {
+        fn the_order_of_keys_is_the_order_of_the_tuples(a in (key(), time()), b in (key(), time())) {
             let (one, two) = (Timestamp(a.1), Timestamp(b.1));
-            prop_assert_eq!(versioned(&a.0, one).cmp(&versioned(&b.0, two)), (&a.0, a.1).cmp(&(&b.0, b.1)));
+            prop_assert_eq!(timed(&a.0, one).cmp(&timed(&b.0, two)), (&a.0, a.1).cmp(&(&b.0, b.1)));
             prop_assert_eq!(windowed(one, &a.0).cmp(&windowed(two, &b.0)), (a.1, &a.0).cmp(&(b.1, &b.0)));
             let (v, w) = (a.1 as u64, b.1 as u64);
             prop_assert_eq!(history(&a.0, v).cmp(&history(&b.0, w)), (&a.0, v).cmp(&(&b.0, w)));
-            prop_assert_eq!(
-                session(&a.0, one, Timestamp(a.2)).cmp(&session(&b.0, two, Timestamp(b.2))),
-                (&a.0, a.2, a.1).cmp(&(&b.0, b.2, b.1))
-            );
         }
 
         #[test]
-        fn keys_come_apart_into_what_they_were_made_of(key in key(), time in time(), end in time()) {
-            let (at, until) = (Timestamp(time), Timestamp(end));
-            prop_assert_eq!(split_versioned(&versioned(&key, at)).unwrap(), (key.clone(), at));
+        fn keys_come_apart_into_what_they_were_made_of(key in key(), time in time()) {
+            let at = Timestamp(time);
+            prop_assert_eq!(split_timed(&timed(&key, at)).unwrap(), (key.clone(), at));
             let in_window = windowed(at, &key);
             prop_assert_eq!(split_windowed(&in_window).unwrap(), (at, key.as_slice()));
-            prop_assert_eq!(split_history(&history(&key, time as u64)).unwrap(), (key.clone(), time as u64));
-            prop_assert_eq!(split_session(&session(&key, at, until)).unwrap(), (key, at, until));
+            prop_assert_eq!(split_history(&history(&key, time as u64)).unwrap(), (key, time as u64));
         }
 
         #[test]
@@ -278,11 +265,8 @@ mod tests {
 
         #[test]
         fn garbage_is_refused_and_never_panics(bytes in vec(any::<u8>(), 0..24)) {
-            if let Ok((key, at)) = split_versioned(&bytes) {
-                prop_assert_eq!(versioned(&key, at), bytes.clone());
-            }
-            if let Ok((key, start, end)) = split_session(&bytes) {
-                prop_assert_eq!(session(&key, start, end), bytes);
+            if let Ok((key, at)) = split_timed(&bytes) {
+                prop_assert_eq!(timed(&key, at), bytes);
             }
         }
 

@@ -31,7 +31,6 @@ mod stores;
 mod tests;
 mod undo;
 pub mod versioned;
-pub mod window;
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -469,7 +469,7 @@ fn check_versions(writes: &[(u8, i64, Option<i64>, bool)], asked: &[(u8, i64)], 
     let mut at_edge = BTreeMap::new();
     stores
         .range(StoreIndex(1), &[], None, &mut |joined, row| {
-            let (key, from) = keys::split_versioned(joined).unwrap();
+            let (key, from) = keys::split_timed(joined).unwrap();
             assert_eq!(from, row.timestamp);
             *at_edge.entry(key).or_insert(0) += usize::from(from.0 <= time.0 - 20);
             ControlFlow::Continue(())
@@ -735,54 +735,4 @@ fn rocksdb_after_a_crash_has_a_whole_prefix_with_its_positions() {
     assert_eq!(found.committed_meta(), Some(&b"meta"[..]));
     drop(stores);
     assert_eq!(open(&task).position(KV).unwrap().offset, Offset(3), "a clean close flushes");
-}
-
-#[test]
-fn windows_are_scanned_expired_and_found_by_key() {
-    let mut stores = open(MemoryBackend::new(), COUNTER);
-    let index = StoreIndex(1);
-    for start in [-20, -10, 0, 10, 20] {
-        for key in [b"a", b"b"] {
-            window::put(&mut stores, index, Timestamp(start), key, Some(row(start + 100))).unwrap();
-        }
-    }
-    commit(&mut stores, 1);
-    window::put(&mut stores, index, Timestamp(0), b"a", None).unwrap();
-    let mut seen = Vec::new();
-    window::scan(&mut stores, index, Timestamp(-10), Timestamp(10), &mut |start, key, _| {
-        seen.push((start.0, key.to_vec()));
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    assert_eq!(seen, [(-10, b"a".to_vec()), (-10, b"b".to_vec()), (0, b"b".to_vec())]);
-    let mut starts = Vec::new();
-    let span = (Timestamp(-13), Timestamp(20));
-    window::of_key(&mut stores, index, b"a", span, SpanMs(10), &mut |start, _| {
-        starts.push(start.0);
-        ControlFlow::Continue(())
-    })
-    .unwrap();
-    assert_eq!(starts, [-10, 10, 20]);
-    assert_eq!(window::expire(&mut stores, index, Timestamp(10), 3).unwrap(), 3);
-    assert_eq!(window::expire(&mut stores, index, Timestamp(10), 9).unwrap(), 2);
-    assert_eq!(window::get(&mut stores, index, Timestamp(0), b"b").unwrap(), None);
-    assert_eq!(window::get(&mut stores, index, Timestamp(10), b"b").unwrap(), Some(row(110)));
-}
-
-#[test]
-fn sessions_that_touch_a_span_are_found_and_no_others() {
-    let mut stores = open(MemoryBackend::new(), COUNTER);
-    let index = StoreIndex(1);
-    for (key, start, end) in [(b"k", 0, 5), (b"k", 10, 15), (b"k", 20, 20), (b"k", 30, 40), (b"j", 10, 15)] {
-        let span = (Timestamp(start), Timestamp(end));
-        window::put_session(&mut stores, index, key, span, Some(row(start))).unwrap();
-    }
-    let mut touching = |from, to| -> Vec<i64> {
-        let found = window::sessions_touching(&mut stores, index, b"k", Timestamp(from), Timestamp(to)).unwrap();
-        found.iter().map(|session| session.start.0).collect()
-    };
-    assert_eq!(touching(5, 20), [0, 10, 20]);
-    assert!(touching(6, 9).is_empty());
-    assert_eq!(touching(15, 29), [10, 20]);
-    assert_eq!(touching(35, 36), [30]);
 }

@@ -149,13 +149,12 @@ impl TaskStores {
         }
     }
 
-    /// Returns the keys of a store that the open generation changed, in order of first change, with their rows as they are now;
-    /// rows that were deleted are left out.
-    pub fn changed(&self, index: StoreIndex) -> Vec<(Arc<[u8]>, Row)> {
+    /// Returns the keys of a store that the open generation changed, in order of first change, with their rows as they are now.
+    pub fn changed(&self, index: StoreIndex) -> Vec<(Arc<[u8]>, Option<Row>)> {
         let row = |change: &Change| {
             let Change::Entry(slot) = change else { return None };
             let slot = self.cache.slot(*slot);
-            (slot.store == index.0).then(|| Some((Arc::clone(&slot.key), slot.row.clone()?))).flatten()
+            (slot.store == index.0).then(|| (Arc::clone(&slot.key), slot.row.clone()))
         };
         self.open.iter().filter_map(row).collect()
     }

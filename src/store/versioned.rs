@@ -51,7 +51,7 @@ impl Versioned {
             return Ok(Put::Expired);
         }
         let row = Row { timestamp: valid_from, fields: fields.unwrap_or_else(|| Arc::from([])) };
-        stores.put(self.index, &keys::versioned(key, valid_from), Some(row))?;
+        stores.put(self.index, &keys::timed(key, valid_from), Some(row))?;
         self.trim_key(stores, key, edge)?;
         let next = self.version_after(stores, key, valid_from)?;
         Ok(next.map_or(Put::Latest, |valid_to| Put::OutOfOrder { valid_to }))
@@ -165,7 +165,7 @@ impl Versioned {
 
 /// Returns the end of the range that has the version of exactly `at` as its last.
 fn just_after(key: &[u8], at: Timestamp) -> Vec<u8> {
-    let mut joined = keys::versioned(key, at);
+    let mut joined = keys::timed(key, at);
     joined.push(0);
     joined
 }

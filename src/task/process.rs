@@ -75,6 +75,8 @@ impl Task {
             slots,
             timestamp: head.timestamp,
             window: None,
+            previous: None,
+            latest: true,
         };
         self.graph.begin(now);
         self.graph.times.stream = self.graph.times.stream.max(head.timestamp);
@@ -299,6 +301,8 @@ pub(super) fn own_timestamp(
         slots: Some(slots),
         timestamp: record.timestamp,
         window: None,
+        previous: None,
+        latest: true,
     };
     if expression.needs.meta || expression.needs.headers {
         context.take(record, record.timestamp, decoded, decoder);

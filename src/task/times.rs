@@ -21,6 +21,13 @@ pub(super) struct Times {
     pub(super) nodes: Vec<Timestamp>,
     /// For nodes with windows: starts below this are closed and done.
     pub(super) closed_until: Vec<Timestamp>,
+    /// For joins of streams: the largest timestamp of each side.
+    pub(super) left: Vec<Timestamp>,
+    pub(super) right: Vec<Timestamp>,
+    /// For joins of streams: how many rows there were, to tell those of one time apart.
+    pub(super) sequence: Vec<u64>,
+    /// For nodes with an index of what is due: nothing is before this. Not kept: at first everything may be.
+    pub(super) next_due: Vec<Timestamp>,
     /// For each source, how far each upstream task is; empty for topics that we do not write.
     pub(super) upstream: Vec<Vec<UpstreamTime>>,
 }
@@ -43,6 +50,10 @@ impl Times {
             recorded: Timestamp::UNKNOWN,
             nodes: vec![Timestamp::UNKNOWN; plan.nodes.len()],
             closed_until: vec![Timestamp::UNKNOWN; plan.nodes.len()],
+            left: vec![Timestamp::UNKNOWN; plan.nodes.len()],
+            right: vec![Timestamp::UNKNOWN; plan.nodes.len()],
+            sequence: vec![0; plan.nodes.len()],
+            next_due: vec![Timestamp::UNKNOWN; plan.nodes.len()],
             upstream: upstream_tasks.iter().map(|tasks| vec![UpstreamTime::Unheard; *tasks]).collect(),
         }
     }
@@ -52,6 +63,10 @@ impl Times {
         (self.stream, self.recorded) = (from.stream, from.recorded);
         self.nodes.clone_from(&from.nodes);
         self.closed_until.clone_from(&from.closed_until);
+        self.left.clone_from(&from.left);
+        self.right.clone_from(&from.right);
+        self.sequence.clone_from(&from.sequence);
+        self.next_due.clone_from(&from.next_due);
     }
 
     /// Returns how far the slowest live upstream task of a source is; none when no upstream task holds anything back.
@@ -89,6 +104,18 @@ pub struct TaskMeta {
 pub struct NodeTimes {
     pub time: Option<i64>,
     pub closed_until: Option<i64>,
+    /// Of a join of streams.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub right: Option<i64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sequence: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The layout of [`TaskMeta`] that this version writes.
@@ -103,8 +130,13 @@ impl TaskMeta {
             .enumerate()
             .filter(|(_, node)| keeps_time(&node.kind))
             .map(|(index, node)| {
-                let times =
-                    NodeTimes { time: known(times.nodes[index]), closed_until: known(times.closed_until[index]) };
+                let times = NodeTimes {
+                    time: known(times.nodes[index]),
+                    closed_until: known(times.closed_until[index]),
+                    left: known(times.left[index]),
+                    right: known(times.right[index]),
+                    sequence: times.sequence[index],
+                };
                 (node.name.to_string(), times)
             })
             .collect();
@@ -140,6 +172,9 @@ impl TaskMeta {
             if let Some(known) = self.nodes.get(node.name.as_str()) {
                 times.nodes[index] = time(known.time);
                 times.closed_until[index] = time(known.closed_until);
+                times.left[index] = time(known.left);
+                times.right[index] = time(known.right);
+                times.sequence[index] = known.sequence;
             }
         }
         for (index, source) in plan.sources.iter().enumerate() {
@@ -178,14 +213,16 @@ impl TaskMeta {
 pub(super) fn keeps_time(kind: &NodeKind) -> bool {
     match kind {
         NodeKind::Aggregate(aggregate) => aggregate.window.is_some(),
-        NodeKind::VersionedTable { .. } => true,
+        NodeKind::VersionedTable { .. } | NodeKind::StreamJoin(_) => true,
         NodeKind::Filter { .. }
         | NodeKind::Select { .. }
         | NodeKind::Rekey { .. }
+        | NodeKind::Regroup { .. }
         | NodeKind::Repartition { .. }
         | NodeKind::Sink { .. }
         | NodeKind::Table { .. }
         | NodeKind::StreamTableJoin(_)
+        | NodeKind::TableJoin(_)
         | NodeKind::Entity(_)
         | NodeKind::Merge => false,
     }

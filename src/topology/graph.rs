@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::sources::Place;
 use super::terms::{
-    AggregateFunction, Emit, ErrorAction, JoinKind, Keep, KeyFormat, SubjectNaming, TumblingWindow, ValueFormat,
+    AggregateFunction, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SinkKey, SubjectNaming, ValueFormat,
+    Window, WindowShape,
 };
 use crate::avro::Schema;
 use crate::base::ids::Topic;
@@ -48,8 +49,8 @@ pub struct Rows {
     pub key: KeyFormat,
     /// The key is not the one that the rows were partitioned by: something stateful needs a repartition first.
     pub rekeyed: bool,
-    /// Rows belong to a window: `window` may be used.
-    pub windowed: bool,
+    /// Rows belong to a window of this shape: `window` may be used.
+    pub windowed: Option<WindowShape>,
     pub nature: Nature,
 }
 
@@ -156,6 +157,9 @@ pub enum Shape {
 #[derive(Debug)]
 pub struct Table {
     pub input: TableInput,
+    /// Rows that it does not hold for are not in the table.
+    pub filter: Option<ByVariant<Option<Expression>>>,
+    pub shape: Option<Shape>,
     /// Keeps every row this long by stream time, for look-ups as of a moment.
     pub versioned: Option<SpanMs>,
 }
@@ -185,8 +189,10 @@ pub struct Entity {
 #[derive(Debug)]
 pub struct Aggregate {
     pub from: NodeId,
+    /// Its input is a table: what a row replaces is taken out of the group that it was in.
+    pub of_table: bool,
     pub group_by: Option<ByVariant<Expression>>,
-    pub window: Option<TumblingWindow>,
+    pub window: Option<Window>,
     pub emit: Emit,
     /// In the order of the result's fields.
     pub fields: Vec<AggregateField>,
@@ -199,8 +205,10 @@ pub struct Aggregate {
 pub struct AggregateField {
     pub name: Text,
     pub function: AggregateFunction,
-    /// Of the argument, null left out; `count()` has none and says `null`.
+    /// Of the argument, null left out; `count()` has none and says `null`; of a fold, what it holds.
     pub argument: Type,
+    /// Of a fold: what it holds before the first row.
+    pub initial: Option<Value>,
 }
 
 /// A field that a row feeds, and with what.
@@ -211,14 +219,26 @@ pub struct Update {
     pub argument: Option<Expression>,
 }
 
-/// Looks up a table's row for each row of a stream.
+/// Brings rows of two nodes together by their keys.
 #[derive(Debug)]
 pub struct Join {
     pub left: NodeId,
     pub right: NodeId,
     pub kind: JoinKind,
-    /// An expression for each field of the output.
+    pub form: JoinForm,
+    /// An expression for each field of the output, by the left row's variant.
     pub fields: ByVariant<Vec<Expression>>,
+}
+
+/// What kind of rows meet, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JoinForm {
+    /// Each row of a stream looks a table's row up.
+    StreamTable,
+    /// Rows of two streams meet when they are near in time.
+    StreamStream(JoinWindow),
+    /// The newest rows of two tables; a change of either changes the result.
+    TableTable,
 }
 
 /// Writes rows to a topic.
@@ -226,6 +246,7 @@ pub struct Join {
 pub struct Sink {
     pub from: NodeId,
     pub topic: Topic,
+    pub key: SinkKey,
     pub writers: ByVariant<SinkWriter>,
 }
 

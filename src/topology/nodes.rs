@@ -4,16 +4,15 @@ use super::parse::check_name;
 use super::reader::{TableReader, TextOrFalse};
 use super::sources::Located;
 use super::spec::{
-    AggregateSpec, Body, BranchSpec, CaseSpec, EntitySpec, Fields, FromSpec, JoinSpec, Shape, SinkSpec, StreamSpec,
-    TopicSpec, Updates,
+    AggregateSpec, Body, BranchSpec, CaseSpec, EntitySpec, Fields, FoldSpec, FromSpec, JoinSpec, Shape, SinkSpec,
+    StreamSpec, TopicSpec, Updates,
 };
-use super::terms::{Emit, JoinKind, Keep, KeyFormat, SubjectNaming, TumblingWindow, ValueFormat};
+use super::terms::{Emit, JoinKind, Keep, KeyFormat, SubjectNaming, ValueFormat};
+use super::windows;
 use crate::base::diag::{Diagnostic, Span};
 use crate::base::time::SpanMs;
+use crate::base::types::Type;
 use crate::error::codes;
-
-/// How long the rows of a closed window stay readable unless `retention` says otherwise (Kafka Streams: a day).
-const RETENTION_DEFAULT: SpanMs = SpanMs(86_400_000);
 
 const KEY_FORMATS: [(&str, KeyFormat); 3] =
     [("string", KeyFormat::String), ("long", KeyFormat::Long), ("bytes", KeyFormat::Bytes)];
@@ -87,6 +86,7 @@ fn reject(table: &mut TableReader<'_>, keys: &[&'static str], why: &str, help: &
 
 const TOPIC_KEYS: [&str; 6] = ["schemas", "subjects", "key_format", "value_format", "timestamp", "idle"];
 const DERIVED_KEYS: [&str; 5] = ["on", "where", "select", "set", "select_key"];
+const SHAPING_KEYS: [&str; 3] = ["where", "select", "set"];
 
 fn read_stream(table: &mut TableReader<'_>) -> Option<Body> {
     table.later(&["envelope", "limit", "flatten"]);
@@ -167,6 +167,12 @@ fn read_derived(table: &mut TableReader<'_>) -> Option<StreamSpec> {
     }
     let filter = table.expression("where");
     let select_key = table.expression("select_key");
+    let shape = read_shape(table);
+    Some(StreamSpec { from: from?, on, filter, shape, select_key })
+}
+
+/// `select` or `set`, not both.
+fn read_shape(table: &mut TableReader<'_>) -> Option<Shape> {
     let (select, set) = (table.expressions("select"), table.expressions("set"));
     if let (Some(_), Some(span)) = (&select, table.key_span("set")) {
         conflict(
@@ -176,21 +182,24 @@ fn read_derived(table: &mut TableReader<'_>) -> Option<StreamSpec> {
             "`select` gives the whole row, `set` changes fields",
         );
     }
-    let shape = match (select, set) {
+    match (select, set) {
         (Some(fields), _) => Some(Shape::Select(fields)),
         (None, Some(fields)) => Some(Shape::Set(fields)),
         (None, None) => None,
-    };
-    Some(StreamSpec { from: from?, on, filter, shape, select_key })
+    }
 }
 
 fn read_table(table: &mut TableReader<'_>) -> Option<Body> {
-    table.later(&["where", "select", "set", "ttl"]);
+    table.later(&["ttl"]);
     let origin = read_origin(table);
     let versioned = table.duration("versioned").map(|versioned| versioned.value);
     match origin {
         Some(Origin::Topic) => {
-            let mut topic = read_topic(table)?;
+            let topic = read_topic(table);
+            let help =
+                "a table that reads a topic holds its records as they are; put a second table with `from` behind it";
+            reject(table, &SHAPING_KEYS, "needs `from`", help);
+            let mut topic = topic?;
             topic.versioned = versioned;
             if let Some(second) = topic.schemas.get(1) {
                 conflict(
@@ -204,7 +213,10 @@ fn read_table(table: &mut TableReader<'_>) -> Option<Body> {
         }
         Some(Origin::From) => {
             reject(table, &TOPIC_KEYS, "needs `topic`", "it belongs to the node that reads the topic");
-            Some(Body::TableFrom(FromSpec { from: table.text("from")?, versioned }))
+            let from = table.text("from");
+            let filter = table.expression("where");
+            let shape = read_shape(table);
+            Some(Body::TableFrom(FromSpec { from: from?, filter, shape, versioned }))
         }
         None => {
             read_topic_keys_quietly(table);
@@ -262,28 +274,12 @@ fn by_type(table: Option<TableReader<'_>>) -> Option<Vec<(Located<String>, Field
 }
 
 fn read_aggregate(table: &mut TableReader<'_>) -> Option<AggregateSpec> {
-    table.later(&["fold", "where", "limit"]);
-    let from = required_text(table, "from", "name the stream that it aggregates");
+    table.later(&["where", "limit"]);
+    let from = required_text(table, "from", "name the stream or table that it aggregates");
     let group_by = table.expression("group_by");
-    let on = table.table("on");
-    let select = table.expressions("select");
-    let updates = match (select, on) {
-        (Some(fields), None) => Some(Updates::Select(fields)),
-        (None, Some(on)) => by_type(Some(on)).map(Updates::On),
-        (Some(fields), Some(on)) => {
-            let message = "`select` and `on` exclude each other";
-            conflict(table, on.at, message, "`select` counts every row, `on.Type.set` counts by event type");
-            Some(Updates::Select(fields))
-        }
-        (None, None) => {
-            if table.key_span("select").is_none() && table.key_span("on").is_none() {
-                table.missing("select` or `on", "say what it computes: `select = { orders = 'count()' }`");
-            }
-            None
-        }
-    };
+    let updates = read_updates(table);
     let window_span = table.key_span("window");
-    let window = table.table("window").map(read_window);
+    let window = table.table("window").map(windows::read);
     let emits = [("on_commit", Emit::OnCommit), ("on_update", Emit::OnUpdate), ("on_close", Emit::OnClose)];
     let emit = table.choice("emit", &emits).unwrap_or(Emit::OnCommit);
     if let (Emit::OnClose, None, Some(span)) = (emit, window_span, table.key_span("emit")) {
@@ -296,43 +292,61 @@ fn read_aggregate(table: &mut TableReader<'_>) -> Option<AggregateSpec> {
     Some(AggregateSpec { from: from?, group_by, updates: updates?, window, emit })
 }
 
-/// Reads a window. What is wrong with it is reported, and a window comes back all the same: the rows are windowed.
-fn read_window(mut table: TableReader<'_>) -> TumblingWindow {
-    table.later(&["hopping", "advance", "session", "sliding"]);
-    let other = ["hopping", "session", "sliding"].iter().any(|key| table.has(key));
-    let size = table.duration("tumbling");
-    if size.is_none() && !table.has("tumbling") && !other {
-        table.missing("tumbling", "say how long each window is: `tumbling = \"1h\"`");
+/// Exactly one of `select`, `on` and `fold`.
+fn read_updates(table: &mut TableReader<'_>) -> Option<Updates> {
+    let (on, fold) = (table.table("on"), table.table("fold"));
+    let select = table.expressions("select");
+    let said: Vec<(&str, Span)> =
+        ["select", "on", "fold"].into_iter().filter_map(|key| Some((key, table.key_span(key)?))).collect();
+    if let [(first, _), (second, span), ..] = said.as_slice() {
+        let message = format!("`{first}` and `{second}` exclude each other");
+        let help =
+            "`select` feeds every row to all functions, `on.Type.set` by event type, `fold` has expressions of its own";
+        conflict(table, *span, &message, help);
     }
-    let grace = table.duration("grace");
-    if grace.is_none() && !table.has("grace") {
-        let message = format!("{} has no `grace`", table.title);
-        misuse(
-            &table,
-            table.at,
-            message,
-            "say how long a window waits for late records: `grace = \"10m\"`; \"0s\" waits for none",
-        );
-    }
-    let retention = table.duration("retention");
-    if let Some(size) = size.as_ref().filter(|size| size.value.0 == 0) {
-        misuse(&table, size.place.span, "a window cannot be 0 long", "say how long it is: `tumbling = \"1h\"`");
-    }
-    let grace = grace.map_or(SpanMs(0), |grace| grace.value);
-    if let Some(short) = retention.as_ref().filter(|retention| retention.value < grace) {
-        let help = "a window must be kept at least until it closes";
-        misuse(&table, short.place.span, "`retention` is shorter than `grace`", help);
-    }
-    table.finish();
-    TumblingWindow {
-        size: size.map_or(SpanMs(1), |size| size.value),
-        grace,
-        retention: retention.map_or_else(|| RETENTION_DEFAULT.max(grace), |retention| retention.value),
+    match (select, on, fold) {
+        (Some(fields), ..) => Some(Updates::Select(fields)),
+        (None, Some(on), _) => by_type(Some(on)).map(Updates::On),
+        (None, None, Some(fold)) => Some(Updates::Fold(read_folds(fold))),
+        (None, None, None) => {
+            if said.is_empty() {
+                table.missing("select`, `on` or `fold", "say what it computes: `select = { orders = 'count()' }`");
+            }
+            None
+        }
     }
 }
 
-fn misuse(table: &TableReader<'_>, span: Span, message: impl Into<String>, help: &str) {
-    table.file.report(Diagnostic::error(codes::WINDOW_MISUSE, span, message).help(help));
+const FOLD_TYPES: [(&str, Type); 6] = [
+    ("boolean", Type::Bool),
+    ("long", Type::Int),
+    ("double", Type::Double),
+    ("string", Type::String),
+    ("bytes", Type::Bytes),
+    ("timestamp", Type::DateTime),
+];
+
+/// Reads `fold.total = { type = "double", initial = '0.0', update = 'state.total + value.total' }`.
+fn read_folds(table: TableReader<'_>) -> Vec<FoldSpec> {
+    let mut folds = Vec::new();
+    for (name, value) in table.entries() {
+        let Some(mut inner) = table.sub_table(&name.value, name.place.span, value) else { continue };
+        inner.later(&["merge", "retract"]);
+        let kinds: Vec<(&str, usize)> = FOLD_TYPES.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
+        let kind = inner.choice("type", &kinds);
+        let kind = required(&mut inner, "type", kind, "say what it holds: `type = \"long\"`");
+        let initial = inner.expression("initial");
+        let initial =
+            required(&mut inner, "initial", initial, "say what it holds before the first row: `initial = '0'`");
+        let update = inner.expression("update");
+        let help = "say what it holds after a row: `update = 'state.total + value.total'`";
+        let update = required(&mut inner, "update", update, help);
+        inner.finish();
+        if let (Some(kind), Some(initial), Some(update)) = (kind, initial, update) {
+            folds.push(FoldSpec { name, field_type: FOLD_TYPES[kind].1.clone(), initial, update });
+        }
+    }
+    folds
 }
 
 fn read_merge(table: &mut TableReader<'_>) -> Option<Body> {
@@ -379,31 +393,27 @@ fn read_branch(table: &mut TableReader<'_>) -> Option<BranchSpec> {
 }
 
 fn read_join(table: &mut TableReader<'_>) -> Option<JoinSpec> {
-    table.later(&["window", "foreign_key", "grace", "key"]);
-    let left = required_text(table, "left", "name the stream whose rows it extends");
-    let right = required_text(table, "right", "name the table that it looks rows up in");
-    let kinds = [("inner", Some(JoinKind::Inner)), ("left", Some(JoinKind::Left)), ("outer", None)];
-    let kind = match table.choice("kind", &kinds) {
-        Some(None) => {
-            let span = table.key_span("kind").unwrap_or(table.at);
-            table.file.report(super::reader::not_yet(span, "a join of kind \"outer\""));
-            None
-        }
-        Some(kind) => kind,
-        None => None,
-    };
+    table.later(&["foreign_key", "grace", "key"]);
+    let left = required_text(table, "left", "name the stream or table on its left");
+    let right = required_text(table, "right", "name the table or stream that its rows meet");
+    let kinds = [("inner", JoinKind::Inner), ("left", JoinKind::Left), ("outer", JoinKind::Outer)];
+    let kind = table.choice("kind", &kinds);
+    let window_at = table.key_span("window").map(|span| table.file.place(span));
+    let window = table.table("window").map(windows::read_join).zip(window_at);
     let select = table.expressions("select");
     let select =
         required(table, "select", select, "say what the joined row holds: `select = { total = 'left.total' }`");
-    Some(JoinSpec { left: left?, right: right?, kind: kind.unwrap_or(JoinKind::Inner), select: select? })
+    Some(JoinSpec { left: left?, right: right?, kind: kind.unwrap_or(JoinKind::Inner), window, select: select? })
 }
 
 fn read_sink(table: &mut TableReader<'_>) -> Option<SinkSpec> {
-    table.later(&["value_format", "key_format", "partition", "headers", "timestamp"]);
+    table.later(&["value_format", "partition", "headers", "timestamp"]);
     let from = required_text(table, "from", "name the stream whose rows it writes");
     let topic = required_text(table, "topic", "name the topic that it writes to");
     let record = table.text("record");
     let schema = table.text("schema");
     let subjects = table.choice("subjects", &SUBJECTS);
-    Some(SinkSpec { from: from?, topic: topic?, record, schema, subjects })
+    let windowed = table.choice("key_format", &[("windowed", true), ("plain", false)]).unwrap_or(false);
+    let windowed_key = table.key_span("key_format").filter(|_| windowed).map(|span| table.file.place(span));
+    Some(SinkSpec { from: from?, topic: topic?, record, schema, subjects, windowed_key })
 }

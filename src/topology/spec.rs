@@ -4,8 +4,9 @@
 //! others may name it.
 
 use super::sources::{Located, Place};
-use super::terms::{Emit, ErrorAction, JoinKind, Keep, KeyFormat, SubjectNaming, TumblingWindow, ValueFormat};
+use super::terms::{Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SubjectNaming, ValueFormat, Window};
 use crate::base::time::SpanMs;
+use crate::base::types::Type;
 
 /// A whole folder.
 #[derive(Debug, Default)]
@@ -124,10 +125,12 @@ pub(super) enum Shape {
     Set(Fields),
 }
 
-/// A table kept of a stream's rows.
+/// A table kept of a stream's or another table's rows.
 #[derive(Debug)]
 pub(super) struct FromSpec {
     pub from: Located<String>,
+    pub filter: Option<ExpressionText>,
+    pub shape: Option<Shape>,
     pub versioned: Option<SpanMs>,
 }
 
@@ -145,7 +148,7 @@ pub(super) struct AggregateSpec {
     pub from: Located<String>,
     pub group_by: Option<ExpressionText>,
     pub updates: Updates,
-    pub window: Option<TumblingWindow>,
+    pub window: Option<Window>,
     pub emit: Emit,
 }
 
@@ -156,6 +159,17 @@ pub(super) enum Updates {
     Select(Fields),
     /// By event type.
     On(Vec<(Located<String>, Fields)>),
+    /// Every row updates all, each by an expression of its own.
+    Fold(Vec<FoldSpec>),
+}
+
+/// A field that is folded: what it holds before the first row, and after another.
+#[derive(Debug)]
+pub(super) struct FoldSpec {
+    pub name: Located<String>,
+    pub field_type: Type,
+    pub initial: ExpressionText,
+    pub update: ExpressionText,
 }
 
 #[derive(Debug)]
@@ -176,6 +190,8 @@ pub(super) struct JoinSpec {
     pub left: Located<String>,
     pub right: Located<String>,
     pub kind: JoinKind,
+    /// With where it stands.
+    pub window: Option<(JoinWindow, Place)>,
     pub select: Fields,
 }
 
@@ -186,4 +202,6 @@ pub(super) struct SinkSpec {
     pub record: Option<Located<String>>,
     pub schema: Option<Located<String>>,
     pub subjects: Option<SubjectNaming>,
+    /// Where `key_format = "windowed"` stands.
+    pub windowed_key: Option<Place>,
 }

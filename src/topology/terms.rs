@@ -80,13 +80,21 @@ pub enum AggregateFunction {
     First,
     /// The last value in processing order.
     Last,
+    /// All values in processing order, `limits::COLLECT_VALUES_MAX` a key at most.
+    Collect,
+    /// How many different values there were, exactly; it keeps them, `limits::COLLECT_VALUES_MAX` a key at most.
+    CountDistinct,
+    /// An expression of the topology's own, over the row and the state.
+    Fold,
 }
 
 impl AggregateFunction {
     /// Every function, by its name in expressions.
-    pub const ALL: [(&'static str, Self); 7] = [
+    pub const ALL: [(&'static str, Self); 9] = [
         ("avg", Self::Avg),
+        ("collect", Self::Collect),
         ("count", Self::Count),
+        ("count_distinct", Self::CountDistinct),
         ("first", Self::First),
         ("last", Self::Last),
         ("max", Self::Max),
@@ -99,6 +107,11 @@ impl AggregateFunction {
         Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, function)| *function)
     }
 
+    /// Tells whether a row can be taken out again: what an aggregate of a table needs (Kafka Streams' subtractor).
+    pub fn can_retract(self) -> bool {
+        matches!(self, Self::Count | Self::Sum | Self::Avg)
+    }
+
     /// Returns the function's name in expressions.
     pub fn name(self) -> &'static str {
         match self {
@@ -109,18 +122,34 @@ impl AggregateFunction {
             Self::Max => "max",
             Self::First => "first",
             Self::Last => "last",
+            Self::Collect => "collect",
+            Self::CountDistinct => "count_distinct",
+            Self::Fold => "fold",
         }
     }
 }
 
-/// Windows `[start, start + size)`, aligned to the epoch.
+/// Spans of time that rows are gathered in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TumblingWindow {
-    pub size: SpanMs,
-    /// A window is closed when `end + grace <= operator time` (D3).
+pub struct Window {
+    pub shape: WindowShape,
+    /// How long a window waits for late rows; when it closes is `operator::WindowSpan::closes_at` (D3).
     pub grace: SpanMs,
     /// Rows of closed windows stay readable until `end + retention <= operator time`; at least `grace`.
     pub retention: SpanMs,
+}
+
+/// Which spans of time there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowShape {
+    /// `[start, start + size)` from each multiple of `advance` on; tumbling where the two are equal (Kafka Streams'
+    /// `TimeWindows`).
+    Hopping { size: SpanMs, advance: SpanMs },
+    /// `[end - difference, end]`, both included, for each row: that ends with it, and that begins right after it (Kafka Streams'
+    /// `SlidingWindows`).
+    Sliding { difference: SpanMs },
+    /// From the first row to the last, both included, of rows that are at most `gap` apart (Kafka Streams' `SessionWindows`).
+    Session { gap: SpanMs },
 }
 
 /// When an aggregate's results go on.
@@ -145,13 +174,25 @@ impl Emit {
     }
 }
 
-/// What becomes of a left row without a right one.
+/// What becomes of a row without one on the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum JoinKind {
     /// It is dropped.
     Inner,
-    /// It goes on with nulls.
+    /// A left row goes on with nulls.
     Left,
+    /// A row of either side goes on with nulls.
+    Outer,
+}
+
+/// How far apart rows of two streams may be to meet: a right row's time is within `[left - before, left + after]`, both included
+/// (Kafka Streams' `JoinWindows`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JoinWindow {
+    pub before: SpanMs,
+    pub after: SpanMs,
+    /// How long a row without a match waits after its window.
+    pub grace: SpanMs,
 }
 
 impl JoinKind {
@@ -160,7 +201,18 @@ impl JoinKind {
         match self {
             Self::Inner => "inner",
             Self::Left => "left",
+            Self::Outer => "outer",
         }
+    }
+
+    /// Tells whether left rows go on without a right one.
+    pub fn keeps_left(self) -> bool {
+        self != Self::Inner
+    }
+
+    /// Tells whether right rows go on without a left one.
+    pub fn keeps_right(self) -> bool {
+        self == Self::Outer
     }
 }
 
@@ -201,6 +253,18 @@ impl SubjectNaming {
             Self::TopicRecordName => "topic_record_name",
         }
     }
+}
+
+/// How a sink writes keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SinkKey {
+    /// The key's own bytes; a windowed row's base key.
+    Plain,
+    /// The key, then the start of the window, which is `length` long, as 8 bytes, big-endian (Kafka Streams'
+    /// `TimeWindowedSerializer`).
+    Start { length: SpanMs },
+    /// The key, then the session's end and start as 8 bytes each, big-endian (Kafka Streams' `SessionWindowedSerializer`).
+    EndAndStart,
 }
 
 /// How a topic's values are written.

@@ -1,12 +1,15 @@
 //! Taking a graph's nodes apart, one after the other.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Flow, Part, PartId, PartKind, Rekey, Shape, ShapeId, Shaped, reads_topic, shape_of, uses_key};
+use super::{Flow, Part, PartId, PartKind, Rekey, Shape, ShapeId, Shaped, Side, reads_topic, shape_of, uses_key};
 use crate::base::types::{Field, RecordType, Type};
 use crate::base::value::Text;
 use crate::expr::{self, Env};
-use crate::topology::{self, Graph, NodeId, NodeKind, TableInput};
+use crate::plan::model::CHANGE_SYSTEM_FIELDS;
+use crate::plan::names::{kept_rows, right_of};
+use crate::topology::{self, Graph, JoinForm, NodeId, NodeKind, TableInput};
 
 /// The hidden field that carries a new key from a `select` to the re-keying behind it.
 const HIDDEN_KEY: &str = "_key";
@@ -22,12 +25,15 @@ struct Builder<'g> {
     flow: Flow<'g>,
     /// By graph node.
     ends: Vec<Ends>,
+    /// Tables made of nodes that have none of their own to look up in.
+    kept: BTreeMap<NodeId, PartId>,
 }
 
 pub(super) fn build(graph: &Graph) -> Flow<'_> {
     let mut builder = Builder {
         flow: Flow { graph, parts: Vec::new(), shapes: Vec::new() },
         ends: vec![Ends::default(); graph.nodes.len()],
+        kept: BTreeMap::new(),
     };
     let live = live(graph);
     for (id, _) in graph.iter().filter(|(id, _)| live[id.0]) {
@@ -40,8 +46,14 @@ pub(super) fn build(graph: &Graph) -> Flow<'_> {
 fn live(graph: &Graph) -> Vec<bool> {
     let mut live = vec![false; graph.nodes.len()];
     for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
-        let effect =
-            matches!(node.kind, NodeKind::Table(_) | NodeKind::Entity(_) | NodeKind::Aggregate(_) | NodeKind::Sink(_));
+        let effect = match &node.kind {
+            NodeKind::Table(_) | NodeKind::Entity(_) | NodeKind::Aggregate(_) | NodeKind::Sink(_) => true,
+            NodeKind::Source(_)
+            | NodeKind::Stream(_)
+            | NodeKind::Case { .. }
+            | NodeKind::Merge { .. }
+            | NodeKind::Join(_) => false,
+        };
         if effect || live[id.0] {
             live[id.0] = true;
             node.kind.inputs().iter().for_each(|input| live[input.0] = true);
@@ -66,12 +78,13 @@ impl<'g> Builder<'g> {
                     }
                     TableInput::From(from) => self.partitioned(id, from, |_| true),
                 };
-                self.passing(id, PartKind::Table, &from)
+                let shaped = self.table(id, table, from);
+                self.passing(id, PartKind::Table { versioned: table.versioned }, &shaped)
             }
             NodeKind::Stream(stream) => self.stream(id, stream),
             NodeKind::Case { from, filter } => {
                 let from = self.ends[from.0].clone();
-                self.filter(id, &from, filter)
+                self.filter(id, &from, filter, false)
             }
             NodeKind::Merge { from } => {
                 let rows = self.merged(id, from);
@@ -82,11 +95,7 @@ impl<'g> Builder<'g> {
                 self.shaping(id, PartKind::Entity, &from)
             }
             NodeKind::Aggregate(aggregate) => self.aggregate(id, aggregate),
-            NodeKind::Join(join) => {
-                let from = self.partitioned(id, join.left, |_| true);
-                let table = self.ends[join.right.0].parts[0];
-                self.shaping(id, PartKind::Join { table }, &from)
-            }
+            NodeKind::Join(join) => self.join(id, join),
             NodeKind::Sink(sink) => {
                 let from = self.ends[sink.from.0].clone();
                 self.push(id, PartKind::Sink, from.parts, from.rows, Vec::new());
@@ -105,7 +114,8 @@ impl<'g> Builder<'g> {
     ) -> Ends {
         let id = PartId(self.flow.parts.len());
         let name = self.flow.graph.node(node).name.clone();
-        self.flow.parts.push(Part { name, node, kind, parents, input, output: output.clone() });
+        let right = Side::default();
+        self.flow.parts.push(Part { name, node, kind, parents, input, right, output: output.clone() });
         Ends { parts: vec![id], rows: output }
     }
 
@@ -166,6 +176,73 @@ impl<'g> Builder<'g> {
         if self.flow.graph.node(from).rows.rekeyed { self.repartition(id, from, &ends, wanted) } else { ends }
     }
 
+    fn join(&mut self, id: NodeId, join: &topology::Join) -> Ends {
+        match join.form {
+            JoinForm::StreamTable => {
+                let from = self.partitioned(id, join.left, |_| true);
+                // A table, an aggregate and an entity have a store with a row per key.
+                let table = if matches!(self.flow.graph.node(join.right).kind, NodeKind::Join(_)) {
+                    self.table_of(join.right)
+                } else {
+                    self.ends[join.right.0].parts[0]
+                };
+                self.shaping(id, PartKind::Join { table }, &from)
+            }
+            JoinForm::StreamStream(_) => {
+                let left = self.partitioned(id, join.left, |_| true);
+                let first_of_right = self.flow.parts.len();
+                let right = self.partitioned(id, join.right, |_| true);
+                for part in &mut self.flow.parts[first_of_right..] {
+                    part.name = right_of(&part.name);
+                }
+                self.two_sided(id, PartKind::StreamJoin, &left, right)
+            }
+            JoinForm::TableTable => {
+                let (left, right) = (self.table_of(join.left), self.table_of(join.right));
+                let ends = |part: PartId| Ends { parts: vec![part], rows: self.flow.part(part).output.clone() };
+                let (from, other) = (ends(left), ends(right));
+                self.two_sided(id, PartKind::TableJoin { left, right }, &from, other)
+            }
+        }
+    }
+
+    fn two_sided(&mut self, id: NodeId, kind: PartKind<'g>, left: &Ends, right: Ends) -> Ends {
+        let ends = self.shaping(id, kind, left);
+        self.flow.parts[ends.parts[0].0].right = Side { parents: right.parts, input: right.rows };
+        ends
+    }
+
+    /// The changes of a table under the keys of their groups, by way of a repartition topic.
+    fn regrouped(&mut self, id: NodeId, from: NodeId, key: &'g topology::Expression) -> Ends {
+        let table = self.table_of(from);
+        let input = self.flow.part(table).output.clone();
+        let record = change_of(&self.flow.shape(input[0].1).record);
+        let change = |home: PartId| Shape { record: Arc::clone(&record), schema: None, home, used: BTreeSet::new() };
+        let made = self.new_shape(change(self.next_part()));
+        let changes = self.push(id, PartKind::Regroup { key }, vec![table], input, vec![(0, made)]);
+        let write = self.push(id, PartKind::Repartition, changes.parts, changes.rows, Vec::new()).parts[0];
+        let read = self.new_shape(change(self.next_part()));
+        self.push(id, PartKind::RepartitionSource { write }, Vec::new(), Vec::new(), vec![(0, read)])
+    }
+
+    /// The part that keeps a table-like node's newest rows; an aggregate, an entity or a join gets one.
+    fn table_of(&mut self, id: NodeId) -> PartId {
+        let ends = self.ends[id.0].clone();
+        if let [part] = ends.parts.as_slice()
+            && matches!(self.flow.part(*part).kind, PartKind::Table { .. })
+        {
+            return *part;
+        }
+        if let Some(part) = self.kept.get(&id) {
+            return *part;
+        }
+        let part = self.passing(id, PartKind::Table { versioned: None }, &ends).parts[0];
+        let name = &mut self.flow.parts[part.0].name;
+        *name = kept_rows(name);
+        self.kept.insert(id, part);
+        part
+    }
+
     fn repartition(&mut self, id: NodeId, from: NodeId, ends: &Ends, wanted: impl Fn(usize) -> bool) -> Ends {
         let written: Vec<Shaped> = ends.rows.iter().copied().filter(|(variant, _)| wanted(*variant)).collect();
         let write = self.push(id, PartKind::Repartition, ends.parts.clone(), written.clone(), Vec::new()).parts[0];
@@ -186,17 +263,31 @@ impl<'g> Builder<'g> {
         id: NodeId,
         from: &Ends,
         filter: &'g topology::ByVariant<Option<topology::Expression>>,
+        deletes: bool,
     ) -> Ends {
         let predicate: Vec<_> = filter.iter().map(|entry| entry.as_ref().map(Option::as_ref)).collect();
         let passed: Vec<Shaped> =
             from.rows.iter().copied().filter(|(variant, _)| predicate[*variant].is_some()).collect();
-        self.push(id, PartKind::Filter { predicate }, from.parts.clone(), from.rows.clone(), passed)
+        self.push(id, PartKind::Filter { predicate, deletes }, from.parts.clone(), from.rows.clone(), passed)
+    }
+
+    /// What a table makes of its input's rows before it keeps them.
+    fn table(&mut self, id: NodeId, table: &'g topology::Table, from: Ends) -> Ends {
+        let mut ends = from;
+        if let Some(filter) = &table.filter {
+            ends = self.filter(id, &ends, filter, true);
+        }
+        match &table.shape {
+            Some(topology::Shape::Select(columns)) => self.select(id, &ends, columns, true, None),
+            Some(topology::Shape::Set(columns)) => self.select(id, &ends, columns, false, None),
+            None => ends,
+        }
     }
 
     fn stream(&mut self, id: NodeId, stream: &'g topology::Stream) -> Ends {
         let mut ends = self.ends[stream.from.0].clone();
         if let Some(filter) = &stream.filter {
-            ends = self.filter(id, &ends, filter);
+            ends = self.filter(id, &ends, filter, false);
         }
         let (columns, one) = match &stream.shape {
             Some(topology::Shape::Select(columns)) => (Some(columns), true),
@@ -278,6 +369,10 @@ impl<'g> Builder<'g> {
     }
 
     fn aggregate(&mut self, id: NodeId, aggregate: &'g topology::Aggregate) -> Ends {
+        if let (true, Some(key)) = (aggregate.of_table, aggregate.group_by.as_ref().and_then(|key| key[0].as_ref())) {
+            let changes = self.regrouped(id, aggregate.from, key);
+            return self.shaping(id, PartKind::Aggregate, &changes);
+        }
         let fed = |variant: usize| aggregate.updates[variant].is_some();
         let mut ends = self.ends[aggregate.from.0].clone();
         let from = self.flow.graph.node(aggregate.from);
@@ -289,6 +384,19 @@ impl<'g> Builder<'g> {
         }
         self.shaping(id, PartKind::Aggregate, &ends)
     }
+}
+
+/// A table's change as one row: whether there is an old and a new row, the old one's fields, the new one's.
+fn change_of(record: &RecordType) -> Arc<RecordType> {
+    let flags = CHANGE_SYSTEM_FIELDS.map(|name| Field { name: Text::new(name), field_type: Type::Bool });
+    let side = |which: &'static str| {
+        record.fields().iter().map(move |field| Field {
+            name: Text::from(format!("{which}_{}", field.name)),
+            field_type: field.field_type.clone().optional(),
+        })
+    };
+    let fields = flags.into_iter().chain(side("old")).chain(side("new"));
+    RecordType::new(format!("{}_change", record.name), fields.collect())
 }
 
 fn with_hidden_key(record: &RecordType, key_type: &Type) -> Arc<RecordType> {

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::avro::Schema;
+use crate::base::time::SpanMs;
 use crate::base::types::{Field, RecordType};
 use crate::base::value::Text;
 use crate::expr::Checked;
@@ -44,7 +45,16 @@ pub(super) struct Part<'g> {
     /// Those whose rows it gets.
     pub parents: Vec<PartId>,
     pub input: Vec<Shaped>,
+    /// The other side of a join of two streams or two tables.
+    pub right: Side,
     pub output: Vec<Shaped>,
+}
+
+/// Rows that come into a part.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Side {
+    pub parents: Vec<PartId>,
+    pub input: Vec<Shaped>,
 }
 
 #[derive(Debug)]
@@ -57,9 +67,15 @@ pub(super) enum PartKind<'g> {
     },
     Filter {
         predicate: Vec<Option<Option<&'g topology::Expression>>>,
+        /// A row that does not pass deletes what was there.
+        deletes: bool,
     },
     Rekey {
         key: Rekey<'g>,
+    },
+    /// Makes changes of a table's rows, under the keys of their groups.
+    Regroup {
+        key: &'g topology::Expression,
     },
     /// One expression per slot; shapes without an entry are dropped.
     Select {
@@ -67,12 +83,21 @@ pub(super) enum PartKind<'g> {
     },
     Repartition,
     Merge,
-    Table,
+    Table {
+        versioned: Option<SpanMs>,
+    },
     Entity,
     Aggregate,
     /// Looks rows up in the store of this part.
     Join {
         table: PartId,
+    },
+    /// Keeps rows of both sides until none can meet them.
+    StreamJoin,
+    /// Looks up in the tables of both sides.
+    TableJoin {
+        left: PartId,
+        right: PartId,
     },
     Sink,
 }
@@ -159,17 +184,17 @@ impl<'g> Flow<'g> {
     }
 
     fn uses(&self, part: &Part<'g>) -> Vec<(ShapeId, Option<usize>)> {
-        let mut uses = Vec::new();
-        let whole = |shapes: &[Shaped], uses: &mut Vec<(ShapeId, Option<usize>)>| {
-            uses.extend(shapes.iter().map(|(_, shape)| (*shape, None)));
-        };
+        let (keeps, makes) = self.whole_rows(part);
+        let kept = part.input.iter().chain(&part.right.input).filter(|_| keeps);
+        let whole = kept.chain(part.output.iter().filter(|_| makes));
+        let mut uses: Vec<(ShapeId, Option<usize>)> = whole.map(|(_, shape)| (*shape, None)).collect();
         match (&part.kind, self.kind_of(part)) {
             (PartKind::Source, kind) => {
                 if let Some(timestamp) = kind.source().and_then(|source| source.timestamp.as_ref()) {
                     by_variant(&part.output, timestamp, &mut uses);
                 }
             }
-            (PartKind::Filter { predicate }, _) => {
+            (PartKind::Filter { predicate, .. }, _) => {
                 for (variant, shape) in &part.input {
                     if let Some(Some(expression)) = predicate[*variant] {
                         row_uses(*shape, &expression.checked, &mut uses);
@@ -181,30 +206,25 @@ impl<'g> Flow<'g> {
                 for (shape, fields) in fields {
                     fields.iter().for_each(|field| row_uses(*shape, &field.checked, &mut uses));
                 }
-                whole(&part.output, &mut uses);
             }
             (PartKind::Repartition, _) => self.carried(part, &mut uses),
-            (PartKind::Table, _) => whole(&part.input, &mut uses),
             (PartKind::Entity, NodeKind::Entity(entity)) => {
                 for (variant, shape) in &part.input {
                     let set = entity.apply[*variant].iter().flatten();
                     set.for_each(|(_, expression)| row_uses(*shape, &expression.checked, &mut uses));
                 }
-                whole(&part.output, &mut uses);
             }
-            (PartKind::Aggregate, NodeKind::Aggregate(aggregate)) => {
+            (PartKind::Aggregate, NodeKind::Aggregate(aggregate)) if !keeps => {
                 for (variant, shape) in &part.input {
                     let arguments = aggregate.updates[*variant].iter().flatten().filter_map(|it| it.argument.as_ref());
                     arguments.for_each(|expression| row_uses(*shape, &expression.checked, &mut uses));
                 }
-                whole(&part.output, &mut uses);
             }
             (PartKind::Join { .. }, NodeKind::Join(join)) => {
                 for (variant, shape) in &part.input {
                     let fields = join.fields[*variant].iter().flatten();
                     fields.for_each(|expression| row_uses(*shape, &expression.checked, &mut uses));
                 }
-                whole(&part.output, &mut uses);
             }
             (PartKind::Sink, NodeKind::Sink(sink)) => {
                 for (variant, shape) in &part.input {
@@ -212,18 +232,28 @@ impl<'g> Flow<'g> {
                     uses.extend(columns.map(|column| (*shape, Some(*column))));
                 }
             }
-            (
-                PartKind::Rekey { key: Rekey::Hidden(_) }
-                | PartKind::RepartitionSource { .. }
-                | PartKind::Merge
-                | PartKind::Entity
-                | PartKind::Aggregate
-                | PartKind::Join { .. }
-                | PartKind::Sink,
-                _,
-            ) => {}
+            (_, _) => {}
         }
         uses
+    }
+
+    /// Whether a part keeps the whole of the rows that come in, and makes rows of its own.
+    fn whole_rows(&self, part: &Part<'g>) -> (bool, bool) {
+        match &part.kind {
+            PartKind::Table { .. } => (true, false),
+            PartKind::StreamJoin | PartKind::TableJoin { .. } | PartKind::Regroup { .. } => (true, true),
+            PartKind::Aggregate => {
+                (matches!(self.kind_of(part), NodeKind::Aggregate(aggregate) if aggregate.of_table), true)
+            }
+            PartKind::Select { .. } | PartKind::Entity | PartKind::Join { .. } => (false, true),
+            PartKind::Source
+            | PartKind::RepartitionSource { .. }
+            | PartKind::Filter { .. }
+            | PartKind::Rekey { .. }
+            | PartKind::Repartition
+            | PartKind::Merge
+            | PartKind::Sink => (false, false),
+        }
     }
 
     /// What is used behind a repartition must be written into it.
@@ -233,13 +263,16 @@ impl<'g> Flow<'g> {
             PartKind::Source
             | PartKind::Filter { .. }
             | PartKind::Rekey { .. }
+            | PartKind::Regroup { .. }
             | PartKind::Select { .. }
             | PartKind::Repartition
             | PartKind::Merge
-            | PartKind::Table
+            | PartKind::Table { .. }
             | PartKind::Entity
             | PartKind::Aggregate
             | PartKind::Join { .. }
+            | PartKind::StreamJoin
+            | PartKind::TableJoin { .. }
             | PartKind::Sink => false,
         });
         for (variant, read) in reader.map_or(&[][..], |reader| &reader.output) {

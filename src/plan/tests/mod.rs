@@ -251,7 +251,7 @@ fn adding_a_node_downstream_renames_no_sub_topology() {
     let after = names(&[
         ORDERS,
         totals,
-        "[aggregate.again]\nfrom = \"totals\"\nselect = { changes = 'count()' }\n",
+        "[stream.changes]\nfrom = \"totals\"\n[aggregate.again]\nfrom = \"changes\"\nselect = { changes = 'count()' }\n",
         "[stream.a]\nfrom = \"orders\"\non = [\"Placed\"]\n[sink.b]\nfrom = \"a\"\ntopic = \"b\"\n",
     ]);
     assert_eq!((before.as_slice(), after.as_slice()), (&["totals".to_owned()][..], &["totals".to_owned()][..]));

@@ -1,15 +1,17 @@
 //! Aggregates: which function each field is, of which argument, fed by which types of row.
 
+use std::sync::Arc;
+
 use super::super::graph::{Aggregate, AggregateField, ByVariant, Nature, NodeId, NodeKind, Rows, Update, Variant};
 use super::super::resolve::Item;
 use super::super::sources::Located;
-use super::super::spec::{AggregateSpec, ExpressionText, Fields, Updates};
-use super::super::terms::AggregateFunction;
+use super::super::spec::{AggregateSpec, ExpressionText, Fields, FoldSpec, Updates};
+use super::super::terms::{AggregateFunction, WindowShape};
 use super::expressions::{self, Scope, Taking, all, some};
 use super::{Checker, Made, text_place};
 use crate::base::diag::{Diagnostic, suggestion};
-use crate::base::types::Type;
-use crate::base::value::Text;
+use crate::base::types::{Field, RecordType, Type};
+use crate::base::value::{Text, Value};
 use crate::error::codes;
 use crate::expr::{self, AggregateCall};
 
@@ -36,6 +38,8 @@ impl Checker<'_> {
         let moved = key.is_some() || input.rekeyed;
         let scope = if moved { scope.rekeyed(format) } else { scope };
         let mut found = Found { fields: Vec::new(), updates: input.variants.iter().map(|_| None).collect(), sound };
+        let of_table = input.nature == Nature::Table;
+        found.sound &= self.fits_input(item, aggregate, of_table);
         match &aggregate.updates {
             Updates::Select(fields) => self.fold(fields, &all(&input.variants), &scope, &mut found),
             Updates::On(types) => {
@@ -46,8 +50,13 @@ impl Checker<'_> {
                     }
                 }
             }
+            Updates::Fold(_) => {}
+        }
+        if let Updates::Fold(folds) = &aggregate.updates {
+            self.folds(folds, aggregate, &taking, &scope, &mut found);
         }
         self.no_clashes(&mut found);
+        found.sound &= !of_table || self.retractable(&aggregate.from, &found);
         found.sort();
         let types = found.fields.iter().map(|(name, field)| (name.clone(), field.result_type())).collect();
         let record = self.derived(&item.name.value, types)?;
@@ -58,11 +67,12 @@ impl Checker<'_> {
             variants: vec![Variant { record, schema: None }],
             key: format,
             rekeyed: false,
-            windowed: aggregate.window.is_some(),
+            windowed: aggregate.window.map(|window| window.shape),
             nature: if aggregate.window.is_some() { Nature::Stream } else { Nature::Table },
         };
         let aggregate = Aggregate {
             from,
+            of_table,
             group_by: key.map(|key| key.key),
             window: aggregate.window,
             emit: aggregate.emit,
@@ -75,7 +85,7 @@ impl Checker<'_> {
     /// The types of row that feed it, as far as they are known.
     fn fed<'v>(&self, aggregate: &AggregateSpec, input: &'v Rows) -> Taking<'v> {
         match &aggregate.updates {
-            Updates::Select(_) => all(&input.variants),
+            Updates::Select(_) | Updates::Fold(_) => all(&input.variants),
             Updates::On(types) => {
                 let known = |name: &str| {
                     input.variants.iter().position(|variant| variant.name() == name || variant.short_name() == name)
@@ -194,7 +204,7 @@ impl Checker<'_> {
         }
         let known = found.fields.iter().position(|(known, _)| known.value == name.value);
         let Some(index) = known else {
-            let field = AggregateField { name: Text::new(&name.value), function, argument };
+            let field = AggregateField { name: Text::new(&name.value), function, argument, initial: None };
             found.fields.push((name.clone(), field));
             return Some(found.fields.len() - 1);
         };
@@ -209,9 +219,12 @@ impl Checker<'_> {
             | AggregateFunction::Min
             | AggregateFunction::Max
             | AggregateFunction::First
-            | AggregateFunction::Last => format!("`{}` of {}", field.function.name(), field.argument),
+            | AggregateFunction::Last
+            | AggregateFunction::Collect
+            | AggregateFunction::CountDistinct
+            | AggregateFunction::Fold => format!("`{}` of {}", field.function.name(), field.argument),
         };
-        let this = AggregateField { name: Text::default(), function, argument };
+        let this = AggregateField { name: Text::default(), function, argument, initial: None };
         let message = format!("`{}` is {} elsewhere and {} here", name.value, said(first), said(&this));
         self.error(
             codes::AGGREGATE_MISUSE,
@@ -220,6 +233,104 @@ impl Checker<'_> {
             "one field is one function; give this one another name",
         );
         None
+    }
+
+    /// An aggregate of a table has groups and no windows.
+    fn fits_input(&self, item: &Item<'_>, aggregate: &AggregateSpec, of_table: bool) -> bool {
+        if !of_table {
+            return true;
+        }
+        if aggregate.group_by.is_none() {
+            let message =
+                format!("`{}` is a table, with one row per key: there is nothing to aggregate", aggregate.from.value);
+            let help = "say what its rows are grouped by: `group_by = 'value.x'`";
+            self.error(codes::AGGREGATE_MISUSE, item.name.place, message, help);
+        }
+        if aggregate.window.is_some() {
+            let message = format!(
+                "`{}` is a table: its rows hold until they are replaced, not for a window",
+                aggregate.from.value
+            );
+            let help = "put a stream between, `[stream.…]` with `from`, to aggregate its changes";
+            self.error(codes::WINDOW_MISUSE, item.name.place, message, help);
+        }
+        aggregate.group_by.is_some() && aggregate.window.is_none()
+    }
+
+    /// What a row of a table replaces must be taken out again.
+    fn retractable(&self, from: &Located<String>, found: &Found) -> bool {
+        let unfit = found.fields.iter().filter(|(_, field)| !field.function.can_retract());
+        let mut sound = true;
+        for (name, field) in unfit {
+            let message = format!(
+                "`{}` cannot take a row back, and rows of table `{}` are replaced",
+                field.function.name(),
+                from.value
+            );
+            let help = "use `count`, `sum` or `avg`; or put a stream between to aggregate the table's changes";
+            self.error(codes::AGGREGATE_MISUSE, name.place, message, help);
+            sound = false;
+        }
+        sound
+    }
+
+    /// Checks `fold`: every update sees the row, and all folds as they were before it.
+    fn folds(
+        &self,
+        folds: &[FoldSpec],
+        aggregate: &AggregateSpec,
+        taking: &Taking<'_>,
+        scope: &Scope,
+        found: &mut Found,
+    ) {
+        if let (Some(first), Some(WindowShape::Session { .. })) =
+            (folds.first(), aggregate.window.map(|window| window.shape))
+        {
+            let message = "`fold` in sessions is not yet supported: two sessions may become one";
+            let help = "use `select` with aggregate functions";
+            self.error(codes::NOT_YET_SUPPORTED, first.name.place, message, help);
+            found.sound = false;
+        }
+        let mut fields: Vec<Field> = folds
+            .iter()
+            .map(|fold| Field { name: Text::new(&fold.name.value), field_type: fold.field_type.clone() })
+            .collect();
+        fields.sort_by(|a, b| a.name.cmp(&b.name));
+        let scope = scope.clone().with("state", Type::Record(RecordType::new("state", fields)));
+        for fold in folds {
+            let initial = self.constant(&fold.initial, &fold.field_type);
+            let updates = self.expression_as(&fold.update, taking, &scope, &fold.field_type);
+            let (Some(initial), Some(updates)) = (initial, updates) else {
+                found.sound = false;
+                continue;
+            };
+            let field = found.fields.len();
+            found.fields.push((
+                fold.name.clone(),
+                AggregateField {
+                    name: Text::new(&fold.name.value),
+                    function: AggregateFunction::Fold,
+                    argument: fold.field_type.clone(),
+                    initial: Some(initial),
+                },
+            ));
+            for (variant, update) in updates.into_iter().enumerate() {
+                let Some(update) = update else { continue };
+                let argument = Some(update);
+                found.updates[variant].get_or_insert_with(Vec::new).push(Update { field, argument });
+            }
+        }
+    }
+
+    /// Evaluates an expression that names nothing.
+    fn constant(&self, text: &ExpressionText, wanted: &Type) -> Option<Value> {
+        match expr::constant(&text.text, wanted) {
+            Ok(value) => Some(value),
+            Err(problems) => {
+                problems.into_iter().for_each(|problem| self.report_in_text(text, problem));
+                None
+            }
+        }
     }
 
     /// `avg` keeps `<name>_sum` and `<name>_count`: no other field may have these names.
@@ -263,8 +374,9 @@ impl AggregateField {
     /// Returns the type of the field in the result row.
     pub fn result_type(&self) -> Type {
         match self.function {
-            AggregateFunction::Count => Type::Int,
-            AggregateFunction::Sum => self.argument.clone(),
+            AggregateFunction::Count | AggregateFunction::CountDistinct => Type::Int,
+            AggregateFunction::Collect => Type::List(Arc::new(self.argument.clone())),
+            AggregateFunction::Sum | AggregateFunction::Fold => self.argument.clone(),
             AggregateFunction::Avg => Type::Double.optional(),
             AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::First | AggregateFunction::Last => {
                 self.argument.clone().optional()
@@ -275,7 +387,7 @@ impl AggregateField {
 
 fn accepts(function: AggregateFunction, argument: &Type) -> bool {
     match function {
-        AggregateFunction::Count => true,
+        AggregateFunction::Count | AggregateFunction::Fold => true,
         AggregateFunction::Sum | AggregateFunction::Avg => matches!(argument, Type::Int | Type::Double),
         AggregateFunction::Min | AggregateFunction::Max => matches!(
             argument,
@@ -287,17 +399,23 @@ fn accepts(function: AggregateFunction, argument: &Type) -> bool {
                 | Type::TimeDelta
                 | Type::Decimal { .. }
         ),
-        AggregateFunction::First | AggregateFunction::Last => !matches!(argument, Type::Null | Type::Uint),
+        AggregateFunction::First
+        | AggregateFunction::Last
+        | AggregateFunction::Collect
+        | AggregateFunction::CountDistinct => !matches!(argument, Type::Null | Type::Uint),
     }
 }
 
 fn wanted(function: AggregateFunction) -> &'static str {
     match function {
-        AggregateFunction::Count => "",
+        AggregateFunction::Count | AggregateFunction::Fold => "",
         AggregateFunction::Sum | AggregateFunction::Avg => "it takes int and double; convert it: `double(value.x)`",
         AggregateFunction::Min | AggregateFunction::Max => {
             "it takes numbers, strings, bytes, timestamps, durations and decimals"
         }
-        AggregateFunction::First | AggregateFunction::Last => "it takes any value that can be stored",
+        AggregateFunction::First
+        | AggregateFunction::Last
+        | AggregateFunction::Collect
+        | AggregateFunction::CountDistinct => "it takes any value that can be stored",
     }
 }

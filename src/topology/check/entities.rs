@@ -43,7 +43,7 @@ impl Checker<'_> {
             variants: vec![Variant { record, schema: Some(state.clone()) }],
             key: input.key,
             rekeyed: false,
-            windowed: false,
+            windowed: None,
             nature: Nature::Table,
         };
         let entity = Entity {

@@ -25,7 +25,7 @@ pub(super) struct Scope {
 impl Scope {
     /// The input's row by this name, its key, its window if it has one.
     pub(super) fn row(name: &'static str, rows: &Rows) -> Self {
-        Self { row: name, other: None, key: rows.key, windowed: rows.windowed }
+        Self { row: name, other: None, key: rows.key, windowed: rows.windowed.is_some() }
     }
 
     /// Adds a second row.

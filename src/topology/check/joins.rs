@@ -1,70 +1,106 @@
-//! Joins of a stream with a table: what the sides must be, and what the joined row holds.
+//! Joins: what the sides must be, which form of join that makes, and what the joined row holds.
 
-use super::super::graph::{Join, Nature, NodeId, NodeKind, Rows, Variant};
+use std::sync::Arc;
+
+use super::super::graph::{Join, JoinForm, Nature, NodeId, NodeKind, Rows, Variant};
 use super::super::resolve::Item;
+use super::super::sources::Located;
 use super::super::spec::JoinSpec;
 use super::super::terms::JoinKind;
 use super::expressions::{Scope, all};
 use super::{Checker, Made};
 use crate::base::types::{Field, RecordType, Type};
 use crate::error::codes;
-use std::sync::Arc;
 
 impl Checker<'_> {
     pub(super) fn join(&self, item: &Item<'_>, join: &JoinSpec, left_id: NodeId, right_id: NodeId) -> Made {
         let (left, right) = (self.rows(left_id), self.rows(right_id));
-        self.sides(join, left, right_id);
+        self.same_keys(join, left, right);
+        let form = self.form(join, left, right)?;
+        if form != JoinForm::StreamTable {
+            self.one_type(&join.left, left);
+            self.one_type(&join.right, right);
+        }
         let row = right.variants.first().map(|variant| Arc::clone(&variant.record))?;
-        let row = Type::Record(match join.kind {
-            JoinKind::Inner => row,
-            JoinKind::Left => maybe_absent(&row),
-        });
-        // Behind a repartition there is no window.
+        let row = Type::Record(if join.kind.keeps_left() { maybe_absent(&row) } else { row });
+        // Behind a repartition there is no window, and what two rows make has none.
         let scope = Scope::row("left", left).with("right", row);
-        let scope = if left.rekeyed { scope.rekeyed(left.key) } else { scope };
-        let (fields, record) = self.selected(&item.name.value, &join.select, &all(&left.variants), &scope)?;
+        let one_window = form == JoinForm::StreamTable && !left.rekeyed;
+        let scope = if one_window { scope } else { scope.rekeyed(left.key) };
+        let absent =
+            left.variants.iter().map(|variant| Variant { record: maybe_absent(&variant.record), schema: None });
+        let absent: Vec<Variant> = absent.collect();
+        let lefts = if join.kind.keeps_right() { &absent } else { &left.variants };
+        let (fields, record) = self.selected(&item.name.value, &join.select, &all(lefts), &scope)?;
         let rows = Rows {
             variants: vec![Variant { record, schema: None }],
             key: left.key,
             rekeyed: false,
-            windowed: left.windowed,
-            nature: Nature::Stream,
+            windowed: left.windowed.filter(|_| form == JoinForm::StreamTable),
+            nature: if form == JoinForm::TableTable { Nature::Table } else { Nature::Stream },
         };
-        Some((NodeKind::Join(Join { left: left_id, right: right_id, kind: join.kind, fields }), rows))
+        Some((NodeKind::Join(Join { left: left_id, right: right_id, kind: join.kind, form, fields }), rows))
     }
 
-    /// Left a stream, right a table, both by the same kind of key.
-    fn sides(&self, join: &JoinSpec, left: &Rows, right_id: NodeId) {
-        let right = self.rows(right_id);
-        if left.nature == Nature::Table {
-            let message = format!("`{}` is a table: a join of two tables is not yet supported", join.left.value);
-            let help = format!(
-                "to look `{}` up whenever `{}` changes, put a stream between: `[stream.…]` with `from = \"{}\"`",
-                join.right.value, join.left.value, join.left.value
-            );
-            self.error(codes::NOT_YET_SUPPORTED, join.left.place, message, help);
-        }
-        match &self.nodes[right_id.0].kind {
-            NodeKind::Table(_) => {}
-            NodeKind::Aggregate(_) | NodeKind::Entity(_) if !right.windowed => {
-                let message =
-                    format!("looking up an aggregate or entity, `{}`, is not yet supported", join.right.value);
-                let help = format!("keep a table of it: `[table.…]` with `from = \"{}\"`", join.right.value);
-                self.error(codes::NOT_YET_SUPPORTED, join.right.place, message, help);
+    /// What kind of join the sides make.
+    fn form(&self, join: &JoinSpec, left: &Rows, right: &Rows) -> Option<JoinForm> {
+        let window = |form: JoinForm| {
+            if let Some((_, place)) = join.window {
+                let help = "a `window` is for two streams: leave it out";
+                self.error(codes::JOIN_SIDES, place, "a join with a table has no `window`", help);
             }
-            NodeKind::Source(_)
-            | NodeKind::Stream(_)
-            | NodeKind::Case { .. }
-            | NodeKind::Merge { .. }
-            | NodeKind::Entity(_)
-            | NodeKind::Aggregate(_)
-            | NodeKind::Join(_)
-            | NodeKind::Sink(_) => {
-                let message = format!("the right side of a join is a table, and `{}` is a stream", join.right.value);
-                let help = "make it a `[table.…]`, or swap the sides; a join of two streams is not yet supported";
+            Some(form)
+        };
+        match (left.nature, right.nature, &join.window) {
+            (Nature::Stream, Nature::Table, _) if join.kind == JoinKind::Outer => {
+                let message = format!(
+                    "`{}` is a stream and `{}` a table: only the stream's rows set the join off",
+                    join.left.value, join.right.value
+                );
+                self.error(
+                    codes::JOIN_SIDES,
+                    join.left.place,
+                    message,
+                    "`kind = \"left\"` keeps every row of the stream",
+                );
+                None
+            }
+            (Nature::Stream, Nature::Table, _) => window(JoinForm::StreamTable),
+            (Nature::Table, Nature::Table, _) => window(JoinForm::TableTable),
+            (Nature::Stream, Nature::Stream, Some((window, _))) => Some(JoinForm::StreamStream(*window)),
+            (Nature::Stream, Nature::Stream, None) => {
+                let message = format!(
+                    "`{}` and `{}` are streams: their join needs a `window`",
+                    join.left.value, join.right.value
+                );
+                let help = "say how far apart two rows may be: `window = { before = \"5m\", after = \"5m\", grace = \"1m\" }`; or make one a `[table.…]`";
                 self.error(codes::JOIN_SIDES, join.right.place, message, help);
+                None
+            }
+            (Nature::Table, Nature::Stream, _) => {
+                let message = format!("`{}` is a table and `{}` a stream", join.left.value, join.right.value);
+                self.error(
+                    codes::JOIN_SIDES,
+                    join.left.place,
+                    message,
+                    "swap the sides: the stream stands on the left",
+                );
+                None
             }
         }
+    }
+
+    /// Rows that are kept for the join have one shape.
+    fn one_type(&self, name: &Located<String>, rows: &Rows) {
+        if let [_, _, ..] = rows.variants.as_slice() {
+            let names: Vec<&str> = rows.variants.iter().map(Variant::short_name).collect();
+            let message = format!("the rows of `{}` have several types: `{}`", name.value, names.join("`, `"));
+            let help = "put a stream between that keeps one type (`on`) or gives one (`select`)";
+            self.error(codes::SHAPES_DIFFER, name.place, message, help);
+        }
+    }
+
+    fn same_keys(&self, join: &JoinSpec, left: &Rows, right: &Rows) {
         if left.key != right.key {
             let message = format!(
                 "the keys do not match: `{}` has {} keys, `{}` has {}",
@@ -73,14 +109,13 @@ impl Checker<'_> {
                 join.right.value,
                 right.key.name()
             );
-            let help =
-                "rows meet by the bytes of their keys: re-key the left side with `select_key`, or mend `key_format`";
+            let help = "rows meet by the bytes of their keys: re-key one side with `select_key`, or mend `key_format`";
             self.error(codes::JOIN_SIDES, join.left.place, message, help);
         }
     }
 }
 
-/// The right row of a left join: where there is none, each of its fields is null.
+/// A row that may not be there: each of its fields is null then.
 fn maybe_absent(row: &RecordType) -> Arc<RecordType> {
     let fields = row
         .fields()

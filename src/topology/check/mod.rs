@@ -82,7 +82,7 @@ impl Checker<'_> {
             (Body::TableOfTopic(topic), _) => {
                 let (source, rows) = self.source(item, topic, Nature::Table)?;
                 let input = TableInput::Topic(source);
-                Some((NodeKind::Table(Table { input, versioned: topic.versioned }), rows))
+                Some((NodeKind::Table(Table { input, filter: None, shape: None, versioned: topic.versioned }), rows))
             }
             (Body::StreamFrom(stream), [from]) => self.stream(item, stream, *from),
             (Body::TableFrom(table), [from]) => self.table_from(item, table, *from),
@@ -136,7 +136,7 @@ impl Checker<'_> {
         if !whole {
             return None;
         }
-        let rows = Rows { variants, key: topic.key_format, rekeyed: false, windowed: false, nature };
+        let rows = Rows { variants, key: topic.key_format, rekeyed: false, windowed: None, nature };
         let timestamp = match &topic.timestamp {
             None => None,
             Some(text) => {
@@ -169,13 +169,29 @@ impl Checker<'_> {
             self.error(codes::SHAPES_DIFFER, item.name.place, message, help);
             return None;
         }
-        let rows = Rows { nature: Nature::Table, rekeyed: false, windowed: false, ..input.clone() };
-        Some((NodeKind::Table(Table { input: TableInput::From(from), versioned: table.versioned }), rows))
+        let (taking, scope) = (expressions::all(&input.variants), Scope::row("value", input));
+        let predicate = |text: &ExpressionText| {
+            let predicate = self.expression_as(text, &taking, &scope, &Type::Bool)?;
+            Some(predicate.into_iter().map(|expression| expression.map(Some)).collect())
+        };
+        let filter = table.filter.as_ref().and_then(predicate);
+        let (shape, variants) = match &table.shape {
+            Some(shape) => {
+                let (shape, variants) = self.shape(item, shape, input, &taking, &scope)?;
+                (Some(shape), variants)
+            }
+            None => (None, input.variants.clone()),
+        };
+        let rows = Rows { variants, nature: Nature::Table, rekeyed: false, windowed: None, key: input.key };
+        // A versioned table stays one when it is filtered or shaped (`KTableImpl.doFilter`, `doMapValues`).
+        let inherited = if let NodeKind::Table(of) = &self.nodes[from.0].kind { of.versioned } else { None };
+        let (input, versioned) = (TableInput::From(from), table.versioned.or(inherited));
+        Some((NodeKind::Table(Table { input, filter, shape, versioned }), rows))
     }
 
     /// Refuses windowed rows where a key alone has to name the row.
     fn unwindowed(&self, rows: &Rows, place: Place, what: &str) {
-        if rows.windowed {
+        if rows.windowed.is_some() {
             let message = format!("{what} keeps one row per key, and these rows belong to windows");
             self.error(codes::WINDOW_MISUSE, place, message, "re-key them first: a stream with `select_key`");
         }

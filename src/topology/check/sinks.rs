@@ -4,7 +4,7 @@ use super::super::graph::{Nature, NodeId, NodeKind, Rows, Sink, SinkWriter, Vari
 use super::super::parse::is_avro_name;
 use super::super::resolve::Item;
 use super::super::spec::SinkSpec;
-use super::super::terms::SubjectNaming;
+use super::super::terms::{SinkKey, SubjectNaming, WindowShape};
 use super::{Checker, Made};
 use crate::avro::Schema;
 use crate::base::diag::suggestion;
@@ -36,7 +36,23 @@ impl Checker<'_> {
             writers.push(Some(SinkWriter { subject: naming.subject(&topic, &name), schema, columns }));
         }
         let rows = Rows { variants, nature: Nature::Stream, ..input.clone() };
-        Some((NodeKind::Sink(Sink { from, topic, writers }), rows))
+        Some((NodeKind::Sink(Sink { from, topic, key: self.sink_key(sink, input), writers }), rows))
+    }
+
+    /// How keys are written: as they are inside, or with their window in Kafka Streams' layout.
+    fn sink_key(&self, sink: &SinkSpec, input: &Rows) -> SinkKey {
+        let Some(place) = sink.windowed_key else { return SinkKey::Plain };
+        match input.windowed {
+            Some(WindowShape::Session { .. }) => SinkKey::EndAndStart,
+            Some(WindowShape::Hopping { size, .. }) => SinkKey::Start { length: size },
+            Some(WindowShape::Sliding { difference }) => SinkKey::Start { length: difference },
+            None => {
+                let message = format!("rows of `{}` have no window", sink.from.value);
+                let help = "leave `key_format` out: only rows of a windowed aggregate have a window in their key";
+                self.error(codes::WINDOW_MISUSE, place, message, help);
+                SinkKey::Plain
+            }
+        }
     }
 
     fn naming(&self, sink: &SinkSpec, types: usize) -> Option<SubjectNaming> {

@@ -43,7 +43,7 @@ impl Checker<'_> {
             variants,
             key: key.as_ref().map_or(input.key, |key| key.format),
             rekeyed: input.rekeyed || key.is_some(),
-            windowed: input.windowed && key.is_none(),
+            windowed: input.windowed.filter(|_| key.is_none()),
             nature: Nature::Stream,
         };
         let key = key.map(|key| key.key);
@@ -81,7 +81,7 @@ impl Checker<'_> {
         Some(KeyBy { key, format, unchanged: text.text.trim() == "key" })
     }
 
-    fn shape(
+    pub(super) fn shape(
         &self,
         item: &Item<'_>,
         shape: &spec::Shape,
@@ -213,7 +213,7 @@ impl Checker<'_> {
             let input = self.rows(*id);
             if input.key != first.key || input.windowed != first.windowed {
                 let what = |rows: &Rows| {
-                    format!("{} keys{}", rows.key.name(), if rows.windowed { ", in windows" } else { "" })
+                    format!("{} keys{}", rows.key.name(), if rows.windowed.is_some() { ", in windows" } else { "" })
                 };
                 let message = format!(
                     "`{}` has {}, `{}` has {}: they cannot become one stream",

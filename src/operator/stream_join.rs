@@ -1,0 +1,327 @@
+//! Stream-stream join: rows of two streams with one key that are near in time.
+//!
+//! Rules are Kafka Streams' (`KStreamKStreamJoin`): each side's rows are kept and seen until that side's own time has passed them by
+//! `before + after + grace`; a result has the later time of its rows; every row at one key and time is kept. Where a side's rows go
+//! on unmatched (left, outer), they do when their window closes, in order of time, a right one first (D4).
+//!
+//! A row in a side's store: whether it has met another, then its fields; under key, time, and a number that tells rows of one time
+//! apart.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::base::time::{SpanMs, Timestamp};
+use crate::base::value::Value;
+use crate::limits::WINDOW_CLOSE_ROWS_MAX;
+use crate::operator::due::{self, Due};
+use crate::operator::{DropReason, Error, Evaluator, RecordContext, Row};
+use crate::plan::{Input, JoinSide, JoinWindow, KeyFormat, StreamJoin};
+use crate::store::keys::{self, KeyReader};
+use crate::store::{self, StoreIndex, TaskStores};
+
+/// How far the sides are.
+#[derive(Clone, Copy, Debug)]
+pub struct SideTimes {
+    pub left: Timestamp,
+    pub right: Timestamp,
+    /// The node's: what windows close by.
+    pub operator: Timestamp,
+}
+
+/// A result.
+#[derive(Debug, PartialEq)]
+pub struct JoinedRow {
+    /// None for the row of an outer join that had none.
+    pub key: Option<Vec<u8>>,
+    pub slots: Vec<Value>,
+    pub timestamp: Timestamp,
+}
+
+/// What became of a row.
+#[derive(Debug, PartialEq)]
+pub enum Met {
+    Dropped(DropReason),
+    /// The results, and when to sweep where the row is kept.
+    Rows {
+        results: Vec<JoinedRow>,
+        due: Option<Timestamp>,
+    },
+}
+
+/// What everything here works on.
+struct Joining<'a> {
+    node: &'a StreamJoin,
+    times: SideTimes,
+    key_format: &'a KeyFormat,
+    context: &'a RecordContext,
+    stores: &'a mut TaskStores,
+    evaluator: &'a mut Evaluator,
+}
+
+impl StreamJoin {
+    fn side(&self, side: Input) -> &JoinSide {
+        match side {
+            Input::Left => &self.left,
+            Input::Right => &self.right,
+        }
+    }
+
+    fn keeps(&self, side: Input) -> bool {
+        match side {
+            Input::Left => self.kind.keeps_left(),
+            Input::Right => self.kind.keeps_right(),
+        }
+    }
+}
+
+impl JoinWindow {
+    /// How long a row is kept by its own side's time.
+    fn kept(&self) -> SpanMs {
+        SpanMs(self.before.0.saturating_add(self.after.0).saturating_add(self.grace.0))
+    }
+
+    /// The times of the other side's rows that a row meets; times before 1970 are met by such only.
+    fn span(&self, side: Input, at: Timestamp) -> (Timestamp, Timestamp) {
+        let (back, ahead) = match side {
+            Input::Left => (self.before, self.after),
+            Input::Right => (self.after, self.before),
+        };
+        (at.saturating_sub(back), at.saturating_add(ahead))
+    }
+
+    /// From when on a row without a match stays without one.
+    fn closes_at(&self, side: Input, at: Timestamp) -> Timestamp {
+        Timestamp(self.span(side, at).1.saturating_add(self.grace).0.saturating_add(1))
+    }
+}
+
+impl SideTimes {
+    fn of(&self, side: Input) -> Timestamp {
+        match side {
+            Input::Left => self.left,
+            Input::Right => self.right,
+        }
+    }
+}
+
+fn opposite(side: Input) -> Input {
+    match side {
+        Input::Left => Input::Right,
+        Input::Right => Input::Left,
+    }
+}
+
+/// Joins a row with those of the other side, and keeps it for those to come. `sequence` tells rows of one time apart.
+///
+/// # Errors
+/// An expression that fails: of the record. The store's own.
+#[expect(clippy::too_many_arguments, reason = "a step of the walk: what it works on, and with")]
+pub fn join_streams(
+    node: &StreamJoin,
+    side: Input,
+    row: &Row<'_>,
+    sequence: u64,
+    times: SideTimes,
+    context: &RecordContext,
+    stores: &mut TaskStores,
+    evaluator: &mut Evaluator,
+) -> Result<Met, Error> {
+    let Some(slots) = row.slots else { return Ok(Met::Dropped(DropReason::NullValue)) };
+    let mut joining = Joining { node, times, key_format: row.key_format, context, stores, evaluator };
+    let Some(key) = row.key else {
+        if !node.keeps(side) {
+            return Ok(Met::Dropped(DropReason::NullKey));
+        }
+        let alone = joining.alone(side, None, slots, row.timestamp)?;
+        return Ok(Met::Rows { results: vec![alone], due: None });
+    };
+    let mut results = joining.meet(side, key, slots, row.timestamp)?;
+    let matched = !results.is_empty();
+    let late = node.window.closes_at(side, row.timestamp) <= times.operator;
+    if late && !matched && node.keeps(side) {
+        results.push(joining.alone(side, Some(key), slots, row.timestamp)?);
+    }
+    let due = joining.keep(side, key, slots, row.timestamp, sequence, matched || late)?;
+    Ok(Met::Rows { results, due })
+}
+
+impl Joining<'_> {
+    /// The results with all rows of the other side that are near enough and not past its time.
+    fn meet(&mut self, side: Input, key: &[u8], slots: &[Value], at: Timestamp) -> Result<Vec<JoinedRow>, Error> {
+        let other = opposite(side);
+        let (first, last) = self.node.window.span(side, at);
+        let passed = self.times.of(other).saturating_sub(self.node.window.kept());
+        let from = keys::timed(key, first.max(Timestamp(passed.0.saturating_add(1))));
+        let to = keys::timed(key, Timestamp(last.0.saturating_add(1)));
+        let store = StoreIndex(self.node.side(other).store.0);
+        let mut near = Vec::new();
+        self.stores.range(store, &from, Some(&to), &mut |store_key, row| {
+            near.push((store_key.to_vec(), row.clone()));
+            ControlFlow::Continue(())
+        })?;
+        let mut results = Vec::with_capacity(near.len());
+        for (store_key, found) in near {
+            let theirs = &found.fields[1..];
+            let (left, right) = if side == Input::Left { (slots, theirs) } else { (theirs, slots) };
+            let timestamp = found.timestamp.max(at);
+            results.push(self.joined(Some(key), left, right, timestamp)?);
+            if self.node.keeps(other) && found.fields[0] == Value::Bool(false) {
+                let fields = std::iter::once(Value::Bool(true)).chain(theirs.iter().cloned()).collect();
+                self.stores.put(store, &store_key, Some(store::Row { timestamp: found.timestamp, fields }))?;
+            }
+        }
+        Ok(results)
+    }
+
+    /// A row without one of the other side.
+    fn alone(
+        &mut self,
+        side: Input,
+        key: Option<&[u8]>,
+        slots: &[Value],
+        timestamp: Timestamp,
+    ) -> Result<JoinedRow, Error> {
+        let nothing = vec![Value::Null; self.node.side(opposite(side)).slots];
+        let (left, right) = if side == Input::Left { (slots, &*nothing) } else { (&*nothing, slots) };
+        self.joined(key, left, right, timestamp)
+    }
+
+    fn joined(
+        &mut self,
+        key: Option<&[u8]>,
+        left: &[Value],
+        right: &[Value],
+        timestamp: Timestamp,
+    ) -> Result<JoinedRow, Error> {
+        let row = Row {
+            key,
+            key_format: self.key_format,
+            layout: self.node.layout,
+            slots: Some(left),
+            timestamp,
+            window: None,
+            previous: None,
+            latest: true,
+        };
+        let fields = self.node.fields.iter();
+        let slots =
+            fields.map(|field| self.evaluator.eval(field, &row, right, self.context)).collect::<Result<_, _>>()?;
+        Ok(JoinedRow { key: key.map(<[u8]>::to_vec), slots, timestamp })
+    }
+
+    /// Puts a row where the other side's find it, and notes when to look at it again.
+    fn keep(
+        &mut self,
+        side: Input,
+        key: &[u8],
+        slots: &[Value],
+        at: Timestamp,
+        sequence: u64,
+        settled: bool,
+    ) -> Result<Option<Timestamp>, Error> {
+        let window = &self.node.window;
+        if at.saturating_add(window.kept()) <= self.times.of(side) {
+            return Ok(None);
+        }
+        let mut store_key = keys::timed(key, at);
+        keys::push_u64(&mut store_key, sequence);
+        let fields = std::iter::once(Value::Bool(settled)).chain(slots.iter().cloned()).collect();
+        let store = StoreIndex(self.node.side(side).store.0);
+        self.stores.put(store, &store_key, Some(store::Row { timestamp: at, fields }))?;
+        let waits = self.node.keeps(side) && !settled;
+        let due = if waits { window.closes_at(side, at) } else { at.saturating_add(window.kept()) };
+        let entry = Due { at: due, what: what(side, at, key, sequence), done: !waits };
+        due::put(self.stores, self.node.due, &entry)?;
+        Ok(Some(due))
+    }
+}
+
+/// Sorts by time, right before left, key, number.
+fn what(side: Input, at: Timestamp, key: &[u8], sequence: u64) -> Vec<u8> {
+    let mut what = Vec::with_capacity(key.len() + 19);
+    keys::push_i64(&mut what, at.0);
+    what.push(u8::from(side == Input::Left));
+    keys::push_bytes(&mut what, key);
+    keys::push_u64(&mut what, sequence);
+    what
+}
+
+/// A row that something is due for.
+struct Kept {
+    side: Input,
+    at: Timestamp,
+    key: Vec<u8>,
+    store_key: Vec<u8>,
+}
+
+fn kept(what: &[u8]) -> Result<Kept, store::Error> {
+    let mut reader = KeyReader::new(what);
+    let at = Timestamp(reader.i64()?);
+    let side = if reader.byte()? == 1 { Input::Left } else { Input::Right };
+    let key = reader.bytes()?;
+    let mut store_key = keys::timed(&key, at);
+    keys::push_u64(&mut store_key, reader.u64()?);
+    Ok(Kept { side, at, key, store_key })
+}
+
+/// What a sweep found.
+#[derive(Debug)]
+pub struct SweptJoin {
+    /// Rows that have met nobody and will not any more, in order of time.
+    pub unmatched: Vec<JoinedRow>,
+    /// When something is due again, at once where the sweep stopped at its bound; none when nothing is.
+    pub next: Option<Timestamp>,
+}
+
+/// Looks at the rows that are due: gives those on that have met nobody, deletes those that are kept no longer. At most
+/// [`WINDOW_CLOSE_ROWS_MAX`] a call: call again while `next` is not after the operator's time.
+///
+/// # Errors
+/// As [`join_streams`].
+pub fn sweep_join(
+    node: &StreamJoin,
+    times: SideTimes,
+    key_format: &KeyFormat,
+    context: &RecordContext,
+    stores: &mut TaskStores,
+    evaluator: &mut Evaluator,
+) -> Result<SweptJoin, Error> {
+    let mut joining = Joining { node, times, key_format, context, stores, evaluator };
+    let (mut entries, behind) = due::until(joining.stores, node.due, times.operator, WINDOW_CLOSE_ROWS_MAX)?;
+    entries.sort_by(|a, b| a.what.cmp(&b.what));
+    let mut swept = SweptJoin { unmatched: Vec::new(), next: behind };
+    for entry in entries {
+        let later = joining.look_at(&entry, &mut swept.unmatched)?;
+        due::remove(joining.stores, node.due, &entry)?;
+        if let Some(at) = later {
+            due::put(joining.stores, node.due, &Due { at, what: entry.what, done: true })?;
+            swept.next = Some(swept.next.map_or(at, |next| next.min(at)));
+        }
+    }
+    Ok(swept)
+}
+
+impl Joining<'_> {
+    /// Does what is due for a row; tells when to look at it again, if ever.
+    fn look_at(&mut self, entry: &Due, unmatched: &mut Vec<JoinedRow>) -> Result<Option<Timestamp>, Error> {
+        let Kept { side, at, key, store_key } = kept(&entry.what)?;
+        let store = StoreIndex(self.node.side(side).store.0);
+        let Some(row) = self.stores.get(store, &store_key)? else { return Ok(None) };
+        if !entry.done && row.fields[0] == Value::Bool(false) {
+            let alone = self.alone(side, Some(&key), &row.fields[1..], at)?;
+            unmatched.push(alone);
+            let fields: Arc<[Value]> =
+                std::iter::once(Value::Bool(true)).chain(row.fields[1..].iter().cloned()).collect();
+            self.stores.put(store, &store_key, Some(store::Row { timestamp: at, fields }))?;
+        }
+        let (own, kept) = (self.times.of(side), self.node.window.kept());
+        let until = at.saturating_add(kept);
+        if own >= until {
+            self.stores.put(store, &store_key, None)?;
+            return Ok(None);
+        }
+        // Sweeps go by the later side. Where its own is behind, it is looked at again when as much has passed once more.
+        let again = self.times.operator.saturating_add(SpanMs(kept.0.max(1)));
+        Ok(Some(if until > self.times.operator { until } else { again }))
+    }
+}

@@ -1,0 +1,135 @@
+//! A plan as a drawing, in Graphviz's language: topics are boxes that sub-topologies share, stores are cylinders, a dashed line is a
+//! look-up.
+
+use std::fmt::{self, Write};
+
+use super::explain::kind;
+use super::model::{NodeKind, Plan, StoreRef, SubTopology};
+
+/// Draws a plan in Graphviz's language.
+pub fn dot(plan: &Plan) -> String {
+    let mut drawing = Drawing { text: String::new(), topics: Vec::new() };
+    drawing.plan(plan).expect("writing into a string does not fail");
+    drawing.text
+}
+
+struct Drawing<'a> {
+    text: String,
+    topics: Vec<&'a str>,
+}
+
+impl<'a> Drawing<'a> {
+    fn plan(&mut self, plan: &'a Plan) -> fmt::Result {
+        writeln!(self.text, "digraph {} {{", quoted(&plan.application_id))?;
+        writeln!(self.text, "  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];")?;
+        for sub in &plan.sub_topologies {
+            self.boxes(sub)?;
+            self.lines(sub)?;
+        }
+        self.topics.sort_unstable();
+        self.topics.dedup();
+        for topic in &self.topics {
+            let (id, label) = (topic_id(topic), quoted(topic));
+            writeln!(self.text, "  {id} [label={label}, style=filled, fillcolor=\"#eeeeee\"];")?;
+        }
+        writeln!(self.text, "}}")
+    }
+
+    fn boxes(&mut self, sub: &SubTopology) -> fmt::Result {
+        writeln!(self.text, "  subgraph {} {{", quoted(&format!("cluster_{}", sub.name)))?;
+        writeln!(self.text, "    label={};", quoted(&sub.name))?;
+        for (index, node) in sub.nodes.iter().enumerate() {
+            let label = format!("{}\n{}", kind(&node.kind), node.name).replace('\n', "\\n");
+            writeln!(self.text, "    {} [label=\"{label}\"];", node_id(sub, index))?;
+        }
+        for (index, store) in sub.stores.iter().enumerate() {
+            let id = store_id(sub, StoreRef(index as u16));
+            writeln!(self.text, "    {id} [label={}, shape=cylinder, style=solid];", quoted(&store.name))?;
+        }
+        writeln!(self.text, "  }}")
+    }
+
+    fn lines(&mut self, sub: &'a SubTopology) -> fmt::Result {
+        for source in &sub.sources {
+            self.topics.push(source.topic.as_str());
+            for child in &source.children {
+                let to = node_id(sub, usize::from(child.node.0));
+                writeln!(self.text, "  {} -> {to};", topic_id(source.topic.as_str()))?;
+            }
+        }
+        for (index, node) in sub.nodes.iter().enumerate() {
+            let id = node_id(sub, index);
+            for child in &node.children {
+                writeln!(self.text, "  {id} -> {};", node_id(sub, usize::from(child.node.0)))?;
+            }
+            if let NodeKind::Repartition { topic, .. } | NodeKind::Sink { topic, .. } = &node.kind {
+                self.topics.push(topic.as_str());
+                writeln!(self.text, "  {id} -> {};", topic_id(topic.as_str()))?;
+            }
+            for store in written(&node.kind) {
+                writeln!(self.text, "  {id} -> {};", store_id(sub, store))?;
+            }
+            for store in looked_up(&node.kind) {
+                writeln!(self.text, "  {} -> {id} [style=dashed];", store_id(sub, store))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn node_id(sub: &SubTopology, node: usize) -> String {
+    quoted(&format!("{}/{node}", sub.name))
+}
+
+fn store_id(sub: &SubTopology, store: StoreRef) -> String {
+    quoted(&format!("{}/store/{}", sub.name, sub.stores[usize::from(store.0)].name))
+}
+
+fn topic_id(topic: &str) -> String {
+    quoted(&format!("topic/{topic}"))
+}
+
+/// The stores that a node keeps its rows in.
+fn written(kind: &NodeKind) -> Vec<StoreRef> {
+    match kind {
+        NodeKind::Table { store, .. } | NodeKind::VersionedTable { store, .. } => vec![*store],
+        NodeKind::Aggregate(aggregate) => vec![aggregate.store],
+        NodeKind::StreamJoin(join) => vec![join.left.store, join.right.store],
+        NodeKind::Entity(entity) => {
+            std::iter::once(entity.store).chain(entity.history.as_ref().map(|history| history.store)).collect()
+        }
+        NodeKind::Filter { .. }
+        | NodeKind::Select { .. }
+        | NodeKind::Rekey { .. }
+        | NodeKind::Regroup { .. }
+        | NodeKind::Repartition { .. }
+        | NodeKind::Sink { .. }
+        | NodeKind::StreamTableJoin(_)
+        | NodeKind::TableJoin(_)
+        | NodeKind::Merge => Vec::new(),
+    }
+}
+
+/// The stores of others that a node looks rows up in.
+fn looked_up(kind: &NodeKind) -> Vec<StoreRef> {
+    match kind {
+        NodeKind::StreamTableJoin(join) => vec![join.table.store],
+        NodeKind::TableJoin(join) => vec![join.left.store, join.right.store],
+        NodeKind::Filter { .. }
+        | NodeKind::Select { .. }
+        | NodeKind::Rekey { .. }
+        | NodeKind::Regroup { .. }
+        | NodeKind::Repartition { .. }
+        | NodeKind::Sink { .. }
+        | NodeKind::Table { .. }
+        | NodeKind::VersionedTable { .. }
+        | NodeKind::Aggregate(_)
+        | NodeKind::StreamJoin(_)
+        | NodeKind::Entity(_)
+        | NodeKind::Merge => Vec::new(),
+    }
+}

@@ -1,0 +1,118 @@
+//! Joins on the walk: of a stream with a table, of two streams, of two tables.
+
+use crate::base::time::Timestamp;
+use crate::operator::{self, Joined, JoinedRow, Met, RecordContext, Row, SideTimes, TableChange};
+use crate::plan::{Input, KeyFormat, StreamJoin, StreamTableJoin, TableJoin};
+
+use super::{At, Graph, Step};
+
+impl Graph {
+    pub(super) fn join(&mut self, at: At<'_>, join: &StreamTableJoin, row: &Row<'_>, context: &RecordContext) -> Step {
+        let mut slots = self.pool.pop().unwrap_or_default();
+        let table_time =
+            join.table.versioned.map_or(Timestamp::UNKNOWN, |of| self.times.nodes[usize::from(of.table.0)]);
+        let (stores, evaluator) = (&mut self.stores, &mut self.evaluator);
+        let joined = operator::join(join, row, table_time, context, stores, evaluator, &mut slots);
+        match joined.map_err(|error| at.failed(error))? {
+            Joined::Dropped(reason) => self.drop_row(at, reason)?,
+            Joined::NoMatch => {}
+            Joined::Row => self.pass(at, &Row { layout: join.layout, slots: Some(&slots), ..*row }, context)?,
+        }
+        self.pool.push(slots);
+        Ok(())
+    }
+
+    pub(super) fn table_join(&mut self, at: At<'_>, join: &TableJoin, row: &Row<'_>, context: &RecordContext) -> Step {
+        let change = operator::join_tables(join, at.input, row, context, &mut self.stores, &mut self.evaluator);
+        match change.map_err(|error| at.failed(error))? {
+            TableChange::Unchanged => Ok(()),
+            TableChange::Dropped(reason) => self.drop_row(at, reason),
+            TableChange::Changed { row: joined, previous, timestamp } => {
+                let (slots, previous) = (joined.as_deref(), previous.as_deref());
+                self.pass(at, &Row { layout: join.layout, slots, previous, timestamp, window: None, ..*row }, context)
+            }
+        }
+    }
+
+    pub(super) fn stream_join(
+        &mut self,
+        at: At<'_>,
+        join: &StreamJoin,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        if row.slots.is_some() && row.key.is_some() {
+            let seen = match at.input {
+                Input::Left => &mut self.times.left[at.slot()],
+                Input::Right => &mut self.times.right[at.slot()],
+            };
+            *seen = (*seen).max(row.timestamp);
+            self.sweep_join(at, join, row.key_format, context)?;
+        }
+        let times = self.side_times(at);
+        self.times.sequence[at.slot()] += 1;
+        let sequence = self.times.sequence[at.slot()];
+        let (stores, evaluator) = (&mut self.stores, &mut self.evaluator);
+        let joined = operator::join_streams(join, at.input, row, sequence, times, context, stores, evaluator);
+        match joined.map_err(|error| at.failed(error))? {
+            Met::Dropped(reason) => self.drop_row(at, reason),
+            Met::Rows { results, due } => {
+                if let Some(due) = due {
+                    let next = &mut self.times.next_due[at.slot()];
+                    *next = (*next).min(due);
+                }
+                self.send_joined(at, join, row.key_format, &results, context)
+            }
+        }
+    }
+
+    /// Looks at the rows of a join that are due by its time.
+    pub(super) fn sweep_join(
+        &mut self,
+        at: At<'_>,
+        join: &StreamJoin,
+        format: &KeyFormat,
+        context: &RecordContext,
+    ) -> Step {
+        let times = self.side_times(at);
+        while self.times.next_due[at.slot()] <= times.operator {
+            let (stores, evaluator) = (&mut self.stores, &mut self.evaluator);
+            let swept = operator::sweep_join(join, times, format, context, stores, evaluator);
+            let swept = swept.map_err(|error| at.failed(error))?;
+            self.times.next_due[at.slot()] = swept.next.unwrap_or(Timestamp(i64::MAX));
+            self.send_joined(at, join, format, &swept.unmatched, context)?;
+        }
+        Ok(())
+    }
+
+    fn send_joined(
+        &mut self,
+        at: At<'_>,
+        join: &StreamJoin,
+        key_format: &KeyFormat,
+        results: &[JoinedRow],
+        context: &RecordContext,
+    ) -> Step {
+        for result in results {
+            let row = Row {
+                key: result.key.as_deref(),
+                key_format,
+                layout: join.layout,
+                slots: Some(&result.slots),
+                timestamp: result.timestamp,
+                window: None,
+                previous: None,
+                latest: true,
+            };
+            self.pass(at, &row, context)?;
+        }
+        Ok(())
+    }
+
+    /// A side is no further than the operator: behind a repartition, its slowest upstream task (D12).
+    fn side_times(&self, at: At<'_>) -> SideTimes {
+        let operator = self.operator_time(at.index);
+        let side = |seen: &[Timestamp]| seen[at.slot()].min(operator);
+        SideTimes { left: side(&self.times.left), right: side(&self.times.right), operator }
+    }
+}

@@ -1,0 +1,425 @@
+//! Walks rows through a sub-topology's nodes, depth first in the order of the plan, as Kafka Streams forwards them.
+//!
+//! All effects of one record (state, times, sends, results to emit) lie between [`Graph::begin`] and [`Graph::finish`] and are
+//! dropped together when a node fails. Sends wait in [`Graph::out`] until the thread may send them.
+//!
+//! Here: the walk and the nodes that need little more. Not here: aggregates and their windows (`aggregates`), `joins`, records
+//! to send (`send`).
+
+mod aggregates;
+mod joins;
+mod send;
+
+use send::Out;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::base::ids::{TaskId, Topic};
+use crate::base::record::{Headers, Outgoing, Packer};
+use crate::base::time::Timestamp;
+use crate::base::value::Value;
+use crate::entity::{self, Applied, Moment};
+use crate::operator::{
+    self, Changed, DropReason, Evaluator, RecordContext, Row, RowWriter, Upserted, WindowSpan, key_bytes,
+};
+use crate::plan::{
+    Child, ENTITY_SYSTEM_FIELDS, Entity, Expression, Input, KeyFormat, LayoutId, Node, NodeIndex, NodeKind, PerLayout,
+    SinkKey, SourceIndex, SubTopology,
+};
+use crate::store::TaskStores;
+use crate::task::latency::Latencies;
+use crate::task::times::Times;
+
+/// What the cluster and the registry say about the plan: resolved once, before the first task starts.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// By node: how rows are encoded for its topic.
+    pub writers: Vec<PerLayout<RowWriter>>,
+    /// By node: partitions of its topic; 0 for nodes that write to none.
+    pub partitions: Vec<u32>,
+    /// By node: the largest record its topic takes.
+    pub record_bytes_max: Vec<usize>,
+    /// By source: the upstream tasks that write into it (sub-topology and number of tasks).
+    pub upstream: Vec<Vec<(String, usize)>>,
+    pub dead_letters: Vec<DeadLetterTopic>,
+}
+
+/// A dead-letter topic as it stands in the cluster.
+#[derive(Clone, Debug)]
+pub struct DeadLetterTopic {
+    pub topic: Topic,
+    pub partitions: u32,
+    /// The largest record it takes.
+    pub record_bytes_max: usize,
+}
+
+/// A node that failed, and why.
+#[derive(Debug)]
+pub(super) struct NodeError {
+    pub(super) node: NodeIndex,
+    pub(super) error: operator::Error,
+}
+
+type Step = Result<(), NodeError>;
+
+/// A node on the walk.
+#[derive(Clone, Copy)]
+struct At<'p> {
+    plan: &'p SubTopology,
+    index: NodeIndex,
+    node: &'p Node,
+    /// The side that the row came in by.
+    input: Input,
+}
+
+impl<'p> At<'p> {
+    /// A node that time has come to, not a row.
+    fn new(plan: &'p SubTopology, index: NodeIndex) -> Self {
+        Self { plan, index, node: &plan.nodes[usize::from(index.0)], input: Input::Left }
+    }
+
+    /// The node's place in lists by node.
+    fn slot(self) -> usize {
+        usize::from(self.index.0)
+    }
+
+    fn failed(self, error: impl Into<operator::Error>) -> NodeError {
+        NodeError { node: self.index, error: error.into() }
+    }
+}
+
+/// Whether a node that writes to a topic takes rows of this layout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Yes,
+    No,
+}
+
+/// The running graph of one task.
+#[derive(Debug)]
+pub(super) struct Graph {
+    pub(super) task: TaskId,
+    pub(super) stores: TaskStores,
+    pub(super) times: Times,
+    /// Records to send, in order; bytes are counted in `out_bytes`.
+    pub(super) out: VecDeque<Outgoing>,
+    pub(super) out_bytes: usize,
+    /// By node: rows dropped, by reason.
+    pub(super) dropped: Vec<[u64; DropReason::ALL.len()]>,
+    /// By node: records sent.
+    pub(super) produced: Vec<u64>,
+    resolved: Arc<Resolved>,
+    /// By node: the repartition sources upstream of it, whose writers' times bound its own.
+    bounded_by: Vec<Vec<SourceIndex>>,
+    evaluator: Evaluator,
+    pool: Vec<Vec<Value>>,
+    /// Reusable lists for [`operator::Folding`].
+    opened: Vec<WindowSpan>,
+    changed: Vec<Changed>,
+    buffer: Vec<u8>,
+    pub(super) packer: Packer,
+    pub(super) latencies: Latencies,
+    now: Timestamp,
+    saved: Saved,
+}
+
+/// Where the record's effects begin.
+#[derive(Debug)]
+struct Saved {
+    times: Times,
+    out: usize,
+    out_bytes: usize,
+    latencies: usize,
+}
+
+impl Graph {
+    pub(super) fn new(
+        task: TaskId,
+        plan: &SubTopology,
+        stores: TaskStores,
+        times: Times,
+        resolved: Arc<Resolved>,
+    ) -> Self {
+        let nodes = plan.nodes.len();
+        Self {
+            task,
+            stores,
+            saved: Saved { times: times.clone(), out: 0, out_bytes: 0, latencies: 0 },
+            times,
+            out: VecDeque::new(),
+            out_bytes: 0,
+            dropped: vec![[0; DropReason::ALL.len()]; nodes],
+            produced: vec![0; nodes],
+            bounded_by: bounded_by(plan, &resolved),
+            resolved,
+            evaluator: Evaluator::default(),
+            pool: Vec::new(),
+            opened: Vec::new(),
+            changed: Vec::new(),
+            buffer: Vec::new(),
+            packer: Packer::default(),
+            latencies: Latencies::new(nodes),
+            now: Timestamp::UNKNOWN,
+        }
+    }
+
+    /// Opens a record: what follows is undone by [`Graph::undo`] or kept by [`Graph::finish`].
+    pub(super) fn begin(&mut self, now: Timestamp) {
+        self.now = now;
+        self.stores.savepoint();
+        self.saved.times.save(&self.times);
+        self.saved.out = self.out.len();
+        self.saved.out_bytes = self.out_bytes;
+        self.saved.latencies = self.latencies.pending();
+    }
+
+    pub(super) fn finish(&mut self) {
+        self.stores.release();
+    }
+
+    pub(super) fn undo(&mut self) {
+        self.stores.rollback();
+        self.times.save(&self.saved.times);
+        self.out.truncate(self.saved.out);
+        self.out_bytes = self.saved.out_bytes;
+        self.latencies.truncate(self.saved.latencies);
+    }
+
+    /// Drops everything that is not committed and takes up `times`.
+    pub(super) fn reset(&mut self, times: Times) {
+        self.stores.abort();
+        self.times = times;
+        self.out.clear();
+        self.latencies.abort();
+        self.out_bytes = 0;
+    }
+
+    /// Hands `row` to each child in order.
+    pub(super) fn forward(
+        &mut self,
+        plan: &SubTopology,
+        children: &[Child],
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        for child in children {
+            self.deliver(At { input: child.input, ..At::new(plan, child.node) }, row, context)?;
+        }
+        Ok(())
+    }
+
+    /// Hands `row` to the children of the node it is at.
+    fn pass(&mut self, at: At<'_>, row: &Row<'_>, context: &RecordContext) -> Step {
+        self.forward(at.plan, &at.node.children, row, context)
+    }
+
+    fn deliver(&mut self, at: At<'_>, row: &Row<'_>, context: &RecordContext) -> Step {
+        if moves_time(at.node, row) {
+            let seen = &mut self.times.nodes[at.slot()];
+            *seen = (*seen).max(row.timestamp);
+        }
+        match &at.node.kind {
+            NodeKind::Merge => self.pass(at, row, context),
+            NodeKind::Filter { predicate, deletes } => self.filter(at, predicate, *deletes, row, context),
+            NodeKind::Select { fields, layout } => self.select(at, fields, *layout, row, context),
+            NodeKind::Rekey { key, format } => self.rekey(at, key, format, row, context),
+            NodeKind::Regroup { key, format, layout } => self.regroup(at, key, format, *layout, row, context),
+            NodeKind::Sink { topic, key, .. } => {
+                let out = Out { topic, key: *key, headers: Headers::default() };
+                if self.send(at, out, row, context)? == Sent::Yes {
+                    self.latencies.sent(at.index, row.timestamp);
+                }
+                Ok(())
+            }
+            NodeKind::Repartition { .. } if row.key.is_none() => self.drop_row(at, DropReason::NullKey),
+            NodeKind::Repartition { topic, .. } => {
+                let out = Out { topic, key: SinkKey::Plain, headers: context.headers.clone() };
+                self.send(at, out, row, context).map(|_| ())
+            }
+            NodeKind::Table { store, layout } => {
+                let upserted = operator::upsert(*store, row, &mut self.stores).map_err(|error| at.failed(error))?;
+                self.table_changed(at, upserted, &Row { layout: *layout, ..*row }, context)
+            }
+            NodeKind::VersionedTable { store, layout, retention } => {
+                let observed = self.times.nodes[at.slot()];
+                let upserted = operator::upsert_versioned(*store, *retention, observed, row, &mut self.stores);
+                let upserted = upserted.map_err(|error| at.failed(error))?;
+                self.table_changed(at, upserted, &Row { layout: *layout, ..*row }, context)
+            }
+            NodeKind::Aggregate(aggregate) => self.aggregate(at, aggregate, row, context),
+            NodeKind::StreamTableJoin(join) => self.join(at, join, row, context),
+            NodeKind::StreamJoin(join) => self.stream_join(at, join, row, context),
+            NodeKind::TableJoin(join) => self.table_join(at, join, row, context),
+            NodeKind::Entity(entity) => self.entity(at, entity, row, context),
+        }
+    }
+
+    fn filter(
+        &mut self,
+        at: At<'_>,
+        predicate: &PerLayout<Option<Expression>>,
+        deletes: bool,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        let passes = match predicate.get(row.layout) {
+            None => false,
+            Some(Some(expression)) if row.slots.is_some() => {
+                self.evaluator.test(expression, row, context).map_err(|error| at.failed(error))?
+            }
+            Some(_) => true,
+        };
+        match (passes, deletes) {
+            (true, _) => self.pass(at, row, context),
+            (false, true) => self.pass(at, &Row { slots: None, ..*row }, context),
+            (false, false) => Ok(()),
+        }
+    }
+
+    fn select(
+        &mut self,
+        at: At<'_>,
+        fields: &PerLayout<Vec<Expression>>,
+        layout: LayoutId,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        let Some(fields) = fields.get(row.layout) else { return Ok(()) };
+        if row.slots.is_none() {
+            return self.pass(at, &Row { layout, ..*row }, context);
+        }
+        let mut slots = self.pool.pop().unwrap_or_default();
+        slots.clear();
+        for field in fields {
+            let value = self.evaluator.eval(field, row, &[], context);
+            slots.push(value.map_err(|error| at.failed(error))?);
+        }
+        self.pass(at, &Row { layout, slots: Some(&slots), ..*row }, context)?;
+        self.pool.push(slots);
+        Ok(())
+    }
+
+    fn rekey(
+        &mut self,
+        at: At<'_>,
+        key: &PerLayout<Expression>,
+        format: &KeyFormat,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        let Some(expression) = key.get(row.layout) else { return Ok(()) };
+        if row.slots.is_none() {
+            return self.drop_row(at, DropReason::NullValue);
+        }
+        let value = self.evaluator.eval(expression, row, &[], context).map_err(|error| at.failed(error))?;
+        if value.is_null() {
+            return self.pass(at, &Row { key: None, key_format: format, ..*row }, context);
+        }
+        let mut bytes = Vec::new();
+        key_bytes(&value, format, &mut bytes).map_err(|error| at.failed(error))?;
+        self.pass(at, &Row { key: Some(&bytes), key_format: format, ..*row }, context)
+    }
+
+    /// What a table's change takes out of one group and puts into another: one row where both are the same (KIP-904), else the
+    /// taking out first.
+    fn regroup(
+        &mut self,
+        at: At<'_>,
+        key: &Expression,
+        format: &KeyFormat,
+        layout: LayoutId,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        if !row.latest {
+            return Ok(());
+        }
+        let (new, old) = (row.slots, row.previous);
+        let Some(fields) = new.or(old).map(<[Value]>::len) else { return Ok(()) };
+        let mut group = |slots: Option<&[Value]>| -> Result<Option<Vec<u8>>, NodeError> {
+            let Some(slots) = slots else { return Ok(None) };
+            let value = self.evaluator.eval(key, &Row { slots: Some(slots), ..*row }, &[], context);
+            let mut bytes = Vec::new();
+            key_bytes(&value.map_err(|error| at.failed(error))?, format, &mut bytes)
+                .map_err(|error| at.failed(error))?;
+            Ok(Some(bytes))
+        };
+        let (new_key, old_key) = (group(new)?, group(old)?);
+        let change = |old: Option<&[Value]>, new: Option<&[Value]>| -> Vec<Value> {
+            let side = |slots: Option<&[Value]>| slots.map_or_else(|| vec![Value::Null; fields], <[Value]>::to_vec);
+            let flags = [Value::Bool(old.is_some()), Value::Bool(new.is_some())];
+            flags.into_iter().chain(side(old)).chain(side(new)).collect()
+        };
+        let changes = if new_key == old_key {
+            vec![(new_key, change(old, new))]
+        } else {
+            let (out, put) = (change(old, None), change(None, new));
+            [(old_key, out), (new_key, put)].into_iter().filter(|(key, _)| key.is_some()).collect()
+        };
+        for (key, slots) in changes {
+            let change = Row { key: key.as_deref(), key_format: format, layout, slots: Some(&slots), ..*row };
+            self.pass(at, &change, context)?;
+        }
+        Ok(())
+    }
+
+    fn table_changed(&mut self, at: At<'_>, upserted: Upserted, row: &Row<'_>, context: &RecordContext) -> Step {
+        match upserted {
+            Upserted::Dropped(reason) => self.drop_row(at, reason),
+            Upserted::Unchanged => Ok(()),
+            Upserted::Changed(previous) => {
+                self.pass(at, &Row { previous: previous.as_deref(), latest: true, ..*row }, context)
+            }
+            Upserted::OutOfOrder => self.pass(at, &Row { latest: false, ..*row }, context),
+        }
+    }
+
+    fn entity(&mut self, at: At<'_>, entity: &Entity, row: &Row<'_>, context: &RecordContext) -> Step {
+        let moment = Moment { recorded: self.times.recorded, processed: self.now };
+        let applied = entity::apply(entity, row, context, moment, &mut self.stores, &mut self.evaluator);
+        match applied.map_err(|error| at.failed(error))? {
+            Applied::Untouched => Ok(()),
+            Applied::Dropped(reason) => self.drop_row(at, reason),
+            Applied::Version(fields) => {
+                let state = &fields[ENTITY_SYSTEM_FIELDS.len()..];
+                self.pass(at, &Row { layout: entity.layout, slots: Some(state), ..*row }, context)
+            }
+        }
+    }
+
+    fn drop_row(&mut self, at: At<'_>, reason: DropReason) -> Step {
+        self.count_drop(at.index, reason);
+        Ok(())
+    }
+
+    pub(super) fn count_drop(&mut self, node: NodeIndex, reason: DropReason) {
+        self.dropped[usize::from(node.0)][reason as usize] += 1;
+    }
+}
+
+/// A row that an aggregate drops before it looks at its time does not move it (`KStreamWindowAggregate`).
+fn moves_time(node: &Node, row: &Row<'_>) -> bool {
+    let NodeKind::Aggregate(aggregate) = &node.kind else { return true };
+    row.key.is_some() && (row.slots.is_some() || aggregate.counts_null)
+}
+
+/// For each node, the sources with upstream tasks from which a path leads to it.
+fn bounded_by(plan: &SubTopology, resolved: &Resolved) -> Vec<Vec<SourceIndex>> {
+    let mut reached: Vec<Vec<SourceIndex>> = vec![Vec::new(); plan.nodes.len()];
+    for (index, source) in plan.sources.iter().enumerate() {
+        if resolved.upstream[index].is_empty() {
+            continue;
+        }
+        let source_index = SourceIndex(index as u16);
+        let mut open: Vec<NodeIndex> = source.children.iter().map(|child| child.node).collect();
+        while let Some(node) = open.pop() {
+            let at = usize::from(node.0);
+            if !reached[at].contains(&source_index) {
+                reached[at].push(source_index);
+                open.extend(plan.nodes[at].children.iter().map(|child| child.node));
+            }
+        }
+    }
+    reached
+}

@@ -1,0 +1,394 @@
+//! A topology in a world of its own: broker, registry and state in memory, one partition a topic, a clock that is told the time.
+//!
+//! Invariant: each input is worked on to the end, through every repartition, before the next: the same inputs give the same outputs
+//! in the same order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value as Json;
+
+use crate::avro::{DecodePlan, Encoder, Schema, frame, from_json, to_json};
+use crate::base::diag::suggestion;
+use crate::base::ids::{Offset, Partition, SchemaId, Topic, TopicPartition};
+use crate::base::record::{Header, Headers, Outgoing, Record};
+use crate::base::time::{SpanMs, Timestamp};
+use crate::base::value::{Text, Value};
+use crate::broker::local::LocalBroker;
+use crate::broker::{Broker, Consumer, ConsumerSettings, Event, Isolation, NewTopic, Producer, ProducerSettings};
+use crate::operator::{WindowSpan, key_bytes, key_value};
+use crate::plan::{KeyFormat, NodeKind, Payload, Plan, SinkKey, TopicRole};
+use crate::registry::Registry;
+use crate::registry::local::LocalRegistry;
+use crate::runtime::service::{Read, ReadError};
+use crate::runtime::{Guarantee, Options, Stepped};
+use crate::task::FirstStart;
+
+/// Nothing here waits for anything outside the process; what takes longer is a bug.
+const WAIT: Duration = Duration::from_secs(10);
+
+/// A record for one of the topology's input topics.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    pub topic: String,
+    /// Text or, where the topic's keys are numbers, a number; none for a record without key.
+    pub key: Option<Json>,
+    /// Record type, full or short; may be left out where the topic has one only.
+    pub event_type: Option<String>,
+    /// None is a tombstone. Fields that are left out get their schema's default.
+    pub value: Option<Json>,
+    pub at: Timestamp,
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A record that the topology wrote.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Output {
+    pub key: Option<Json>,
+    /// Where the sink writes windows into its keys.
+    pub window: Option<WindowSpan>,
+    /// Full name of the record type; none of a tombstone.
+    pub event_type: Option<String>,
+    pub value: Option<Json>,
+    pub at: Timestamp,
+    pub headers: BTreeMap<String, String>,
+    /// As written: what a dead letter is known by.
+    pub bytes: Option<Bytes>,
+}
+
+/// How records of an input topic are written.
+#[derive(Debug)]
+struct Source {
+    key: KeyFormat,
+    /// None of the types has an id where values are JSON without a frame.
+    types: Vec<(Option<SchemaId>, Schema)>,
+}
+
+/// A topic that others read.
+#[derive(Debug)]
+struct Written {
+    format: KeyFormat,
+    key: SinkKey,
+    /// How far it was looked at.
+    seen: Offset,
+}
+
+/// A topology and all it needs.
+pub struct World {
+    stepped: Stepped,
+    broker: Arc<dyn Broker>,
+    registry: Arc<dyn Registry>,
+    producer: Box<dyn Producer>,
+    sources: BTreeMap<String, Source>,
+    sinks: BTreeMap<String, Written>,
+    now: Timestamp,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World").field("stepped", &self.stepped).field("now", &self.now).finish_non_exhaustive()
+    }
+}
+
+/// What went wrong outside the topology's own rules.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WorldError(pub String);
+
+fn failed(error: impl std::fmt::Display) -> WorldError {
+    WorldError(error.to_string())
+}
+
+impl World {
+    /// Makes the topics that the topology reads, registers its schemas and starts it; the clock stands at `now`.
+    ///
+    /// # Errors
+    /// The plan cannot start.
+    pub fn new(plan: Plan, now: Timestamp) -> Result<Self, WorldError> {
+        let broker: Arc<dyn Broker> = Arc::new(LocalBroker::in_memory());
+        let registry: Arc<dyn Registry> = Arc::new(LocalRegistry::in_memory());
+        let sources = prepare(&plan, &*broker, &*registry)?;
+        let sinks = written(&plan);
+        let options = options(&plan.application_id);
+        let mut stepped =
+            Stepped::start(plan, Arc::clone(&broker), Arc::clone(&registry), options, now).map_err(failed)?;
+        stepped.settle(now).map_err(failed)?;
+        let producer = broker.producer(&ProducerSettings::default()).map_err(failed)?;
+        Ok(Self { stepped, broker, registry, producer, sources, sinks, now })
+    }
+
+    /// Returns the wall clock.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Writes a record and lets the topology work it off. The clock goes on to the record's time where it stands before it.
+    ///
+    /// # Errors
+    /// A topic that the topology does not read, a value that is not of its schema, a daemon that cannot go on.
+    pub fn feed(&mut self, input: &Input) -> Result<(), WorldError> {
+        let record = self.record(input)?;
+        self.producer.send_and_wait(record, WAIT).map_err(failed)?;
+        self.now = self.now.max(input.at);
+        self.stepped.settle(self.now).map_err(failed)
+    }
+
+    /// Lets time pass.
+    ///
+    /// # Errors
+    /// A daemon that cannot go on.
+    pub fn advance(&mut self, span: SpanMs) -> Result<(), WorldError> {
+        self.now = self.now.saturating_add(span);
+        self.stepped.settle(self.now).map_err(failed)
+    }
+
+    /// Returns the topics that the topology writes for others.
+    pub fn written_topics(&self) -> impl Iterator<Item = &str> {
+        self.sinks.keys().map(String::as_str)
+    }
+
+    /// Returns what was written to a topic since the last call.
+    ///
+    /// # Errors
+    /// A topic that the topology does not write.
+    pub fn outputs(&mut self, topic: &str) -> Result<Vec<Output>, WorldError> {
+        let Some(sink) = self.sinks.get(topic) else {
+            let known = self.sinks.keys().map(String::as_str);
+            return Err(WorldError(format!("nothing is written to topic `{topic}`; {}", suggestion(topic, known))));
+        };
+        let (place, from) = (TopicPartition::new(topic, 0), sink.seen);
+        let settings =
+            ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: 1 << 20 };
+        let mut consumer = self.broker.consumer(&settings).map_err(failed)?;
+        let end = consumer.watermarks(&place, WAIT).map_err(failed)?.high;
+        if from >= end {
+            return Ok(Vec::new());
+        }
+        consumer.assign(&[(place, from)]).map_err(failed)?;
+        let (records, next) = read_to(&mut *consumer, from, end)?;
+        let shown = records.iter().map(|record| self.shown(record, sink)).collect();
+        if let Some(sink) = self.sinks.get_mut(topic) {
+            sink.seen = next;
+        }
+        shown
+    }
+
+    /// Returns each task that has stopped, with why.
+    pub fn stopped(&self) -> Vec<(String, String)> {
+        self.stepped.stopped()
+    }
+
+    /// Reads committed state, as over HTTP.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn read(&self, read: &Read) -> Result<Json, ReadError> {
+        self.stepped.read(read)
+    }
+
+    fn record(&self, input: &Input) -> Result<Outgoing, WorldError> {
+        let Some(source) = self.sources.get(&input.topic) else {
+            let known = self.sources.keys().map(String::as_str);
+            let help = suggestion(&input.topic, known);
+            return Err(WorldError(format!("the topology does not read a topic `{}`; {help}", input.topic)));
+        };
+        let headers = input
+            .headers
+            .iter()
+            .map(|(name, value)| Header { name: Text::new(name), value: Some(Bytes::from(value.clone())) });
+        Ok(Outgoing {
+            topic: Topic::new(&input.topic),
+            partition: Partition(0),
+            timestamp: input.at,
+            key: input.key.as_ref().map(|key| source.key_of(key)).transpose()?,
+            value: input.value.as_ref().map(|value| source.value_of(value, input)).transpose()?,
+            headers: Headers::new(headers.collect()),
+        })
+    }
+
+    fn shown(&self, record: &Record, sink: &Written) -> Result<Output, WorldError> {
+        let (key, window) = record.key.as_deref().map(|key| sink.key_of(key)).transpose()?.unzip();
+        let decoded = record.value.as_deref().map(|bytes| self.decoded(bytes)).transpose()?.flatten();
+        let (event_type, value) = decoded.unzip();
+        let headers = record.headers.iter().map(|header| {
+            let value = header.value.as_deref().unwrap_or_default();
+            (header.name.to_string(), String::from_utf8_lossy(value).into_owned())
+        });
+        Ok(Output {
+            key,
+            window: window.flatten(),
+            event_type,
+            value,
+            at: record.timestamp,
+            headers: headers.collect(),
+            bytes: record.value.clone(),
+        })
+    }
+
+    /// None where the bytes are no framed Avro: a dead letter may be anything.
+    fn decoded(&self, bytes: &[u8]) -> Result<Option<(String, Json)>, WorldError> {
+        let Ok((id, datum)) = frame::split(bytes) else { return Ok(None) };
+        let Ok(text) = self.registry.schema(id, WAIT) else { return Ok(None) };
+        let schema = Schema::parse(&text).map_err(failed)?;
+        let plan = DecodePlan::whole(&schema, &schema).map_err(failed)?;
+        let Ok(value) = plan.decode_value(datum) else { return Ok(None) };
+        Ok(Some((schema.full_name().unwrap_or_default().to_owned(), to_json(&value, &schema.value_type()))))
+    }
+}
+
+impl Source {
+    fn key_of(&self, key: &Json) -> Result<Bytes, WorldError> {
+        let value = match (self.key, key) {
+            (KeyFormat::String, Json::String(text)) => Value::text(text),
+            (KeyFormat::Long, Json::Number(number)) if number.is_i64() => {
+                Value::Int(number.as_i64().unwrap_or_default())
+            }
+            (KeyFormat::Bytes, Json::String(text)) => Value::Bytes(text.as_bytes().into()),
+            (format, other) => {
+                return Err(WorldError(format!("key {other} is not of the topic's format, `{}`", format.name())));
+            }
+        };
+        let mut bytes = Vec::new();
+        key_bytes(&value, &self.key, &mut bytes).map_err(failed)?;
+        Ok(Bytes::from(bytes))
+    }
+
+    fn value_of(&self, value: &Json, input: &Input) -> Result<Bytes, WorldError> {
+        let (id, schema) = self.type_of(input)?;
+        let Some(id) = id else { return Ok(Bytes::from(value.to_string())) };
+        let datum = from_json(value, schema).map_err(failed)?;
+        let mut bytes = Vec::new();
+        frame::write(*id, &mut bytes);
+        Encoder::compile(schema).encode_value(&datum, &mut bytes).map_err(failed)?;
+        Ok(Bytes::from(bytes))
+    }
+
+    fn type_of(&self, input: &Input) -> Result<&(Option<SchemaId>, Schema), WorldError> {
+        let name = |entry: &(Option<SchemaId>, Schema)| entry.1.full_name().unwrap_or_default().to_owned();
+        let names: Vec<String> = self.types.iter().map(name).collect();
+        let Some(wanted) = &input.event_type else {
+            return match self.types.as_slice() {
+                [only] => Ok(only),
+                _ => Err(WorldError(format!(
+                    "topic `{}` has several record types, say which with `type`: `{}`",
+                    input.topic,
+                    names.join("`, `")
+                ))),
+            };
+        };
+        let matches = |full: &String| full == wanted || full.rsplit('.').next() == Some(wanted);
+        let found = names.iter().position(matches).map(|index| &self.types[index]);
+        found.ok_or_else(|| {
+            let help = suggestion(wanted, names.iter().map(String::as_str));
+            WorldError(format!("topic `{}` has no record type `{wanted}`; {help}", input.topic))
+        })
+    }
+}
+
+impl Written {
+    /// Takes a key apart into the base key and its window.
+    fn key_of(&self, key: &[u8]) -> Result<(Json, Option<WindowSpan>), WorldError> {
+        let take = |bytes: &mut &[u8]| -> Option<Timestamp> {
+            let (rest, time) = bytes.split_last_chunk::<8>()?;
+            *bytes = rest;
+            Some(Timestamp(i64::from_be_bytes(*time)))
+        };
+        let mut base = key;
+        let start = if self.key == SinkKey::Plain { None } else { take(&mut base) };
+        let window = start.and_then(|start| {
+            let end = match self.key {
+                SinkKey::Plain => None,
+                SinkKey::Start { length } => Some(start.saturating_add(length)),
+                SinkKey::EndAndStart => take(&mut base),
+            };
+            Some(WindowSpan { start, end: end? })
+        });
+        let value = key_value(Some(base), &self.format).map_err(failed)?;
+        Ok((to_json(&value, &self.format.key_type()), window))
+    }
+}
+
+/// The topics that sinks and dead letters go to; those of dead letters have their keys as text.
+fn written(plan: &Plan) -> BTreeMap<String, Written> {
+    let mut written = BTreeMap::new();
+    for (topic, planned) in &plan.topics {
+        if matches!(planned.role, TopicRole::Sink | TopicRole::DeadLetter) {
+            let plain = Written { format: KeyFormat::String, key: SinkKey::Plain, seen: Offset(0) };
+            written.insert(topic.to_string(), plain);
+        }
+    }
+    for node in plan.sub_topologies.iter().flat_map(|sub| &sub.nodes) {
+        if let NodeKind::Sink { topic, format, key, .. } = &node.kind {
+            written.insert(topic.to_string(), Written { format: *format, key: *key, seen: Offset(0) });
+        }
+    }
+    written
+}
+
+/// Creates the input topics and registers what is read from them.
+fn prepare(plan: &Plan, broker: &dyn Broker, registry: &dyn Registry) -> Result<BTreeMap<String, Source>, WorldError> {
+    let mut admin = broker.admin().map_err(failed)?;
+    let mut sources = BTreeMap::new();
+    for source in plan.sub_topologies.iter().flat_map(|sub| &sub.sources) {
+        let types = match &source.payload {
+            Payload::Internal { .. } => continue,
+            Payload::Json { reader } => vec![(None, reader.schema.clone())],
+            Payload::Registry { readers } => {
+                let mut types = Vec::with_capacity(readers.len());
+                for reader in readers {
+                    let subject = format!("{}-{}", source.topic, reader.schema.full_name().unwrap_or_default());
+                    let id = registry.register(&subject, reader.schema.text(), WAIT).map_err(failed)?;
+                    types.push((Some(id), reader.schema.clone()));
+                }
+                types
+            }
+        };
+        let configs = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
+        let topic = NewTopic { topic: source.topic.clone(), partitions: 1, replication_factor: None, configs };
+        admin.create(&topic, WAIT).map_err(failed)?;
+        sources.insert(source.topic.to_string(), Source { key: source.key, types });
+    }
+    Ok(sources)
+}
+
+fn options(application_id: &str) -> Options {
+    Options {
+        application_id: application_id.to_owned(),
+        instance_id: "test".to_owned(),
+        guarantee: Guarantee::ExactlyOnce,
+        commit_interval: SpanMs(0),
+        threads: 1,
+        state_dir: None,
+        memory_budget_bytes: 64 << 20,
+        first_start: FirstStart::Earliest,
+        create_topics: true,
+        replication_factor: None,
+        default_partitions: 1,
+        max_future: SpanMs(i64::MAX),
+        session_timeout: WAIT,
+        transaction_timeout: WAIT,
+        keep_set_aside: 0,
+    }
+}
+
+/// Reads a partition to its end.
+fn read_to(consumer: &mut dyn Consumer, from: Offset, end: Offset) -> Result<(Vec<Record>, Offset), WorldError> {
+    let (mut records, mut next, mut events) = (Vec::new(), from, Vec::new());
+    while next < end {
+        consumer.poll(Duration::ZERO, &mut events).map_err(failed)?;
+        for event in events.drain(..) {
+            match event {
+                Event::Records(fetched) => {
+                    next = fetched.records.last().map_or(next, |last| last.offset.next());
+                    records.extend(fetched.records);
+                }
+                // Behind the last record stand the markers of transactions.
+                Event::EndOfPartition { position, .. } => next = next.max(position).max(end),
+                Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) => {}
+            }
+        }
+    }
+    Ok((records, next))
+}
