@@ -9,6 +9,7 @@ mod bad_input;
 mod broker_contract;
 mod broker_contract_kafka;
 mod cli;
+mod conformance;
 mod crash;
 mod demo;
 mod faults;

@@ -18,7 +18,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rocksdb", &["store/rocks"]),
     ("prometheus", &["metrics"]),
     ("schema_registry_converter", &["registry"]),
-    ("toml", &["topology", "config"]),
+    ("toml", &["topology", "config", "testing"]),
     ("apache_avro", &["avro/schema", "registry"]),
     ("tokio", &["broker", "registry", "config", "runtime", "metrics", "http", "dev", "cli", "main"]),
 ];
