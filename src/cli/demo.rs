@@ -208,23 +208,35 @@ fn show(answers: &Answers, figures: &Figures, command: &Demo, output: &mut Outpu
         subjects.add_row([subject.clone(), versions.to_string()]);
     }
     output.line(subjects.to_string())?;
-    let events = figures.loaded.found + figures.loaded.written;
-    let rate = if figures.seconds > 0.0 { events as f64 / figures.seconds } else { 0.0 };
-    output.line(format!(
-        "\n{} events, {} records with what the tasks sent each other, in {:.1} s: {} events a second; {} commits, exactly once; \
-         {} late departures; state {:.1} MiB",
-        grouped(events),
-        grouped(figures.records),
-        figures.seconds,
-        grouped(rate as u64),
-        grouped(figures.commits),
-        grouped(answers.late_departures),
-        figures.state_bytes as f64 / 1_048_576.0
-    ))?;
+    output.line(summary(answers, figures))?;
     if command.broker.is_none() {
         output.line(format!(
             "\nGo on with the same data:\n  bin/tidemill dev topologies/flights\n  bin/tidemill query origin_totals EWR\n  bin/tidemill history flight {FLIGHT}"
         ))?;
     }
     Ok(())
+}
+
+/// What the run took; a speed only where the whole year was processed in this run.
+fn summary(answers: &Answers, figures: &Figures) -> String {
+    let events = figures.loaded.found + figures.loaded.written;
+    let worked = if figures.records == 0 {
+        "all of them processed before".to_owned()
+    } else {
+        let whole = figures.loaded.found == 0 && figures.seconds > 0.0;
+        let rate = if whole { events as f64 / figures.seconds } else { 0.0 };
+        let speed = if whole { format!(": {} events a second", grouped(rate as u64)) } else { String::new() };
+        format!(
+            "{} records with what the tasks sent each other, in {:.1} s{speed}; {} commits, exactly once",
+            grouped(figures.records),
+            figures.seconds,
+            grouped(figures.commits)
+        )
+    };
+    format!(
+        "\n{} events, {worked}; {} late departures; state {:.1} MiB",
+        grouped(events),
+        grouped(answers.late_departures),
+        figures.state_bytes as f64 / 1_048_576.0
+    )
 }
