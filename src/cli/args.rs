@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{check, consume, demo, dev, explain, graph, history, produce, query};
+use super::{check, consume, demo, dev, explain, graph, history, produce, query, test};
 
 /// Event-sourced state over event topics, from TOML: exactly once, with its history.
 #[derive(Debug, Parser)]
@@ -39,6 +39,7 @@ pub(crate) enum Command {
     Dev(dev::Dev),
     Demo(demo::Demo),
     Check(check::Check),
+    Test(test::Test),
     Graph(graph::Graph),
     Query(query::Query),
     History(history::History),

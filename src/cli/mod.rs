@@ -15,6 +15,7 @@ mod exit;
 mod explain;
 mod graph;
 mod history;
+mod junit;
 pub(crate) mod logging;
 pub(crate) mod output;
 mod produce;
@@ -23,6 +24,7 @@ mod query;
 pub(crate) mod report;
 pub(crate) mod signals;
 pub(crate) mod table;
+mod test;
 pub(crate) mod topology_folder;
 
 use std::ffi::OsString;
@@ -48,6 +50,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
     let ended = match &cli.command {
         Command::Check(command) => check::run(command, &mut output),
         Command::Graph(command) => graph::run(command, &mut output),
+        Command::Test(command) => test::run(command, &mut output),
         Command::Query(command) => query::run(command, &cli.global, &mut output),
         Command::History(command) => history::run(command, &cli.global, &mut output),
         Command::Produce(command) => produce::run(command, &cli.global, &mut output),

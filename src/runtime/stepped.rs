@@ -39,7 +39,7 @@ impl Stepped {
     /// # Errors
     /// As [`crate::runtime::Daemon::start`].
     pub fn start(
-        plan: Plan,
+        plan: Arc<Plan>,
         broker: Arc<dyn Broker>,
         registry: Arc<dyn Registry>,
         options: Options,
@@ -48,7 +48,7 @@ impl Stepped {
         let cluster = Cluster::prepare(&plan, &*broker, &*registry, &options)?;
         let no_thread = |error: std::io::Error| Error::Bug { message: format!("a thread cannot be started: {error}") };
         let schemas = SchemaFetcher::start(registry).map_err(no_thread)?;
-        let shared = Arc::new(Shared::new(Arc::new(plan), options, cluster, broker, schemas));
+        let shared = Arc::new(Shared::new(plan, options, cluster, broker, schemas));
         let connection = Connection::open(0, &shared)?;
         // Nobody asks from another thread; reads are answered in place.
         let (_, incoming) = channel();

@@ -1,6 +1,17 @@
 //! L6: what `tidemill test` runs: a topology's own tests, on the production engine, with everything in memory and a clock that
 //! moves when it is told to.
+//!
+//! ```text
+//! *.test.toml ──file──▶ Tests ──cases──▶ one run each ──world──▶ what came out ──compare──▶ mismatches
+//! ```
 
+mod cases;
+mod compare;
+pub mod file;
+mod run;
 mod world;
 
-pub use world::{Input, Output, World};
+pub use cases::Case;
+pub use file::{TestFile, read};
+pub use run::{Outcome, run};
+pub use world::{Input, Output, World, WorldError};

@@ -106,7 +106,7 @@ impl World {
     ///
     /// # Errors
     /// The plan cannot start.
-    pub fn new(plan: Plan, now: Timestamp) -> Result<Self, WorldError> {
+    pub fn new(plan: Arc<Plan>, now: Timestamp) -> Result<Self, WorldError> {
         let broker: Arc<dyn Broker> = Arc::new(LocalBroker::in_memory());
         let registry: Arc<dyn Registry> = Arc::new(LocalRegistry::in_memory());
         let sources = prepare(&plan, &*broker, &*registry)?;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Map, Value as Json, json};
 use tidemill::base::time::{SpanMs, Timestamp};
@@ -164,7 +165,7 @@ fn run(scenario: &Scenario, schemas: &[(String, String)]) -> Result<Vec<Json>, P
     }
     let graph = graph.ok_or_else(|| topology::render(&findings, &sources, Colour::Never))?;
     let plan = plan::build(&graph).map_err(|findings| topology::render(&findings, &sources, Colour::Never))?;
-    let mut world = World::new(plan, Timestamp(0)).map_err(|error| error.to_string())?;
+    let mut world = World::new(Arc::new(plan), Timestamp(0)).map_err(|error| error.to_string())?;
     let topics: Vec<String> = world.written_topics().map(str::to_owned).collect();
     let mut found = Vec::new();
     for step in &scenario.steps {
