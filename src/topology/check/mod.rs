@@ -37,6 +37,7 @@ pub(super) fn check(sources: &Sources, spec: &Spec, findings: &RefCell<Vec<Diagn
         checker.item(index, &resolved);
     }
     usage::topics_read_once(&checker.nodes, findings);
+    usage::histories_on_tables(&checker.nodes, findings);
     usage::unused(&resolved, findings);
     let application_id = spec.application_id.as_ref().map_or_else(String::new, |id| id.value.clone());
     Graph { application_id, nodes: checker.nodes }

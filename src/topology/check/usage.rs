@@ -3,8 +3,9 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::super::graph::Node;
+use super::super::graph::{Node, NodeKind};
 use super::super::resolve::Resolved;
+use super::super::terms::Keep;
 use crate::base::diag::Diagnostic;
 use crate::error::codes;
 
@@ -25,6 +26,34 @@ pub(super) fn topics_read_once(nodes: &[Node], findings: &RefCell<Vec<Diagnostic
                 .help(format!("read it once, and begin this one with `from = \"{}\"`", first.name))
                 .placed(node.place.file, 0),
         );
+    }
+}
+
+/// Warns of histories that are to be kept for ever and stand on a table's topic: such a topic is compacted, or it would not be one.
+/// What a topic's settings say is looked at when the daemon starts.
+pub(super) fn histories_on_tables(nodes: &[Node], findings: &RefCell<Vec<Diagnostic>>) {
+    for node in nodes {
+        let NodeKind::Entity(entity) = &node.kind else { continue };
+        if entity.history != Some(Keep::Forever) {
+            continue;
+        }
+        let mut above = vec![entity.from];
+        while let Some(id) = above.pop() {
+            let input = &nodes[id.0];
+            if let (NodeKind::Table(_), Some(source)) = (&input.kind, input.kind.source()) {
+                let message = format!(
+                    "the history of `{}` is kept for ever, and its events come from table `{}`",
+                    node.name, input.name
+                );
+                findings.borrow_mut().push(
+                    Diagnostic::warning(codes::HISTORY_ON_FORGETTING_TOPIC, node.place.span, message)
+                        .label(format!("topic `{}` keeps the newest record per key only", source.topic))
+                        .help("fold a `[stream.…]` whose topic keeps every event, or say how much history is meant: `history = \"400d\"`")
+                        .placed(node.place.file, 0),
+                );
+            }
+            above.extend(input.kind.inputs());
+        }
     }
 }
 

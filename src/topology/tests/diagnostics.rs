@@ -124,6 +124,26 @@ fn the_sides_of_a_join_must_go_together() {
 }
 
 #[test]
+fn histories_that_stand_on_tables() {
+    told("histories_that_stand_on_tables");
+}
+
+#[test]
+fn windows_have_one_shape() {
+    told("windows_have_one_shape");
+}
+
+#[test]
+fn folds_and_aggregates_of_tables() {
+    told("folds_and_aggregates_of_tables");
+}
+
+#[test]
+fn joins_of_streams_and_of_tables() {
+    told("joins_of_streams_and_of_tables");
+}
+
+#[test]
 fn rows_must_fit_the_schema_of_their_sink() {
     told("rows_must_fit_the_schema_of_their_sink");
 }
