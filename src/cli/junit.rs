@@ -16,12 +16,7 @@ pub(crate) fn report(ran: &[Ran], took: Duration) -> String {
         text.push_str(&line);
         text.push('\n');
     };
-    write(format!(
-        "<testsuites tests=\"{}\" failures=\"{}\" time=\"{}\">",
-        all.len(),
-        failures(&all),
-        seconds(took)
-    ));
+    write(format!("<testsuites tests=\"{}\" failures=\"{}\" time=\"{}\">", all.len(), failures(&all), seconds(took)));
     let mut files: Vec<&str> = ran.iter().map(|ran| ran.file.as_str()).collect();
     files.dedup();
     for file in files {
@@ -29,8 +24,11 @@ pub(crate) fn report(ran: &[Ran], took: Duration) -> String {
         let name = escaped(file);
         write(format!("  <testsuite name=\"{name}\" tests=\"{}\" failures=\"{}\">", suite.len(), failures(&suite)));
         for ran in suite {
-            let case =
-                format!("<testcase classname=\"{name}\" name=\"{}\" time=\"{}\"", escaped(&ran.name), seconds(ran.took));
+            let case = format!(
+                "<testcase classname=\"{name}\" name=\"{}\" time=\"{}\"",
+                escaped(&ran.name),
+                seconds(ran.took)
+            );
             let problems = ran.problems();
             match problems.first() {
                 None => write(format!("    {case}/>")),
@@ -76,10 +74,8 @@ mod tests {
             outcome,
             took: Duration::from_millis(2),
         };
-        let ran = [
-            ran("one", Outcome::Passed),
-            ran("a < b", Outcome::Failed(vec!["x: expected \"1\", found 2".to_owned()])),
-        ];
+        let ran =
+            [ran("one", Outcome::Passed), ran("a < b", Outcome::Failed(vec!["x: expected \"1\", found 2".to_owned()]))];
         let wanted = r#"<?xml version="1.0" encoding="UTF-8"?>
 <testsuites tests="2" failures="1" time="0.010">
   <testsuite name="a.test.toml" tests="2" failures="1">

@@ -161,7 +161,11 @@ fn show(ran: &[Ran], took: Duration, output: &mut Output) -> Result<Exit, Failur
     } else {
         let (green, red, plain) = if output.color() { ("\u{1b}[32m", "\u{1b}[31m", "\u{1b}[0m") } else { ("", "", "") };
         for ran in ran {
-            let word = if ran.outcome == Outcome::Passed { format!("{green}ok  {plain}") } else { format!("{red}FAIL{plain}") };
+            let word = if ran.outcome == Outcome::Passed {
+                format!("{green}ok  {plain}")
+            } else {
+                format!("{red}FAIL{plain}")
+            };
             output.line(format!("{word}  {}: {}", ran.file, ran.name))?;
             for problem in ran.problems() {
                 output.line(format!("        {}", problem.replace('\n', "\n        ")))?;

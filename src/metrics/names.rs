@@ -77,7 +77,7 @@ pub const GROUPS: &[Group] = &[
             counter(
                 "records_dropped_total",
                 &["node", "reason"],
-                "Records that a node dropped: null_key, null_value, late, undeclared_type, decode, process, future, too_large.",
+                "Records that a node dropped: null_key, null_value, late, undeclared_type, decode, process, future, too_large, duplicate.",
             ),
             counter("dead_letters_total", &["node", "reason"], "Records that were written to a dead-letter topic."),
             histogram(

@@ -6,6 +6,7 @@ mod closing;
 mod due;
 mod eval;
 mod functions;
+mod held;
 mod join;
 mod sessions;
 mod sliding;
@@ -22,6 +23,7 @@ pub use closing::{
 pub use eval::Evaluator;
 pub(crate) use eval::{key_bytes, key_value};
 pub use functions::result_row;
+pub use held::{HeldRow, Released, drop_held, hold, is_held, release};
 pub use join::{Joined, join};
 pub use stream_join::{JoinedRow, Met, SideTimes, SweptJoin, join_streams, sweep_join};
 pub use table::{Upserted, upsert, upsert_versioned};
@@ -85,11 +87,13 @@ pub enum DropReason {
     Future,
     /// The row is larger than its topic takes.
     TooLarge,
+    /// Its id has come before, within the span that ids are remembered for.
+    Duplicate,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NullKey,
         Self::NullValue,
         Self::Late,
@@ -98,6 +102,7 @@ impl DropReason {
         Self::Process,
         Self::Future,
         Self::TooLarge,
+        Self::Duplicate,
     ];
 
     /// Returns the metric's label.
@@ -111,6 +116,7 @@ impl DropReason {
             Self::Process => "process",
             Self::Future => "future",
             Self::TooLarge => "too_large",
+            Self::Duplicate => "duplicate",
         }
     }
 }

@@ -99,6 +99,9 @@ fn written(kind: &NodeKind) -> Vec<StoreRef> {
         NodeKind::Table { store, .. } | NodeKind::VersionedTable { store, .. } => vec![*store],
         NodeKind::Aggregate(aggregate) => vec![aggregate.store],
         NodeKind::StreamJoin(join) => vec![join.left.store, join.right.store],
+        NodeKind::Suppress(suppress) => vec![suppress.held.store],
+        NodeKind::Dedupe(dedupe) => vec![dedupe.held.store],
+        NodeKind::Timer(timer) => vec![timer.held.store],
         NodeKind::Entity(entity) => {
             std::iter::once(entity.store).chain(entity.history.as_ref().map(|history| history.store)).collect()
         }
@@ -129,6 +132,9 @@ fn looked_up(kind: &NodeKind) -> Vec<StoreRef> {
         | NodeKind::VersionedTable { .. }
         | NodeKind::Aggregate(_)
         | NodeKind::StreamJoin(_)
+        | NodeKind::Suppress(_)
+        | NodeKind::Dedupe(_)
+        | NodeKind::Timer(_)
         | NodeKind::Entity(_)
         | NodeKind::Merge => Vec::new(),
     }

@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use super::model::{
     Aggregate, Child, Entity, ErrorAction, Expression, JoinSide, JoinWindow, Keep, KeyFormat, LayoutId, Node, NodeKind,
     Partitions, Payload, PerLayout, Plan, Reader, ResultField, SinkKey, Source, Store, StoreKind, StreamTableJoin,
-    SubTopology, TopicRole, Window, WindowShape, Writer,
+    SubTopology, SuppressUntil, TopicRole, Window, WindowShape, Writer,
 };
 use crate::avro::Schema;
 use crate::base::value::Value;
@@ -160,6 +160,7 @@ impl Out {
             }
             NodeKind::Aggregate(aggregate) => self.aggregate(sub, aggregate)?,
             NodeKind::StreamTableJoin(join) => self.join(sub, join)?,
+            NodeKind::Suppress(_) | NodeKind::Dedupe(_) | NodeKind::Timer(_) => self.holding(sub, &node.kind)?,
             NodeKind::StreamJoin(join) => {
                 let JoinWindow { before, after, grace } = join.window;
                 writeln!(
@@ -227,7 +228,8 @@ impl Out {
     fn join(&mut self, sub: &SubTopology, join: &StreamTableJoin) -> fmt::Result {
         let store = &sub.stores[usize::from(join.table.store.0)].name;
         let when = if join.table.versioned.is_some() { ", as of the row's timestamp" } else { "" };
-        writeln!(self.text, ": {} with store {store}{when}, #{}", join.kind.name(), join.layout.0)?;
+        let waits = join.grace.as_ref().map_or_else(String::new, |(grace, _)| format!(", after {grace}"));
+        writeln!(self.text, ": {} with store {store}{when}{waits}, #{}", join.kind.name(), join.layout.0)?;
         self.fields(sub, &join.fields, join.layout)
     }
 
@@ -266,6 +268,27 @@ impl Out {
         self.per_layout(sub, fields, |out, expressions| write!(out.text, "{}", made_of(sub, expressions, made)))
     }
 
+    /// What a node holds until a time comes.
+    fn holding(&mut self, sub: &SubTopology, kind: &NodeKind) -> fmt::Result {
+        if let NodeKind::Suppress(suppress) = kind {
+            let until = match suppress.until {
+                SuppressUntil::WindowClose(_) => "its window closes".to_owned(),
+                SuppressUntil::Time(span) => format!("{span} after its first change"),
+            };
+            let most = suppress.records_max.map_or_else(String::new, |most| format!(", {most} rows at most"));
+            writeln!(self.text, ": a row until {until}{most}, #{}", suppress.layout.0)?;
+        }
+        if let NodeKind::Dedupe(dedupe) = kind {
+            writeln!(self.text, ": ids within {}", dedupe.within)?;
+            self.per_layout(sub, &dedupe.id, |out, id| write!(out.text, "id {}", written(id)))?;
+        }
+        if let NodeKind::Timer(timer) = kind {
+            writeln!(self.text, ": after {} of {}, #{}", timer.after, timer.clock.name(), timer.layout.0)?;
+            self.fields(sub, &timer.fields, timer.layout)?;
+        }
+        Ok(())
+    }
+
     /// The fields of a row that is made of two.
     fn joined(&mut self, sub: &SubTopology, fields: &[Expression], made: LayoutId) -> fmt::Result {
         writeln!(self.text, "    {}", made_of(sub, fields, made))
@@ -302,7 +325,7 @@ impl Out {
             StoreKind::Entity => "state per key".to_owned(),
             StoreKind::History => "every version per key".to_owned(),
             StoreKind::Due => "when to look at which row".to_owned(),
-            StoreKind::Joined => "row per key and time".to_owned(),
+            StoreKind::Waiting => "row per key and time".to_owned(),
         };
         let schema = self.schema(&store.row);
         writeln!(self.text, "  store {}: {kind}, {} keys, changelog {}", store.name, key(store.key), store.changelog)?;
@@ -407,6 +430,9 @@ pub(super) fn kind(kind: &NodeKind) -> &'static str {
         NodeKind::VersionedTable { .. } => "versioned table",
         NodeKind::Aggregate(_) => "aggregate",
         NodeKind::StreamTableJoin(_) | NodeKind::StreamJoin(_) | NodeKind::TableJoin(_) => "join",
+        NodeKind::Suppress(_) => "suppress",
+        NodeKind::Dedupe(_) => "dedupe",
+        NodeKind::Timer(_) => "timer",
         NodeKind::Entity(_) => "entity",
         NodeKind::Merge => "merge",
     }

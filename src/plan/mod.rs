@@ -164,6 +164,7 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
                 let rows = "one side's rows";
                 vec![(left_of(name), rows), (right_of(name), rows), (due_store(name), "when to look at rows")]
             }
+            JoinForm::StreamTable if join.grace.is_some() => vec![(due_store(name), "when to look at rows")],
             JoinForm::TableTable | JoinForm::StreamTable => [join.left, join.right]
                 .into_iter()
                 .map(|side| graph.node(side))
@@ -178,6 +179,9 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
                 .map(|side| (kept_rows(&side.name), "one side's rows"))
                 .collect(),
         },
+        crate::topology::NodeKind::Suppress(_)
+        | crate::topology::NodeKind::Dedupe(_)
+        | crate::topology::NodeKind::Timer(_) => vec![(due_store(name), "when to look at rows")],
         crate::topology::NodeKind::Source(_)
         | crate::topology::NodeKind::Stream(_)
         | crate::topology::NodeKind::Case { .. }

@@ -15,7 +15,8 @@ use crate::base::value::{Text, Value};
 use crate::expr::Program;
 
 pub use crate::topology::{
-    AggregateFunction, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SinkKey, Window, WindowShape, roots,
+    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SinkKey, SuppressUntil, Window,
+    WindowShape, roots,
 };
 
 /// Everything needed to run a topology.
@@ -246,6 +247,9 @@ pub enum NodeKind {
     StreamTableJoin(Box<StreamTableJoin>),
     StreamJoin(Box<StreamJoin>),
     TableJoin(Box<TableJoin>),
+    Suppress(Box<Suppress>),
+    Dedupe(Box<Dedupe>),
+    Timer(Box<Timer>),
     Entity(Box<Entity>),
     /// Passes rows on: the meeting point of several streams.
     Merge,
@@ -319,10 +323,52 @@ pub enum ResultField {
     Size(usize),
 }
 
+/// Rows that are held until a time comes. A row in the store has [`HELD_SYSTEM_FIELDS`] first.
+#[derive(Clone, Copy, Debug)]
+pub struct Held {
+    pub store: StoreRef,
+    pub due: StoreRef,
+    /// Without the system's own.
+    pub slots: usize,
+}
+
+/// Fields in front of a row that is held: when it is due, and whether it is a deletion.
+pub const HELD_SYSTEM_FIELDS: [&str; 2] = ["_due", "_deleted"];
+
+/// Holds a table's changes back, and lets the last one of a while through.
+#[derive(Debug)]
+pub struct Suppress {
+    pub held: Held,
+    pub until: SuppressUntil,
+    /// Of more rows than this, those that were held first go early.
+    pub records_max: Option<u64>,
+    pub layout: LayoutId,
+}
+
+/// Passes the first row of each id, and no other within a span of time.
+#[derive(Debug)]
+pub struct Dedupe {
+    pub held: Held,
+    pub id: PerLayout<Expression>,
+    pub within: SpanMs,
+}
+
+/// Gives a row some time after it came, unless another of its key comes to cancel it.
+#[derive(Debug)]
+pub struct Timer {
+    pub held: Held,
+    pub after: SpanMs,
+    pub clock: Clock,
+    pub fields: PerLayout<Vec<Expression>>,
+    pub layout: LayoutId,
+}
+
 /// Looks up a table's row for each row of a stream.
 #[derive(Debug)]
 pub struct StreamTableJoin {
     pub kind: JoinKind,
+    /// Rows wait this long by stream time, for versions of the table that come late.
+    pub grace: Option<(SpanMs, Held)>,
     pub table: Lookup,
     /// By the left row's layout; `ROW` is the left row, `OTHER` the right one (all null when there is none).
     pub fields: PerLayout<Vec<Expression>>,
@@ -455,8 +501,8 @@ pub enum StoreKind {
     History,
     /// When to look at which row of another store.
     Due,
-    /// Rows of one side of a join of streams, by key and time.
-    Joined,
+    /// Rows that wait: for those of the other side of a join, or for a time.
+    Waiting,
 }
 
 /// A topic and what the topology expects of it.

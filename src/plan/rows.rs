@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::avro::{Schema, SchemaError};
 use crate::base::types::Type;
 use crate::base::value::{Text, Value};
-use crate::plan::model::{ENTITY_SYSTEM_FIELDS, HISTORY_SYSTEM_FIELDS, JOIN_SYSTEM_FIELDS, ResultField, StateField};
+use crate::plan::model::{
+    ENTITY_SYSTEM_FIELDS, HELD_SYSTEM_FIELDS, HISTORY_SYSTEM_FIELDS, JOIN_SYSTEM_FIELDS, ResultField, StateField,
+};
 use crate::topology::{Aggregate, AggregateField, AggregateFunction, Entity};
 
 /// An aggregate's state row.
@@ -75,6 +77,13 @@ pub(super) fn joined_row(name: &str, fields: &[(Text, Type)]) -> Result<Schema, 
     let system = JOIN_SYSTEM_FIELDS.map(|field| (Text::new(field), Type::Bool));
     let fields: Vec<(Text, Type)> = system.into_iter().chain(fields.iter().cloned()).collect();
     Schema::record_of(name, &fields)
+}
+
+/// A row that is held until a time comes; a deletion has no fields.
+pub(super) fn held_row(name: &str, fields: &[(Text, Type)]) -> Result<Schema, SchemaError> {
+    let system = HELD_SYSTEM_FIELDS.map(Text::new).into_iter().zip([Type::Int, Type::Bool]);
+    let own = fields.iter().map(|(name, field_type)| (name.clone(), field_type.clone().optional()));
+    Schema::record_of(name, &system.chain(own).collect::<Vec<_>>())
 }
 
 /// The row of an index of what is due: whether only its deletion is.

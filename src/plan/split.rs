@@ -33,7 +33,7 @@ pub(super) fn split(flow: &Flow<'_>, names: &Names) -> Vec<Sub> {
         for parent in part.parents.iter().chain(&part.right.parents) {
             groups.join(id.0, parent.0);
         }
-        if let PartKind::Join { table } = flow.part(id).kind {
+        if let PartKind::Join { table, .. } = flow.part(id).kind {
             groups.join(id.0, table.0);
         }
     }
@@ -87,7 +87,13 @@ fn name(flow: &Flow<'_>, parts: &[PartId]) -> Text {
 /// Tells whether a part has a store.
 pub(super) fn is_stateful(kind: &PartKind<'_>) -> bool {
     match kind {
-        PartKind::Table { .. } | PartKind::Entity | PartKind::Aggregate | PartKind::StreamJoin => true,
+        PartKind::Table { .. }
+        | PartKind::Entity
+        | PartKind::Aggregate
+        | PartKind::StreamJoin
+        | PartKind::Suppress
+        | PartKind::Dedupe
+        | PartKind::Timer => true,
         PartKind::Source
         | PartKind::RepartitionSource { .. }
         | PartKind::Filter { .. }
@@ -96,9 +102,10 @@ pub(super) fn is_stateful(kind: &PartKind<'_>) -> bool {
         | PartKind::Select { .. }
         | PartKind::Repartition
         | PartKind::Merge
-        | PartKind::Join { .. }
         | PartKind::TableJoin { .. }
         | PartKind::Sink => false,
+        // One whose rows wait for late versions keeps them.
+        PartKind::Join { waits, .. } => *waits,
     }
 }
 
@@ -121,6 +128,9 @@ pub(super) fn topic_read(flow: &Flow<'_>, names: &Names, id: PartId) -> Option<T
             | PartKind::Join { .. }
             | PartKind::StreamJoin
             | PartKind::TableJoin { .. }
+            | PartKind::Suppress
+            | PartKind::Dedupe
+            | PartKind::Timer
             | PartKind::Sink,
             NodeKind::Source(_)
             | NodeKind::Stream(_)
@@ -130,6 +140,9 @@ pub(super) fn topic_read(flow: &Flow<'_>, names: &Names, id: PartId) -> Option<T
             | NodeKind::Entity(_)
             | NodeKind::Aggregate(_)
             | NodeKind::Join(_)
+            | NodeKind::Suppress(_)
+            | NodeKind::Dedupe(_)
+            | NodeKind::Timer(_)
             | NodeKind::Sink(_),
         ) => None,
     }
@@ -165,6 +178,9 @@ fn count_partitions(flow: &Flow<'_>, names: &Names, subs: &mut [Sub]) {
                 | PartKind::Join { .. }
                 | PartKind::StreamJoin
                 | PartKind::TableJoin { .. }
+                | PartKind::Suppress
+                | PartKind::Dedupe
+                | PartKind::Timer
                 | PartKind::Sink => None,
             });
             let topics: BTreeSet<Topic> = writers.flat_map(|writer| subs[writer].counted.iter().cloned()).collect();

@@ -201,6 +201,9 @@ fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
         | NodeKind::StreamTableJoin(_)
         | NodeKind::StreamJoin(_)
         | NodeKind::TableJoin(_)
+        | NodeKind::Suppress(_)
+        | NodeKind::Dedupe(_)
+        | NodeKind::Timer(_)
         | NodeKind::Entity(_)
         | NodeKind::Merge => None,
     }

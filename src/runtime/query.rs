@@ -149,7 +149,7 @@ fn answer(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
             match &view.store.kind {
                 StoreKind::Window(window) => view.windows(window, key, *from, *to, stores),
                 StoreKind::Versioned { .. } => view.as_of(key, to.or(*from), stores),
-                StoreKind::KeyValue | StoreKind::Entity | StoreKind::History | StoreKind::Due | StoreKind::Joined => {
+                StoreKind::KeyValue | StoreKind::Entity | StoreKind::History | StoreKind::Due | StoreKind::Waiting => {
                     view.key(key, stores)
                 }
             }
@@ -219,7 +219,7 @@ impl<'a> View<'a> {
             | StoreKind::Versioned { .. }
             | StoreKind::History
             | StoreKind::Due
-            | StoreKind::Joined => 0,
+            | StoreKind::Waiting => 0,
         };
         let fields = match (aggregate, store.row.value_type()) {
             (Some(aggregate), _) => named(&sub.layouts[usize::from(aggregate.layout.0)].slots),
@@ -325,7 +325,7 @@ impl<'a> View<'a> {
             | StoreKind::Entity
             | StoreKind::History
             | StoreKind::Due
-            | StoreKind::Joined => None,
+            | StoreKind::Waiting => None,
         };
         let from = cursor.map_or_else(|| prefix.as_bytes().to_vec(), |cursor| [cursor.as_bytes(), &[0]].concat());
         let from = if windowed.is_some() && cursor.is_none() { Vec::new() } else { from };

@@ -148,7 +148,7 @@ impl Shared {
                 row: store.row.clone(),
                 access: match store.kind {
                     StoreKind::KeyValue | StoreKind::Entity => Access::Cached,
-                    StoreKind::Window(_) | StoreKind::Versioned { .. } | StoreKind::Due | StoreKind::Joined => {
+                    StoreKind::Window(_) | StoreKind::Versioned { .. } | StoreKind::Due | StoreKind::Waiting => {
                         Access::Ordered
                     }
                     StoreKind::History => Access::Append,

@@ -243,7 +243,7 @@ pub(super) fn kind_name(kind: &StoreKind) -> &'static str {
         StoreKind::Entity => "entity",
         StoreKind::History => "history",
         StoreKind::Due => "due",
-        StoreKind::Joined => "joined",
+        StoreKind::Waiting => "joined",
     }
 }
 

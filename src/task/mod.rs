@@ -281,6 +281,7 @@ impl Task {
     pub fn run(&mut self, records_max: usize, now: Timestamp) -> Result<Ran, Error> {
         let plan = Arc::clone(&self.plan);
         let sub = &plan.sub_topologies[self.sub_topology];
+        self.ring(sub, now)?;
         for _ in 0..records_max {
             let (evaluator, contexts) = (&mut self.evaluator, &mut self.head_contexts);
             let mut timestamp_of =

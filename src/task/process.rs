@@ -126,6 +126,18 @@ impl Task {
         moved.map_err(|error| self.node_failed(sub, error, &self.contexts[at]))
     }
 
+    /// Lets the timers ring that go by the wall clock.
+    pub(super) fn ring(&mut self, sub: &SubTopology, now: Timestamp) -> Result<(), Error> {
+        if !self.graph.rings_at(sub, now) {
+            return Ok(());
+        }
+        self.dirty = true;
+        self.graph.begin(now);
+        let rung = self.graph.ring_all(sub, &self.contexts[self.last_source]);
+        self.graph.finish();
+        rung.map_err(|error| self.node_failed(sub, error, &self.contexts[self.last_source]))
+    }
+
     /// Does with a record that cannot be worked on what the topology says.
     fn fail(
         &mut self,

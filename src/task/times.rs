@@ -213,7 +213,12 @@ impl TaskMeta {
 pub(super) fn keeps_time(kind: &NodeKind) -> bool {
     match kind {
         NodeKind::Aggregate(aggregate) => aggregate.window.is_some(),
-        NodeKind::VersionedTable { .. } | NodeKind::StreamJoin(_) => true,
+        NodeKind::VersionedTable { .. }
+        | NodeKind::StreamJoin(_)
+        | NodeKind::Suppress(_)
+        | NodeKind::Dedupe(_)
+        | NodeKind::Timer(_) => true,
+        NodeKind::StreamTableJoin(join) => join.grace.is_some(),
         NodeKind::Filter { .. }
         | NodeKind::Select { .. }
         | NodeKind::Rekey { .. }
@@ -221,7 +226,6 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         | NodeKind::Repartition { .. }
         | NodeKind::Sink { .. }
         | NodeKind::Table { .. }
-        | NodeKind::StreamTableJoin(_)
         | NodeKind::TableJoin(_)
         | NodeKind::Entity(_)
         | NodeKind::Merge => false,

@@ -32,7 +32,9 @@ impl TestFile {
                 let said: Vec<String> = values.iter().map(|(name, value)| format!("{name} = {}", value.0)).collect();
                 let name = format!("{} [{}]", test.name, said.join(", "));
                 let mut filled = test.clone();
-                Filling { values }.test(&mut filled).map_err(|problem| format!("{}: {name}: {problem}", self.path.display()))?;
+                Filling { values }
+                    .test(&mut filled)
+                    .map_err(|problem| format!("{}: {name}: {problem}", self.path.display()))?;
                 cases.push(Case { path: self.path.clone(), name, test: filled });
             }
         }
@@ -47,7 +49,8 @@ impl TestFile {
         for step in test.given.iter_mut().chain(&mut test.when) {
             let names = [&step.event_type, &step.node, &step.topic];
             let defaults = names.into_iter().flatten().find_map(|name| self.defaults.get(name));
-            if let (Some(Data(Json::Object(defaults))), Some(Data(Json::Object(fields)))) = (defaults, &mut step.value) {
+            if let (Some(Data(Json::Object(defaults))), Some(Data(Json::Object(fields)))) = (defaults, &mut step.value)
+            {
                 for (name, value) in defaults {
                     if !fields.contains_key(name) {
                         fields.insert(name.clone(), value.clone());

@@ -29,7 +29,8 @@ pub(super) fn compare(expected: &Json, found: &Json, fit: Fit, place: &str, mism
             }
             if fit == Fit::Exact {
                 let more = found.iter().filter(|(name, _)| !expected.contains_key(*name));
-                mismatches.extend(more.map(|(name, field)| format!("{}: not expected, found {field}", inside(place, name))));
+                mismatches
+                    .extend(more.map(|(name, field)| format!("{}: not expected, found {field}", inside(place, name))));
             }
         }
         (Json::Array(expected), Json::Array(found)) => {
@@ -87,10 +88,7 @@ mod tests {
         let expected = json!({"rows": [{"total": 1}, {"total": 4, "totl": 4}]});
         assert_eq!(
             differ(&expected, &found, Fit::Named),
-            [
-                "rows[1].total: expected 4, found 3",
-                "rows[1].totl: there is no such field; did you mean `total`?"
-            ]
+            ["rows[1].total: expected 4, found 3", "rows[1].totl: there is no such field; did you mean `total`?"]
         );
         assert_eq!(differ(&json!([1]), &json!([1, 2]), Fit::Named), [": expected 1 items, found 2"]);
     }

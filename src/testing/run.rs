@@ -75,12 +75,7 @@ fn sources(plan: &Plan) -> BTreeMap<String, String> {
     sources.map(|source| (source.name.to_string(), source.topic.to_string())).collect()
 }
 
-fn happen(
-    world: &mut World,
-    step: &Step,
-    topics: &BTreeMap<String, String>,
-    at: &mut Timestamp,
-) -> Result<(), String> {
+fn happen(world: &mut World, step: &Step, topics: &BTreeMap<String, String>, at: &mut Timestamp) -> Result<(), String> {
     if let Some(span) = step.span()? {
         return world.advance(span).map_err(|error| error.to_string());
     }
@@ -248,8 +243,7 @@ impl Looking<'_> {
     }
 
     fn history(&mut self, entity: &str, key: &str, expected: &[Json]) -> Result<(), String> {
-        let what =
-            ReadKind::History { entity: entity.to_owned(), key: key.to_owned(), limit: ROWS_MAX, cursor: None };
+        let what = ReadKind::History { entity: entity.to_owned(), key: key.to_owned(), limit: ROWS_MAX, cursor: None };
         let place = format!("history.{entity}.{key}");
         let found = match self.world.read(&Read { what, wait_for: Vec::new() }) {
             Ok(answer) => answer["versions"].as_array().cloned().unwrap_or_default(),

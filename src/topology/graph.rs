@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::sources::Place;
 use super::terms::{
-    AggregateFunction, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SinkKey, SubjectNaming, ValueFormat,
-    Window, WindowShape,
+    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SinkKey, SubjectNaming,
+    SuppressUntil, ValueFormat, Window, WindowShape,
 };
 use crate::avro::Schema;
 use crate::base::ids::Topic;
@@ -121,6 +121,9 @@ pub enum NodeKind {
     Entity(Entity),
     Aggregate(Aggregate),
     Join(Join),
+    Suppress(Suppress),
+    Dedupe(Dedupe),
+    Timer(Timer),
     Sink(Sink),
 }
 
@@ -226,6 +229,8 @@ pub struct Join {
     pub right: NodeId,
     pub kind: JoinKind,
     pub form: JoinForm,
+    /// How long a stream's rows wait for a table.
+    pub grace: Option<SpanMs>,
     /// An expression for each field of the output, by the left row's variant.
     pub fields: ByVariant<Vec<Expression>>,
 }
@@ -239,6 +244,34 @@ pub enum JoinForm {
     StreamStream(JoinWindow),
     /// The newest rows of two tables; a change of either changes the result.
     TableTable,
+}
+
+/// Holds changes back and lets the last one of a while through.
+#[derive(Debug)]
+pub struct Suppress {
+    pub from: NodeId,
+    pub until: SuppressUntil,
+    pub records_max: Option<u64>,
+}
+
+/// Passes the first row of each id within a span of time.
+#[derive(Debug)]
+pub struct Dedupe {
+    pub from: NodeId,
+    /// None for rows that are passed on unseen.
+    pub id: ByVariant<Expression>,
+    pub within: SpanMs,
+}
+
+/// Gives a row some time after another, unless it is cancelled.
+#[derive(Debug)]
+pub struct Timer {
+    pub from: NodeId,
+    pub cancel: Option<NodeId>,
+    pub after: SpanMs,
+    pub clock: Clock,
+    /// An expression for each field of the output.
+    pub fields: ByVariant<Vec<Expression>>,
 }
 
 /// Writes rows to a topic.
@@ -283,6 +316,9 @@ impl NodeKind {
             Self::Entity(entity) => vec![entity.from],
             Self::Aggregate(aggregate) => vec![aggregate.from],
             Self::Join(join) => vec![join.left, join.right],
+            Self::Suppress(suppress) => vec![suppress.from],
+            Self::Dedupe(dedupe) => vec![dedupe.from],
+            Self::Timer(timer) => std::iter::once(timer.from).chain(timer.cancel).collect(),
             Self::Sink(sink) => vec![sink.from],
         }
     }
@@ -298,6 +334,9 @@ impl NodeKind {
             | Self::Entity(_)
             | Self::Aggregate(_)
             | Self::Join(_)
+            | Self::Suppress(_)
+            | Self::Dedupe(_)
+            | Self::Timer(_)
             | Self::Sink(_) => None,
         }
     }

@@ -8,7 +8,7 @@ use super::spec::{
     StreamSpec, TopicSpec, Updates,
 };
 use super::terms::{Emit, JoinKind, Keep, KeyFormat, SubjectNaming, ValueFormat};
-use super::windows;
+use super::{time, windows};
 use crate::base::diag::{Diagnostic, Span};
 use crate::base::time::SpanMs;
 use crate::base::types::Type;
@@ -33,19 +33,22 @@ pub(super) fn read_body(kind: &str, table: &mut TableReader<'_>) -> Option<Body>
         "merge" => read_merge(table),
         "branch" => read_branch(table).map(Body::Branch),
         "join" => read_join(table).map(Body::Join),
+        "suppress" => time::read_suppress(table).map(Body::Suppress),
+        "dedupe" => time::read_dedupe(table).map(Body::Dedupe),
+        "timer" => time::read_timer(table).map(Body::Timer),
         _ => read_sink(table).map(Body::Sink),
     }
 }
 
 /// Reports a key that must be there and is not (a value of the wrong type is reported already).
-fn required<T>(table: &mut TableReader<'_>, key: &'static str, value: Option<T>, help: &str) -> Option<T> {
+pub(super) fn required<T>(table: &mut TableReader<'_>, key: &'static str, value: Option<T>, help: &str) -> Option<T> {
     if value.is_none() && table.key_span(key).is_none() {
         table.missing(key, help);
     }
     value
 }
 
-fn required_text(table: &mut TableReader<'_>, key: &'static str, help: &str) -> Option<Located<String>> {
+pub(super) fn required_text(table: &mut TableReader<'_>, key: &'static str, help: &str) -> Option<Located<String>> {
     let text = table.text(key);
     required(table, key, text, help)
 }
@@ -71,7 +74,7 @@ fn read_origin(table: &mut TableReader<'_>) -> Option<Origin> {
     }
 }
 
-fn conflict(table: &TableReader<'_>, span: Span, message: &str, help: &str) {
+pub(super) fn conflict(table: &TableReader<'_>, span: Span, message: &str, help: &str) {
     table.file.report(Diagnostic::error(codes::TOML_CONFLICT, span, message).help(help));
 }
 
@@ -393,17 +396,18 @@ fn read_branch(table: &mut TableReader<'_>) -> Option<BranchSpec> {
 }
 
 fn read_join(table: &mut TableReader<'_>) -> Option<JoinSpec> {
-    table.later(&["foreign_key", "grace", "key"]);
+    table.later(&["foreign_key", "key"]);
     let left = required_text(table, "left", "name the stream or table on its left");
     let right = required_text(table, "right", "name the table or stream that its rows meet");
     let kinds = [("inner", JoinKind::Inner), ("left", JoinKind::Left), ("outer", JoinKind::Outer)];
     let kind = table.choice("kind", &kinds);
     let window_at = table.key_span("window").map(|span| table.file.place(span));
     let window = table.table("window").map(windows::read_join).zip(window_at);
+    let grace = table.duration("grace");
     let select = table.expressions("select");
     let select =
         required(table, "select", select, "say what the joined row holds: `select = { total = 'left.total' }`");
-    Some(JoinSpec { left: left?, right: right?, kind: kind.unwrap_or(JoinKind::Inner), window, select: select? })
+    Some(JoinSpec { left: left?, right: right?, kind: kind.unwrap_or(JoinKind::Inner), window, grace, select: select? })
 }
 
 fn read_sink(table: &mut TableReader<'_>) -> Option<SinkSpec> {

@@ -4,7 +4,9 @@
 //! others may name it.
 
 use super::sources::{Located, Place};
-use super::terms::{Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SubjectNaming, ValueFormat, Window};
+use super::terms::{
+    Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SubjectNaming, ValueFormat, Window,
+};
 use crate::base::time::SpanMs;
 use crate::base::types::Type;
 
@@ -58,6 +60,9 @@ pub(super) enum Body {
     Merge { from: Vec<Located<String>> },
     Branch(BranchSpec),
     Join(JoinSpec),
+    Suppress(SuppressSpec),
+    Dedupe(DedupeSpec),
+    Timer(TimerSpec),
     Sink(SinkSpec),
 }
 
@@ -73,7 +78,10 @@ impl Body {
             | Self::Aggregate(_)
             | Self::Merge { .. }
             | Self::Branch(_)
-            | Self::Join(_) => Vec::new(),
+            | Self::Join(_)
+            | Self::Suppress(_)
+            | Self::Dedupe(_)
+            | Self::Timer(_) => Vec::new(),
         }
     }
 
@@ -88,6 +96,9 @@ impl Body {
             Self::Merge { from } => from.iter().collect(),
             Self::Branch(branch) => vec![&branch.from],
             Self::Join(join) => vec![&join.left, &join.right],
+            Self::Suppress(suppress) => vec![&suppress.from],
+            Self::Dedupe(dedupe) => vec![&dedupe.from],
+            Self::Timer(timer) => std::iter::once(&timer.from).chain(&timer.cancel).collect(),
             Self::Sink(sink) => vec![&sink.from],
         }
     }
@@ -192,6 +203,33 @@ pub(super) struct JoinSpec {
     pub kind: JoinKind,
     /// With where it stands.
     pub window: Option<(JoinWindow, Place)>,
+    /// How long rows wait for the table, with where it stands.
+    pub grace: Option<Located<SpanMs>>,
+    pub select: Fields,
+}
+
+#[derive(Debug)]
+pub(super) struct SuppressSpec {
+    pub from: Located<String>,
+    /// None until the window closes.
+    pub until: Located<Option<SpanMs>>,
+    pub records_max: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct DedupeSpec {
+    pub from: Located<String>,
+    pub on: Option<Vec<Located<String>>>,
+    pub id: ExpressionText,
+    pub within: SpanMs,
+}
+
+#[derive(Debug)]
+pub(super) struct TimerSpec {
+    pub from: Located<String>,
+    pub cancel: Option<Located<String>>,
+    pub after: SpanMs,
+    pub clock: Clock,
     pub select: Fields,
 }
 

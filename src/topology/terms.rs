@@ -152,6 +152,34 @@ pub enum WindowShape {
     Session { gap: SpanMs },
 }
 
+/// How long a table's changes are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SuppressUntil {
+    /// Until the row's window closes; then its result is final.
+    WindowClose(Window),
+    /// For so long, by stream time, from the first change that is held.
+    Time(SpanMs),
+}
+
+/// Which time a timer goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// That of the rows.
+    Stream,
+    /// That of the machine.
+    Wall,
+}
+
+impl Clock {
+    /// Returns the word that the topology uses for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stream => "stream_time",
+            Self::Wall => "wall_clock_time",
+        }
+    }
+}
+
 /// When an aggregate's results go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Emit {

@@ -52,7 +52,10 @@ fn live(graph: &Graph) -> Vec<bool> {
             | NodeKind::Stream(_)
             | NodeKind::Case { .. }
             | NodeKind::Merge { .. }
-            | NodeKind::Join(_) => false,
+            | NodeKind::Join(_)
+            | NodeKind::Suppress(_)
+            | NodeKind::Dedupe(_)
+            | NodeKind::Timer(_) => false,
         };
         if effect || live[id.0] {
             live[id.0] = true;
@@ -96,6 +99,28 @@ impl<'g> Builder<'g> {
             }
             NodeKind::Aggregate(aggregate) => self.aggregate(id, aggregate),
             NodeKind::Join(join) => self.join(id, join),
+            NodeKind::Suppress(suppress) => {
+                let from = self.ends[suppress.from.0].clone();
+                self.passing(id, PartKind::Suppress, &from)
+            }
+            NodeKind::Dedupe(dedupe) => {
+                let from = self.partitioned(id, dedupe.from, |variant| dedupe.id[variant].is_some());
+                let passed = |rows: &[Shaped]| -> Vec<Shaped> {
+                    rows.iter().copied().filter(|(variant, _)| dedupe.id[*variant].is_some()).collect()
+                };
+                let mut ends = self.push(id, PartKind::Dedupe, from.parts, from.rows.clone(), passed(&from.rows));
+                self.renumber(id, &mut ends);
+                ends
+            }
+            NodeKind::Timer(timer) => {
+                let left = self.partitioned(id, timer.from, |_| true);
+                let first_of_right = self.flow.parts.len();
+                let right = timer.cancel.map(|cancel| self.partitioned(id, cancel, |_| true)).unwrap_or_default();
+                for part in &mut self.flow.parts[first_of_right..] {
+                    part.name = right_of(&part.name);
+                }
+                self.two_sided(id, PartKind::Timer, &left, right)
+            }
             NodeKind::Sink(sink) => {
                 let from = self.ends[sink.from.0].clone();
                 self.push(id, PartKind::Sink, from.parts, from.rows, Vec::new());
@@ -186,7 +211,7 @@ impl<'g> Builder<'g> {
                 } else {
                     self.ends[join.right.0].parts[0]
                 };
-                self.shaping(id, PartKind::Join { table }, &from)
+                self.shaping(id, PartKind::Join { table, waits: join.grace.is_some() }, &from)
             }
             JoinForm::StreamStream(_) => {
                 let left = self.partitioned(id, join.left, |_| true);
@@ -307,13 +332,17 @@ impl<'g> Builder<'g> {
                 ends = self.select(id, &ends, columns, one, None);
             }
         }
-        // `on` leaves variants out, so those of the node count anew.
+        self.renumber(id, &mut ends);
+        ends
+    }
+
+    /// `on` leaves variants out, so those of the node count anew.
+    fn renumber(&self, id: NodeId, ends: &mut Ends) {
         let variants = &self.flow.graph.node(id).rows.variants;
         for (variant, shape) in &mut ends.rows {
             let name = &self.flow.shapes[shape.0].record.name;
             *variant = variants.iter().position(|known| known.name() == name).unwrap_or(*variant);
         }
-        ends
     }
 
     /// `select` makes one shape of all, `set` a shape of each. A new key that must be computed beside a use of the old one travels

@@ -91,6 +91,8 @@ pub(super) enum PartKind<'g> {
     /// Looks rows up in the store of this part.
     Join {
         table: PartId,
+        /// Rows wait for versions that come late.
+        waits: bool,
     },
     /// Keeps rows of both sides until none can meet them.
     StreamJoin,
@@ -99,6 +101,12 @@ pub(super) enum PartKind<'g> {
         left: PartId,
         right: PartId,
     },
+    /// Holds rows back.
+    Suppress,
+    /// Remembers ids.
+    Dedupe,
+    /// Gives rows later; a row of the right side cancels.
+    Timer,
     Sink,
 }
 
@@ -226,6 +234,13 @@ impl<'g> Flow<'g> {
                     fields.for_each(|expression| row_uses(*shape, &expression.checked, &mut uses));
                 }
             }
+            (PartKind::Dedupe, NodeKind::Dedupe(dedupe)) => by_variant(&part.input, &dedupe.id, &mut uses),
+            (PartKind::Timer, NodeKind::Timer(timer)) => {
+                for (variant, shape) in &part.input {
+                    let fields = timer.fields[*variant].iter().flatten();
+                    fields.for_each(|expression| row_uses(*shape, &expression.checked, &mut uses));
+                }
+            }
             (PartKind::Sink, NodeKind::Sink(sink)) => {
                 for (variant, shape) in &part.input {
                     let columns = sink.writers[*variant].iter().flat_map(|writer| &writer.columns);
@@ -240,18 +255,20 @@ impl<'g> Flow<'g> {
     /// Whether a part keeps the whole of the rows that come in, and makes rows of its own.
     fn whole_rows(&self, part: &Part<'g>) -> (bool, bool) {
         match &part.kind {
-            PartKind::Table { .. } => (true, false),
+            PartKind::Table { .. } | PartKind::Suppress => (true, false),
+            PartKind::Join { waits, .. } => (*waits, true),
             PartKind::StreamJoin | PartKind::TableJoin { .. } | PartKind::Regroup { .. } => (true, true),
             PartKind::Aggregate => {
                 (matches!(self.kind_of(part), NodeKind::Aggregate(aggregate) if aggregate.of_table), true)
             }
-            PartKind::Select { .. } | PartKind::Entity | PartKind::Join { .. } => (false, true),
+            PartKind::Select { .. } | PartKind::Entity | PartKind::Timer => (false, true),
             PartKind::Source
             | PartKind::RepartitionSource { .. }
             | PartKind::Filter { .. }
             | PartKind::Rekey { .. }
             | PartKind::Repartition
             | PartKind::Merge
+            | PartKind::Dedupe
             | PartKind::Sink => (false, false),
         }
     }
@@ -273,6 +290,9 @@ impl<'g> Flow<'g> {
             | PartKind::Join { .. }
             | PartKind::StreamJoin
             | PartKind::TableJoin { .. }
+            | PartKind::Suppress
+            | PartKind::Dedupe
+            | PartKind::Timer
             | PartKind::Sink => false,
         });
         for (variant, read) in reader.map_or(&[][..], |reader| &reader.output) {

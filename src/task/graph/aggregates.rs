@@ -2,7 +2,7 @@
 
 use crate::base::time::Timestamp;
 use crate::operator::{self, DropReason, Emitted, Folded, Folding, Hops, RecordContext, Row};
-use crate::plan::{Aggregate, Emit, KeyFormat, NodeIndex, NodeKind, SourceIndex, StoreRef, SubTopology, Window};
+use crate::plan::{Aggregate, Emit, Held, KeyFormat, NodeIndex, NodeKind, SourceIndex, StoreRef, SubTopology, Window};
 use crate::store::StoreIndex;
 
 use super::{At, Graph, Step};
@@ -170,9 +170,27 @@ impl Graph {
             } else if let NodeKind::StreamJoin(join) = &at.node.kind {
                 let format = &plan.stores[usize::from(join.left.store.0)].key;
                 self.sweep_join(at, join, format, context)?;
+            } else {
+                self.let_go(at, plan, context)?;
             }
         }
         Ok(())
+    }
+
+    /// Lets go of what a node holds, as far as time has come.
+    fn let_go(&mut self, at: At<'_>, plan: &SubTopology, context: &RecordContext) -> Step {
+        let format = |held: &Held| &plan.stores[usize::from(held.store.0)].key;
+        if let NodeKind::Suppress(suppress) = &at.node.kind {
+            self.let_through(at, suppress, format(&suppress.held), context)
+        } else if let NodeKind::Timer(timer) = &at.node.kind {
+            self.ring(at, timer, format(&timer.held), context)
+        } else if let NodeKind::StreamTableJoin(join) = &at.node.kind
+            && let (Some((_, held)), Some((layout, _))) = (&join.grace, join.fields.iter().next())
+        {
+            self.join_due(at, join, held, format(held), layout, context)
+        } else {
+            Ok(())
+        }
     }
 
     /// Emits the results that waited for the commit, in order of first change.

@@ -1,13 +1,75 @@
 //! Joins on the walk: of a stream with a table, of two streams, of two tables.
 
-use crate::base::time::Timestamp;
+use crate::base::time::{SpanMs, Timestamp};
 use crate::operator::{self, Joined, JoinedRow, Met, RecordContext, Row, SideTimes, TableChange};
-use crate::plan::{Input, KeyFormat, StreamJoin, StreamTableJoin, TableJoin};
+use crate::plan::{Held, Input, KeyFormat, LayoutId, StreamJoin, StreamTableJoin, TableJoin};
+use crate::store::keys::{self, KeyReader};
 
 use super::{At, Graph, Step};
 
 impl Graph {
     pub(super) fn join(&mut self, at: At<'_>, join: &StreamTableJoin, row: &Row<'_>, context: &RecordContext) -> Step {
+        if let Some((grace, held)) = &join.grace {
+            return self.join_in_time(at, join, *grace, held, row, context);
+        }
+        self.join_now(at, join, row, context)
+    }
+
+    /// Rows wait for versions of the table that come late, then go in the order of their times and keys; one that is late itself does not
+    /// wait (`KStreamKTableJoinProcessor`).
+    fn join_in_time(
+        &mut self,
+        at: At<'_>,
+        join: &StreamTableJoin,
+        grace: SpanMs,
+        held: &Held,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        let due = row.timestamp.saturating_add(grace);
+        match (row.key, row.slots) {
+            (Some(key), Some(slots)) if due > self.operator_time(at.index) => {
+                self.times.sequence[at.slot()] += 1;
+                let mut what = keys::key_prefix(key);
+                keys::push_u64(&mut what, self.times.sequence[at.slot()]);
+                self.hold(at, held, &what, due, row.timestamp, Some(slots))?;
+            }
+            (_, _) => self.join_now(at, join, row, context)?,
+        }
+        self.join_due(at, join, held, row.key_format, row.layout, context)
+    }
+
+    /// Joins the rows that have waited long enough; they have one layout.
+    pub(super) fn join_due(
+        &mut self,
+        at: At<'_>,
+        join: &StreamTableJoin,
+        held: &Held,
+        key_format: &KeyFormat,
+        layout: LayoutId,
+        context: &RecordContext,
+    ) -> Step {
+        let time = self.operator_time(at.index);
+        while let Some(rows) = self.released(at, held, time, None)? {
+            for waited in rows {
+                let key = KeyReader::new(&waited.what).bytes().map_err(|error| at.failed(error))?;
+                let row = Row {
+                    key: Some(&key),
+                    key_format,
+                    layout,
+                    slots: waited.fields.as_deref(),
+                    timestamp: waited.timestamp,
+                    window: None,
+                    previous: None,
+                    latest: true,
+                };
+                self.join_now(at, join, &row, context)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn join_now(&mut self, at: At<'_>, join: &StreamTableJoin, row: &Row<'_>, context: &RecordContext) -> Step {
         let mut slots = self.pool.pop().unwrap_or_default();
         let table_time =
             join.table.versioned.map_or(Timestamp::UNKNOWN, |of| self.times.nodes[usize::from(of.table.0)]);

@@ -7,6 +7,7 @@
 //! to send (`send`).
 
 mod aggregates;
+mod held;
 mod joins;
 mod send;
 
@@ -251,6 +252,9 @@ impl Graph {
             NodeKind::StreamTableJoin(join) => self.join(at, join, row, context),
             NodeKind::StreamJoin(join) => self.stream_join(at, join, row, context),
             NodeKind::TableJoin(join) => self.table_join(at, join, row, context),
+            NodeKind::Suppress(suppress) => self.suppress(at, suppress, row, context),
+            NodeKind::Dedupe(dedupe) => self.dedupe(at, dedupe, row, context),
+            NodeKind::Timer(timer) => self.timer(at, timer, row, context),
             NodeKind::Entity(entity) => self.entity(at, entity, row, context),
         }
     }
@@ -398,10 +402,12 @@ impl Graph {
     }
 }
 
-/// A row that an aggregate drops before it looks at its time does not move it (`KStreamWindowAggregate`).
+/// A row that a node drops before it looks at its time does not move it (`KStreamWindowAggregate`, `KStreamKTableJoinProcessor`).
 fn moves_time(node: &Node, row: &Row<'_>) -> bool {
-    let NodeKind::Aggregate(aggregate) = &node.kind else { return true };
-    row.key.is_some() && (row.slots.is_some() || aggregate.counts_null)
+    if let NodeKind::Aggregate(aggregate) = &node.kind {
+        return row.key.is_some() && (row.slots.is_some() || aggregate.counts_null);
+    }
+    !matches!(&node.kind, NodeKind::StreamTableJoin(join) if join.grace.is_some()) || row.slots.is_some()
 }
 
 /// For each node, the sources with upstream tasks from which a path leads to it.

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::super::graph::{Join, JoinForm, Nature, NodeId, NodeKind, Rows, Variant};
+use super::super::graph::{ByVariant, Expression, Join, JoinForm, Nature, NodeId, NodeKind, Rows, Variant};
 use super::super::resolve::Item;
 use super::super::sources::Located;
 use super::super::spec::JoinSpec;
-use super::super::terms::JoinKind;
+use super::super::terms::{JoinKind, roots};
 use super::expressions::{Scope, all};
 use super::{Checker, Made};
+use crate::base::time::SpanMs;
 use crate::base::types::{Field, RecordType, Type};
 use crate::error::codes;
 
@@ -39,7 +40,8 @@ impl Checker<'_> {
             windowed: left.windowed.filter(|_| form == JoinForm::StreamTable),
             nature: if form == JoinForm::TableTable { Nature::Table } else { Nature::Stream },
         };
-        Some((NodeKind::Join(Join { left: left_id, right: right_id, kind: join.kind, form, fields }), rows))
+        let grace = self.join_grace(join, form, left, right_id, &fields);
+        Some((NodeKind::Join(Join { left: left_id, right: right_id, kind: join.kind, form, grace, fields }), rows))
     }
 
     /// What kind of join the sides make.
@@ -88,6 +90,50 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// Rows may wait for versions of a table that come late (Kafka Streams' `Joined.withGracePeriod`).
+    fn join_grace(
+        &self,
+        join: &JoinSpec,
+        form: JoinForm,
+        left: &Rows,
+        right: NodeId,
+        fields: &ByVariant<Vec<Expression>>,
+    ) -> Option<SpanMs> {
+        let grace = join.grace.as_ref()?;
+        let history = match (&self.nodes[right.0].kind, form) {
+            (NodeKind::Table(table), JoinForm::StreamTable) => table.versioned,
+            (_, _) => None,
+        };
+        let Some(history) = history else {
+            let message = format!(
+                "`{}` keeps no versions: rows that wait would find what is newest all the same",
+                join.right.value
+            );
+            let help = "`grace` is for a join with a versioned table: `versioned = \"1h\"`; a stream's grace stands in its `window`";
+            self.error(codes::JOIN_SIDES, grace.place, message, help);
+            return None;
+        };
+        if grace.value > history {
+            let message = format!("rows wait {}, the table keeps {history}", grace.value);
+            let help = "a row must find its version when it has waited: let the table keep more, or rows wait less";
+            self.error(codes::JOIN_SIDES, grace.place, message, help);
+        }
+        self.one_type(&join.left, left);
+        let reads = |expression: &Expression| {
+            expression
+                .checked
+                .fields_used()
+                .iter()
+                .any(|used| matches!(used.root, roots::META | roots::HEADERS | roots::WINDOW))
+        };
+        if fields.iter().flatten().flatten().any(reads) {
+            let message = "`meta`, `headers` and `window` are not known any more when a row has waited";
+            let help = "take them into the row first: a stream with `set` in front";
+            self.error(codes::JOIN_SIDES, grace.place, message, help);
+        }
+        Some(grace.value)
     }
 
     /// Rows that are kept for the join have one shape.

@@ -23,6 +23,7 @@ mod joins;
 mod schemas;
 mod sinks;
 mod streams;
+mod times;
 mod usage;
 
 use expressions::Scope;
@@ -92,6 +93,10 @@ impl Checker<'_> {
             (Body::Merge { from }, ids) => self.merge(item, from, ids),
             (Body::Branch(branch), [from]) => self.case(branch, item.case.unwrap_or(0), *from),
             (Body::Join(join), [left, right]) => self.join(item, join, *left, *right),
+            (Body::Suppress(suppress), [from]) => self.suppress(suppress, *from),
+            (Body::Dedupe(dedupe), [from]) => self.dedupe(dedupe, *from),
+            (Body::Timer(timer), [from]) => self.timer(item, timer, *from, None),
+            (Body::Timer(timer), [from, cancel]) => self.timer(item, timer, *from, Some(*cancel)),
             (Body::Sink(sink), [from]) => self.sink(item, sink, *from),
             // Every body has as many inputs as it names.
             (
@@ -101,6 +106,9 @@ impl Checker<'_> {
                 | Body::Aggregate(_)
                 | Body::Branch(_)
                 | Body::Join(_)
+                | Body::Suppress(_)
+                | Body::Dedupe(_)
+                | Body::Timer(_)
                 | Body::Sink(_),
                 _,
             ) => None,

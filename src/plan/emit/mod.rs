@@ -1,25 +1,28 @@
 //! Flow → plan: layouts numbered, expressions compiled against slots, schemas of internal topics and stores made.
+//!
+//! Not here: the rows of stores (`stores`), `joins`.
+
+mod joins;
+mod stores;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::flow::{Flow, PartId, PartKind, Rekey, ShapeId};
-use super::has_due_store;
-use super::model::{
-    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, ENTITY_SYSTEM_FIELDS, Entity, Expression, History,
-    Input, JoinSide, Layout, LayoutId, Lookup, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, RowView,
-    Source, Store, StoreKind, StoreRef, StreamJoin, StreamTableJoin, SubTopology, TableJoin, Update, Upstream,
-    VersionedLookup, WindowShape, Writer, roots,
-};
-use super::names::{Names, due_store, history_store, left_of, right_of};
-use super::rows;
-use super::split::{Sub, is_stateful, sub_of, topic_read};
 use crate::avro::Schema;
 use crate::base::diag::Diagnostic;
-use crate::base::time::SpanMs;
 use crate::base::types::Type;
 use crate::base::value::Text;
 use crate::expr::{Checked, FieldUse};
+use crate::plan::flow::{Flow, PartId, PartKind, Rekey, ShapeId};
+use crate::plan::has_due_store;
+use crate::plan::model::{
+    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, Dedupe, Entity, Expression, Held, History, Input,
+    Layout, LayoutId, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, Source, Store, StoreRef,
+    SubTopology, Suppress, Timer, Update, Upstream, WindowShape, Writer, roots,
+};
+use crate::plan::names::{Names, due_store, history_store};
+use crate::plan::rows;
+use crate::plan::split::{Sub, is_stateful, sub_of, topic_read};
 use crate::topology::{self, ErrorAction, NodeId, ValueFormat};
 
 /// Makes a sub-topology's plan.
@@ -241,6 +244,9 @@ impl<'f, 'g> Emitter<'f, 'g> {
             | PartKind::Join { .. }
             | PartKind::StreamJoin
             | PartKind::TableJoin { .. }
+            | PartKind::Suppress
+            | PartKind::Dedupe
+            | PartKind::Timer
             | PartKind::Sink => false,
         };
         let topics = |external: bool| {
@@ -294,22 +300,20 @@ impl<'f, 'g> Emitter<'f, 'g> {
             }
             (PartKind::Entity, topology::NodeKind::Entity(entity)) => self.entity(id, entity),
             (PartKind::Aggregate, topology::NodeKind::Aggregate(aggregate)) => self.aggregate(id, aggregate),
-            (PartKind::Join { table }, topology::NodeKind::Join(join)) => self.join(id, join, *table),
+            (PartKind::Join { table, .. }, topology::NodeKind::Join(join)) => self.join(id, join, *table),
             (PartKind::StreamJoin, topology::NodeKind::Join(join)) => self.stream_join(id, join),
             (PartKind::TableJoin { left, right }, topology::NodeKind::Join(join)) => {
                 self.table_join(id, join, *left, *right)
             }
-            (PartKind::Sink, topology::NodeKind::Sink(sink)) => {
-                let mut writers = PerLayout::default();
-                for (variant, shape) in &part.input {
-                    if let Some(writer) = &sink.writers[*variant] {
-                        let slots = writer.columns.iter().map(|column| self.flow.shape(*shape).slot(*column)).collect();
-                        let subject = Some(writer.subject.clone());
-                        writers.set(self.layout(*shape), Writer { schema: writer.schema.clone(), subject, slots });
-                    }
-                }
-                NodeKind::Sink { topic: sink.topic.clone(), format: graph_node.rows.key, key: sink.key, writers }
-            }
+            (PartKind::Suppress, topology::NodeKind::Suppress(suppress)) => NodeKind::Suppress(Box::new(Suppress {
+                held: self.held(id, part.input[0].1),
+                until: suppress.until,
+                records_max: suppress.records_max,
+                layout: self.layout(part.output[0].1),
+            })),
+            (PartKind::Dedupe, topology::NodeKind::Dedupe(dedupe)) => self.dedupe(id, dedupe),
+            (PartKind::Timer, topology::NodeKind::Timer(timer)) => self.timer(id, timer),
+            (PartKind::Sink, topology::NodeKind::Sink(sink)) => self.sink(id, sink),
             (
                 PartKind::Merge
                 | PartKind::Source
@@ -319,10 +323,64 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 | PartKind::Join { .. }
                 | PartKind::StreamJoin
                 | PartKind::TableJoin { .. }
+                | PartKind::Suppress
+                | PartKind::Dedupe
+                | PartKind::Timer
                 | PartKind::Sink,
                 _,
             ) => NodeKind::Merge,
         })
+    }
+
+    /// What a part holds until a time comes.
+    fn held(&self, id: PartId, shape: ShapeId) -> Held {
+        let name = &self.flow.part(id).name;
+        let slots = self.flow.shape(shape).used.len();
+        Held { store: self.store(name), due: self.store(&due_store(name)), slots }
+    }
+
+    fn sink(&self, id: PartId, sink: &topology::Sink) -> NodeKind {
+        let part = self.flow.part(id);
+        let mut writers = PerLayout::default();
+        for (variant, shape) in &part.input {
+            if let Some(writer) = &sink.writers[*variant] {
+                let slots = writer.columns.iter().map(|column| self.flow.shape(*shape).slot(*column)).collect();
+                let subject = Some(writer.subject.clone());
+                writers.set(self.layout(*shape), Writer { schema: writer.schema.clone(), subject, slots });
+            }
+        }
+        let format = self.flow.graph.node(part.node).rows.key;
+        NodeKind::Sink { topic: sink.topic.clone(), format, key: sink.key, writers }
+    }
+
+    fn dedupe(&self, id: PartId, dedupe: &topology::Dedupe) -> NodeKind {
+        let part = self.flow.part(id);
+        let mut ids = PerLayout::default();
+        for (variant, shape) in &part.input {
+            if let Some(expression) = &dedupe.id[*variant] {
+                ids.set(self.layout(*shape), self.expression(*shape, expression));
+            }
+        }
+        let held = Held { slots: 0, ..self.held(id, part.input[0].1) };
+        NodeKind::Dedupe(Box::new(Dedupe { held, id: ids, within: dedupe.within }))
+    }
+
+    fn timer(&self, id: PartId, timer: &topology::Timer) -> NodeKind {
+        let part = self.flow.part(id);
+        let mut fields = PerLayout::default();
+        for (variant, shape) in &part.input {
+            if let Some(expressions) = &timer.fields[*variant] {
+                let compiled = expressions.iter().map(|expression| self.expression(*shape, expression)).collect();
+                fields.set(self.layout(*shape), compiled);
+            }
+        }
+        NodeKind::Timer(Box::new(Timer {
+            held: self.held(id, part.output[0].1),
+            after: timer.after,
+            clock: timer.clock,
+            fields,
+            layout: self.layout(part.output[0].1),
+        }))
     }
 
     fn rekey(&self, id: PartId, key: &Rekey<'_>) -> NodeKind {
@@ -430,152 +488,6 @@ impl<'f, 'g> Emitter<'f, 'g> {
         let fields = (self.flow.shape(shape).record.fields().len() - flags) / 2;
         let on = |first: usize| Some(self.placed(&expression.checked, &expression.text, &|field| first + field));
         (on(flags + fields), on(flags))
-    }
-
-    fn join(&self, id: PartId, join: &topology::Join, table: PartId) -> NodeKind {
-        let part = self.flow.part(id);
-        let right = self.flow.table_shape(table);
-        let mut fields = PerLayout::default();
-        for (variant, shape) in &part.input {
-            if let Some(expressions) = &join.fields[*variant] {
-                fields.set(self.layout(*shape), self.joined(*shape, right, expressions));
-            }
-        }
-        NodeKind::StreamTableJoin(Box::new(StreamTableJoin {
-            kind: join.kind,
-            table: self.lookup(table),
-            fields,
-            layout: self.layout(part.output[0].1),
-        }))
-    }
-
-    /// Compiles what a joined row holds, over a left and a right row.
-    fn joined(&self, left: ShapeId, right: ShapeId, expressions: &[topology::Expression]) -> Vec<Expression> {
-        let right = self.flow.shape(right);
-        let compiled = expressions.iter().map(|expression| {
-            let text = Arc::clone(&expression.text);
-            self.compiled(left, &expression.checked, text, &|field| right.slot(field))
-        });
-        compiled.collect()
-    }
-
-    fn lookup(&self, table: PartId) -> Lookup {
-        let part = self.flow.part(table);
-        let shape = self.flow.shape(self.flow.table_shape(table));
-        let index = self.node_ids.iter().position(|id| *id == table).unwrap_or(0);
-        let lookup = |retention: SpanMs| VersionedLookup { retention, table: NodeIndex(index as u16) };
-        let (versioned, view) = match (&part.kind, self.flow.kind_of(part)) {
-            (PartKind::Table { versioned }, _) => (versioned.map(lookup), RowView::Whole),
-            (_, topology::NodeKind::Aggregate(aggregate)) => {
-                (None, RowView::Results(rows::aggregate_state(aggregate).results))
-            }
-            (_, _) => (None, RowView::From(ENTITY_SYSTEM_FIELDS.len())),
-        };
-        Lookup { store: self.store(&part.name), versioned, view, slots: shape.used.len() }
-    }
-
-    fn side(&self, name: &Text, shape: ShapeId) -> JoinSide {
-        let store = self.store(name);
-        let versioned = matches!(self.stores[usize::from(store.0)].kind, StoreKind::Versioned { .. });
-        JoinSide { store, slots: self.flow.shape(shape).used.len(), versioned }
-    }
-
-    fn stream_join(&self, id: PartId, join: &topology::Join) -> NodeKind {
-        let part = self.flow.part(id);
-        let (left, right) = (part.input[0].1, part.right.input[0].1);
-        let topology::JoinForm::StreamStream(window) = join.form else { return NodeKind::Merge };
-        NodeKind::StreamJoin(Box::new(StreamJoin {
-            kind: join.kind,
-            window,
-            left: self.side(&left_of(&part.name), left),
-            right: self.side(&right_of(&part.name), right),
-            due: self.store(&due_store(&part.name)),
-            fields: self.joined(left, right, join.fields[part.input[0].0].as_deref().unwrap_or_default()),
-            layout: self.layout(part.output[0].1),
-        }))
-    }
-
-    fn table_join(&self, id: PartId, join: &topology::Join, left: PartId, right: PartId) -> NodeKind {
-        let part = self.flow.part(id);
-        let (left_shape, right_shape) = (self.flow.table_shape(left), self.flow.table_shape(right));
-        NodeKind::TableJoin(Box::new(TableJoin {
-            kind: join.kind,
-            left: self.side(&self.flow.part(left).name, left_shape),
-            right: self.side(&self.flow.part(right).name, right_shape),
-            fields: self.joined(left_shape, right_shape, join.fields[part.input[0].0].as_deref().unwrap_or_default()),
-            layout: self.layout(part.output[0].1),
-        }))
-    }
-
-    /// The stores of a stateful part.
-    fn stores_of(&self, id: PartId) -> Made<Vec<Store>> {
-        let part = self.flow.part(id);
-        let node = self.flow.graph.node(part.node);
-        let store = |name: &Text, row: Schema, kind: StoreKind| Store {
-            name: name.clone(),
-            changelog: self.names.changelog(name),
-            key: node.rows.key,
-            row,
-            kind,
-        };
-        let fields_of = |shape: ShapeId| -> Vec<(Text, Type)> {
-            let slots = self.flow.shape(shape).slots();
-            slots.map(|(_, field)| (field.name.clone(), field.field_type.clone())).collect()
-        };
-        if let PartKind::StreamJoin = part.kind {
-            let mut stores = Vec::new();
-            for (name, shape) in [(left_of(&part.name), part.input[0].1), (right_of(&part.name), part.right.input[0].1)]
-            {
-                let row = self.record(part.node, rows::joined_row(&name, &fields_of(shape)))?;
-                stores.push(store(&name, row, StoreKind::Joined));
-            }
-            let name = due_store(&part.name);
-            stores.push(store(&name, self.record(part.node, rows::due_row(&name))?, StoreKind::Due));
-            return Ok(stores);
-        }
-        Ok(match (&part.kind, &node.kind) {
-            (PartKind::Table { versioned }, _) => {
-                let shape = self.flow.shape(part.output[0].1);
-                let fields = fields_of(part.output[0].1);
-                let row = match &shape.schema {
-                    Some(schema) => schema.clone(),
-                    None => self.record(part.node, Schema::record_of(&shape.record.name, &fields))?,
-                };
-                let kind = versioned.map_or(StoreKind::KeyValue, |retention| StoreKind::Versioned { retention });
-                vec![store(&part.name, row, kind)]
-            }
-            (_, topology::NodeKind::Aggregate(aggregate)) => {
-                let state = rows::aggregate_state(aggregate);
-                let row = self.record(part.node, Schema::record_of(&part.name, &state.fields))?;
-                let kind = aggregate.window.map_or(StoreKind::KeyValue, StoreKind::Window);
-                let mut stores = vec![store(&part.name, row, kind)];
-                if has_due_store(aggregate) {
-                    let name = due_store(&part.name);
-                    stores.push(store(&name, self.record(part.node, rows::due_row(&name))?, StoreKind::Due));
-                }
-                stores
-            }
-            (_, topology::NodeKind::Entity(entity)) => {
-                let row = self.record(part.node, rows::entity_row(&part.name, entity))?;
-                let mut stores = vec![store(&part.name, row, StoreKind::Entity)];
-                if entity.history.is_some() {
-                    let name = history_store(&part.name);
-                    let row = self.record(part.node, rows::history_row(&name, entity))?;
-                    stores.push(store(&name, row, StoreKind::History));
-                }
-                stores
-            }
-            (
-                _,
-                topology::NodeKind::Table(_)
-                | topology::NodeKind::Source(_)
-                | topology::NodeKind::Stream(_)
-                | topology::NodeKind::Case { .. }
-                | topology::NodeKind::Merge { .. }
-                | topology::NodeKind::Join(_)
-                | topology::NodeKind::Sink(_),
-            ) => Vec::new(),
-        })
     }
 }
 

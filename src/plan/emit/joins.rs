@@ -1,0 +1,93 @@
+//! Joins: what a joined row holds, over the rows of both sides.
+
+use std::sync::Arc;
+
+use super::Emitter;
+use crate::base::time::SpanMs;
+use crate::base::value::Text;
+use crate::plan::flow::{PartId, PartKind, ShapeId};
+use crate::plan::model::{
+    ENTITY_SYSTEM_FIELDS, Expression, JoinSide, Lookup, NodeIndex, NodeKind, PerLayout, RowView, StoreKind, StreamJoin,
+    StreamTableJoin, TableJoin, VersionedLookup,
+};
+use crate::plan::names::{due_store, left_of, right_of};
+use crate::plan::rows;
+use crate::topology;
+
+impl Emitter<'_, '_> {
+    pub(super) fn join(&self, id: PartId, join: &topology::Join, table: PartId) -> NodeKind {
+        let part = self.flow.part(id);
+        let right = self.flow.table_shape(table);
+        let mut fields = PerLayout::default();
+        for (variant, shape) in &part.input {
+            if let Some(expressions) = &join.fields[*variant] {
+                fields.set(self.layout(*shape), self.joined(*shape, right, expressions));
+            }
+        }
+        NodeKind::StreamTableJoin(Box::new(StreamTableJoin {
+            kind: join.kind,
+            grace: join.grace.map(|grace| (grace, self.held(id, part.input[0].1))),
+            table: self.lookup(table),
+            fields,
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    /// Compiles what a joined row holds, over a left and a right row.
+    fn joined(&self, left: ShapeId, right: ShapeId, expressions: &[topology::Expression]) -> Vec<Expression> {
+        let right = self.flow.shape(right);
+        let compiled = expressions.iter().map(|expression| {
+            let text = Arc::clone(&expression.text);
+            self.compiled(left, &expression.checked, text, &|field| right.slot(field))
+        });
+        compiled.collect()
+    }
+
+    fn lookup(&self, table: PartId) -> Lookup {
+        let part = self.flow.part(table);
+        let shape = self.flow.shape(self.flow.table_shape(table));
+        let index = self.node_ids.iter().position(|id| *id == table).unwrap_or(0);
+        let lookup = |retention: SpanMs| VersionedLookup { retention, table: NodeIndex(index as u16) };
+        let (versioned, view) = match (&part.kind, self.flow.kind_of(part)) {
+            (PartKind::Table { versioned }, _) => (versioned.map(lookup), RowView::Whole),
+            (_, topology::NodeKind::Aggregate(aggregate)) => {
+                (None, RowView::Results(rows::aggregate_state(aggregate).results))
+            }
+            (_, _) => (None, RowView::From(ENTITY_SYSTEM_FIELDS.len())),
+        };
+        Lookup { store: self.store(&part.name), versioned, view, slots: shape.used.len() }
+    }
+
+    fn side(&self, name: &Text, shape: ShapeId) -> JoinSide {
+        let store = self.store(name);
+        let versioned = matches!(self.stores[usize::from(store.0)].kind, StoreKind::Versioned { .. });
+        JoinSide { store, slots: self.flow.shape(shape).used.len(), versioned }
+    }
+
+    pub(super) fn stream_join(&self, id: PartId, join: &topology::Join) -> NodeKind {
+        let part = self.flow.part(id);
+        let (left, right) = (part.input[0].1, part.right.input[0].1);
+        let topology::JoinForm::StreamStream(window) = join.form else { return NodeKind::Merge };
+        NodeKind::StreamJoin(Box::new(StreamJoin {
+            kind: join.kind,
+            window,
+            left: self.side(&left_of(&part.name), left),
+            right: self.side(&right_of(&part.name), right),
+            due: self.store(&due_store(&part.name)),
+            fields: self.joined(left, right, join.fields[part.input[0].0].as_deref().unwrap_or_default()),
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    pub(super) fn table_join(&self, id: PartId, join: &topology::Join, left: PartId, right: PartId) -> NodeKind {
+        let part = self.flow.part(id);
+        let (left_shape, right_shape) = (self.flow.table_shape(left), self.flow.table_shape(right));
+        NodeKind::TableJoin(Box::new(TableJoin {
+            kind: join.kind,
+            left: self.side(&self.flow.part(left).name, left_shape),
+            right: self.side(&self.flow.part(right).name, right_shape),
+            fields: self.joined(left_shape, right_shape, join.fields[part.input[0].0].as_deref().unwrap_or_default()),
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+}

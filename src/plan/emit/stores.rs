@@ -1,0 +1,96 @@
+//! The stores of each stateful part, and what their rows look like.
+
+use super::{Emitter, Made};
+use crate::avro::Schema;
+use crate::base::types::Type;
+use crate::base::value::Text;
+use crate::plan::flow::{PartId, PartKind, ShapeId};
+use crate::plan::model::{Store, StoreKind};
+use crate::plan::names::{due_store, history_store, left_of, right_of};
+use crate::plan::{has_due_store, rows};
+use crate::topology::{Aggregate, Entity, NodeKind};
+
+impl Emitter<'_, '_> {
+    /// The stores of a stateful part.
+    pub(super) fn stores_of(&self, id: PartId) -> Made<Vec<Store>> {
+        let part = self.flow.part(id);
+        match (&part.kind, self.flow.kind_of(part)) {
+            (PartKind::Table { versioned }, _) => {
+                let shape = self.flow.shape(part.output[0].1);
+                let row = match &shape.schema {
+                    Some(schema) => schema.clone(),
+                    None => {
+                        let fields = self.fields_of(part.output[0].1);
+                        self.record(part.node, Schema::record_of(&shape.record.name, &fields))?
+                    }
+                };
+                let kind = versioned.map_or(StoreKind::KeyValue, |retention| StoreKind::Versioned { retention });
+                Ok(vec![self.named(id, &part.name, row, kind)])
+            }
+            (PartKind::StreamJoin, _) => {
+                let sides = [(left_of(&part.name), part.input[0].1), (right_of(&part.name), part.right.input[0].1)];
+                let mut stores = Vec::new();
+                for (name, shape) in sides {
+                    let row = self.record(part.node, rows::joined_row(&name, &self.fields_of(shape)))?;
+                    stores.push(self.named(id, &name, row, StoreKind::Waiting));
+                }
+                stores.push(self.due(id)?);
+                Ok(stores)
+            }
+            (PartKind::Suppress | PartKind::Join { .. }, _) => self.held_rows(id, &self.fields_of(part.input[0].1)),
+            (PartKind::Timer, _) => self.held_rows(id, &self.fields_of(part.output[0].1)),
+            (PartKind::Dedupe, _) => self.held_rows(id, &[]),
+            (_, NodeKind::Aggregate(aggregate)) => self.aggregated(id, aggregate),
+            (_, NodeKind::Entity(entity)) => self.entities(id, entity),
+            (_, _) => Ok(Vec::new()),
+        }
+    }
+
+    fn named(&self, id: PartId, name: &Text, row: Schema, kind: StoreKind) -> Store {
+        let key = self.flow.graph.node(self.flow.part(id).node).rows.key;
+        Store { name: name.clone(), changelog: self.names.changelog(name), key, row, kind }
+    }
+
+    fn fields_of(&self, shape: ShapeId) -> Vec<(Text, Type)> {
+        let slots = self.flow.shape(shape).slots();
+        slots.map(|(_, field)| (field.name.clone(), field.field_type.clone())).collect()
+    }
+
+    /// The index of what is due in the part's store.
+    fn due(&self, id: PartId) -> Made<Store> {
+        let part = self.flow.part(id);
+        let name = due_store(&part.name);
+        let row = self.record(part.node, rows::due_row(&name))?;
+        Ok(self.named(id, &name, row, StoreKind::Due))
+    }
+
+    fn held_rows(&self, id: PartId, fields: &[(Text, Type)]) -> Made<Vec<Store>> {
+        let part = self.flow.part(id);
+        let row = self.record(part.node, rows::held_row(&part.name, fields))?;
+        Ok(vec![self.named(id, &part.name, row, StoreKind::Waiting), self.due(id)?])
+    }
+
+    fn aggregated(&self, id: PartId, aggregate: &Aggregate) -> Made<Vec<Store>> {
+        let part = self.flow.part(id);
+        let state = rows::aggregate_state(aggregate);
+        let row = self.record(part.node, Schema::record_of(&part.name, &state.fields))?;
+        let kind = aggregate.window.map_or(StoreKind::KeyValue, StoreKind::Window);
+        let mut stores = vec![self.named(id, &part.name, row, kind)];
+        if has_due_store(aggregate) {
+            stores.push(self.due(id)?);
+        }
+        Ok(stores)
+    }
+
+    fn entities(&self, id: PartId, entity: &Entity) -> Made<Vec<Store>> {
+        let part = self.flow.part(id);
+        let row = self.record(part.node, rows::entity_row(&part.name, entity))?;
+        let mut stores = vec![self.named(id, &part.name, row, StoreKind::Entity)];
+        if entity.history.is_some() {
+            let name = history_store(&part.name);
+            let row = self.record(part.node, rows::history_row(&name, entity))?;
+            stores.push(self.named(id, &name, row, StoreKind::History));
+        }
+        Ok(stores)
+    }
+}
