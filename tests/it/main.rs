@@ -19,6 +19,7 @@ mod metrics;
 mod registry_contract;
 mod support;
 mod tidy;
+mod topology_tests;
 mod windows;
 
 /// Returns what `make test` exported under this name.
