@@ -135,6 +135,19 @@ impl World {
         self.stepped.settle(self.now).map_err(failed)
     }
 
+    /// Writes records without letting the topology work on them; [`World::advance`] does.
+    ///
+    /// # Errors
+    /// As [`World::feed`].
+    pub fn write(&mut self, inputs: &[Input]) -> Result<(), WorldError> {
+        for input in inputs {
+            let record = self.record(input)?;
+            self.producer.send_and_wait(record, WAIT).map_err(failed)?;
+            self.now = self.now.max(input.at);
+        }
+        Ok(())
+    }
+
     /// Lets time pass.
     ///
     /// # Errors
