@@ -202,5 +202,11 @@ pub const LAG_ROUND_MS: i64 = 5000;
 /// Turns in which a topology under test must come to rest after an event; one that does not fails its test.
 pub const STEPPED_TURNS_MAX: usize = 10_000;
 
+/// Rows that a join of streams looks at, at once, for those that are past their time; it goes on with a later row.
+pub const TIDY_ROWS_MAX: usize = 256;
+
+/// Rows that a join of streams takes between two looks for what is past its time.
+pub const TIDY_EVERY_ROWS: u64 = 64;
+
 /// Values that `collect` and `count_distinct` keep a key; the row that would be one more is the record's failure (`E1004`).
 pub const COLLECT_VALUES_MAX: usize = 1000;

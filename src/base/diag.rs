@@ -104,7 +104,14 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 
 /// Returns "did you mean `x`?" for the nearest candidate, or the list of what there is.
 pub fn suggestion<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
-    let candidates: Vec<&str> = candidates.into_iter().collect();
+    let mut named: Vec<&str> = Vec::new();
+    for candidate in candidates {
+        // A name that no one can write is none.
+        if !candidate.is_empty() && !named.contains(&candidate) {
+            named.push(candidate);
+        }
+    }
+    let candidates = named;
     match nearest(name, candidates.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
         None if candidates.is_empty() => "there is none to choose from".to_owned(),
@@ -120,6 +127,6 @@ mod tests {
     fn a_slip_of_the_hand_finds_its_name() {
         assert_eq!(nearest("custmer_id", ["customer_id", "id"]), Some("customer_id"));
         assert_eq!(nearest("zzz", ["customer_id", "id"]), None);
-        assert_eq!(suggestion("zzz", ["a", "b"]), "known: `a`, `b`");
+        assert_eq!(suggestion("zzz", ["a", "b", "", "a"]), "known: `a`, `b`");
     }
 }

@@ -26,7 +26,8 @@ pub(crate) fn run(command: &Check, output: &mut Output) -> Result<Exit, Failure>
     let count = |severity| folder.findings.iter().filter(|finding| finding.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
     if output.form() == Form::Text {
-        match (&folder.plan, folder.findings.first()) {
+        let errors_first = folder.findings.iter().min_by_key(|finding| finding.severity != Severity::Error);
+        match (&folder.plan, errors_first) {
             (Some(plan), _) => {
                 let nodes = plan.sub_topologies.iter().map(|sub| sub.nodes.len()).sum();
                 let parts = counted(plan.sub_topologies.len(), "sub-topology").replace("topologys", "topologies");

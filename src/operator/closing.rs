@@ -107,7 +107,8 @@ fn result(key: Vec<u8>, span: WindowSpan, row: &Row) -> Emitted {
     Emitted { key, window: Some(span), state: Some(Arc::clone(&row.fields)), timestamp: row.timestamp }
 }
 
-/// Deletes the rows of windows whose retention is over; returns how many. At most [`WINDOW_CLOSE_ROWS_MAX`] a call.
+/// Deletes the rows of windows whose retention is over; returns how many. At most [`WINDOW_CLOSE_ROWS_MAX`] a call. What starts
+/// before the windows that were kept when `closed_until` was the first open start is gone: it is not looked for again.
 ///
 /// # Errors
 /// The store's.
@@ -115,13 +116,15 @@ pub fn expire_hops(
     node: &Aggregate,
     window: &Window,
     hops: Hops,
+    closed_until: Timestamp,
     operator_time: Timestamp,
     stores: &mut TaskStores,
 ) -> Result<usize, Error> {
     let kept = Window { grace: window.retention.max(window.grace), ..*window };
     let bound = keys::windowed(hops.first_open_start(&kept, operator_time), b"");
+    let from = keys::windowed(hops.kept_from(window, closed_until), b"");
     let mut expired = Vec::new();
-    stores.range(StoreIndex(node.store.0), &[], Some(&bound), &mut |store_key, _| {
+    stores.range(StoreIndex(node.store.0), &from, Some(&bound), &mut |store_key, _| {
         expired.push(store_key.to_vec());
         if expired.len() == WINDOW_CLOSE_ROWS_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })?;
@@ -156,8 +159,8 @@ pub struct Swept {
     pub next: Option<Timestamp>,
 }
 
-/// Closes the windows that are over, and deletes those that are kept no longer. At most [`WINDOW_CLOSE_ROWS_MAX`] a call: call
-/// again while `next` is not after `operator_time`.
+/// Closes the windows that are over, and deletes those that are kept no longer; nothing is due before `from`. At most
+/// [`WINDOW_CLOSE_ROWS_MAX`] a call: call again while `next` is not after `operator_time`.
 ///
 /// # Errors
 /// The store's.
@@ -165,10 +168,11 @@ pub fn sweep(
     node: &Aggregate,
     window: &Window,
     index: StoreRef,
+    from: Timestamp,
     operator_time: Timestamp,
     stores: &mut TaskStores,
 ) -> Result<Swept, Error> {
-    let (entries, behind) = due::until(stores, index, operator_time, WINDOW_CLOSE_ROWS_MAX)?;
+    let (entries, behind) = due::until(stores, index, from, operator_time, WINDOW_CLOSE_ROWS_MAX)?;
     let mut looked_at = Vec::with_capacity(entries.len());
     let mut early = Vec::new();
     for entry in entries {
@@ -189,7 +193,7 @@ pub fn sweep(
             due::remove(stores, index, &entry)?;
             due::put(stores, index, &Due { at, ..entry })?;
         }
-        return Ok(Swept { closed: Vec::new(), next: Some(operator_time) });
+        return Ok(Swept { closed: Vec::new(), next: Some(from) });
     }
     let mut closed = Vec::new();
     let mut next = behind;

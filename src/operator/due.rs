@@ -1,5 +1,8 @@
 //! What is due at a time: an index over rows that lie anywhere in their own store, so that time passing costs one look at its
 //! front. Entries may be early: whoever takes one out looks at the row and puts it back for later.
+//!
+//! Entries come out at the front only, so what was deleted there piles up until the store has forgotten it. A look begins where the
+//! caller knows that nothing is before.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -30,15 +33,17 @@ pub(super) fn remove(stores: &mut TaskStores, index: StoreRef, due: &Due) -> Res
     Ok(stores.put(StoreIndex(index.0), &keys::windowed(due.at, &due.what), None)?)
 }
 
-/// Returns up to `most` entries that are due at `time`, in order of time, then of what; and when the one behind them is due.
+/// Returns up to `most` entries that are due at `time`, in order of time, then of what; and when the one behind them is due. No entry
+/// is due before `from`.
 pub(super) fn until(
     stores: &mut TaskStores,
     index: StoreRef,
+    from: Timestamp,
     time: Timestamp,
     most: usize,
 ) -> Result<(Vec<Due>, Option<Timestamp>), Error> {
     let (mut found, mut behind) = (Vec::new(), None);
-    stores.range(StoreIndex(index.0), &[], None, &mut |joined, row| {
+    stores.range(StoreIndex(index.0), &keys::windowed(from, &[]), None, &mut |joined, row| {
         let Ok((at, what)) = keys::split_windowed(joined) else { return ControlFlow::Break(()) };
         if at > time || found.len() == most {
             behind = Some(at);

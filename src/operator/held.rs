@@ -80,14 +80,20 @@ pub fn drop_held(held: &Held, what: &[u8], stores: &mut TaskStores) -> Result<bo
     Ok(true)
 }
 
-/// Takes out what is due at `time`, in order; with `most`, so many at most, whenever they are due. At most
-/// [`WINDOW_CLOSE_ROWS_MAX`] a call: call again while `next` is not after `time`.
+/// Takes out what is due at `time`, in order; with `most`, so many at most, whenever they are due. Nothing is due before `from`. At
+/// most [`WINDOW_CLOSE_ROWS_MAX`] a call: call again while `next` is not after `time`.
 ///
 /// # Errors
 /// The store's.
-pub fn release(held: &Held, time: Timestamp, most: Option<usize>, stores: &mut TaskStores) -> Result<Released, Error> {
+pub fn release(
+    held: &Held,
+    from: Timestamp,
+    time: Timestamp,
+    most: Option<usize>,
+    stores: &mut TaskStores,
+) -> Result<Released, Error> {
     let most = most.unwrap_or(WINDOW_CLOSE_ROWS_MAX).min(WINDOW_CLOSE_ROWS_MAX);
-    let (entries, next) = due::until(stores, held.due, time, most)?;
+    let (entries, next) = due::until(stores, held.due, from, time, most)?;
     let store = StoreIndex(held.store.0);
     let mut rows = Vec::with_capacity(entries.len());
     for entry in entries {

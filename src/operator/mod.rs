@@ -25,7 +25,7 @@ pub(crate) use eval::{key_bytes, key_value};
 pub use functions::result_row;
 pub use held::{HeldRow, Released, drop_held, hold, is_held, release};
 pub use join::{Joined, join};
-pub use stream_join::{JoinedRow, Met, SideTimes, SweptJoin, join_streams, sweep_join};
+pub use stream_join::{JoinedRow, Met, SideTimes, SweptJoin, Tidying, join_streams, sweep_join, tidy_up};
 pub use table::{Upserted, upsert, upsert_versioned};
 pub use table_join::{TableChange, join_tables};
 pub use window::{Hops, WindowSpan};

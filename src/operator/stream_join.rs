@@ -5,14 +5,15 @@
 //! on unmatched (left, outer), they do when their window closes, in order of time, a right one first (D4).
 //!
 //! A row in a side's store: whether it has met another, then its fields; under key, time, and a number that tells rows of one time
-//! apart.
+//! apart. What is past its time is not seen; it is deleted by and by ([`tidy_up`]), with no index to find it: a row costs one write and
+//! one deletion. Only a row that waits to go on unmatched has an entry in the index of what is due.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::time::{SpanMs, Timestamp};
 use crate::base::value::Value;
-use crate::limits::WINDOW_CLOSE_ROWS_MAX;
+use crate::limits::{TIDY_ROWS_MAX, WINDOW_CLOSE_ROWS_MAX};
 use crate::operator::due::{self, Due};
 use crate::operator::{DropReason, Error, Evaluator, RecordContext, Row};
 use crate::plan::{Input, JoinSide, JoinWindow, KeyFormat, StreamJoin};
@@ -228,10 +229,11 @@ impl Joining<'_> {
         let fields = std::iter::once(Value::Bool(settled)).chain(slots.iter().cloned()).collect();
         let store = StoreIndex(self.node.side(side).store.0);
         self.stores.put(store, &store_key, Some(store::Row { timestamp: at, fields }))?;
-        let waits = self.node.keeps(side) && !settled;
-        let due = if waits { window.closes_at(side, at) } else { at.saturating_add(window.kept()) };
-        let entry = Due { at: due, what: what(side, at, key, sequence), done: !waits };
-        due::put(self.stores, self.node.due, &entry)?;
+        if !self.node.keeps(side) || settled {
+            return Ok(None);
+        }
+        let due = window.closes_at(side, at);
+        due::put(self.stores, self.node.due, &Due { at: due, what: what(side, at, key, sequence), done: false })?;
         Ok(Some(due))
     }
 }
@@ -273,13 +275,13 @@ pub struct SweptJoin {
     pub next: Option<Timestamp>,
 }
 
-/// Looks at the rows that are due: gives those on that have met nobody, deletes those that are kept no longer. At most
-/// [`WINDOW_CLOSE_ROWS_MAX`] a call: call again while `next` is not after the operator's time.
+/// Looks at the rows that are due: gives those on that have met nobody; nothing is due before `from`. At most [`WINDOW_CLOSE_ROWS_MAX`] a call: call again while `next` is not after the operator's time.
 ///
 /// # Errors
 /// As [`join_streams`].
 pub fn sweep_join(
     node: &StreamJoin,
+    from: Timestamp,
     times: SideTimes,
     key_format: &KeyFormat,
     context: &RecordContext,
@@ -287,41 +289,78 @@ pub fn sweep_join(
     evaluator: &mut Evaluator,
 ) -> Result<SweptJoin, Error> {
     let mut joining = Joining { node, times, key_format, context, stores, evaluator };
-    let (mut entries, behind) = due::until(joining.stores, node.due, times.operator, WINDOW_CLOSE_ROWS_MAX)?;
+    let (mut entries, behind) = due::until(joining.stores, node.due, from, times.operator, WINDOW_CLOSE_ROWS_MAX)?;
     entries.sort_by(|a, b| a.what.cmp(&b.what));
     let mut swept = SweptJoin { unmatched: Vec::new(), next: behind };
     for entry in entries {
-        let later = joining.look_at(&entry, &mut swept.unmatched)?;
+        joining.look_at(&entry, &mut swept.unmatched)?;
         due::remove(joining.stores, node.due, &entry)?;
-        if let Some(at) = later {
-            due::put(joining.stores, node.due, &Due { at, what: entry.what, done: true })?;
-            swept.next = Some(swept.next.map_or(at, |next| next.min(at)));
-        }
     }
     Ok(swept)
 }
 
+/// How far the deletion of what is past its time has come, on one side.
+#[derive(Clone, Debug, Default)]
+pub struct Tidying {
+    /// Where to go on; none between two passes.
+    cursor: Option<Vec<u8>>,
+    /// The side's time when the pass began.
+    began: Option<Timestamp>,
+}
+
+/// Looks at a few rows of a side and deletes those that no look-up sees any more. A pass goes through the whole store, and the
+/// next begins when half of the time has passed for which rows are kept: so a store has half as much again as is seen.
+///
+/// # Errors
+/// The store's.
+pub fn tidy_up(
+    node: &StreamJoin,
+    side: Input,
+    time: Timestamp,
+    tidying: &mut Tidying,
+    stores: &mut TaskStores,
+) -> Result<(), Error> {
+    let kept = node.window.kept();
+    let from = match (&tidying.cursor, tidying.began) {
+        (Some(cursor), _) => cursor.clone(),
+        (None, Some(began)) if time < began.saturating_add(SpanMs(kept.0 / 2 + 1)) => return Ok(()),
+        (None, _) => {
+            tidying.began = Some(time);
+            Vec::new()
+        }
+    };
+    let store = StoreIndex(node.side(side).store.0);
+    let (mut seen, mut next, mut past) = (0, None, Vec::new());
+    stores.range(store, &from, None, &mut |store_key, row| {
+        if seen == TIDY_ROWS_MAX {
+            next = Some(store_key.to_vec());
+            return ControlFlow::Break(());
+        }
+        seen += 1;
+        // One moment later than it must: what goes on unmatched has done so by then.
+        if row.timestamp.saturating_add(kept) < time {
+            past.push(store_key.to_vec());
+        }
+        ControlFlow::Continue(())
+    })?;
+    tidying.cursor = next;
+    past.iter().try_for_each(|store_key| stores.put(store, store_key, None))?;
+    Ok(())
+}
+
 impl Joining<'_> {
-    /// Does what is due for a row; tells when to look at it again, if ever.
-    fn look_at(&mut self, entry: &Due, unmatched: &mut Vec<JoinedRow>) -> Result<Option<Timestamp>, Error> {
+    /// Gives a row on that has met nobody and will not any more.
+    fn look_at(&mut self, entry: &Due, unmatched: &mut Vec<JoinedRow>) -> Result<(), Error> {
         let Kept { side, at, key, store_key } = kept(&entry.what)?;
         let store = StoreIndex(self.node.side(side).store.0);
-        let Some(row) = self.stores.get(store, &store_key)? else { return Ok(None) };
-        if !entry.done && row.fields[0] == Value::Bool(false) {
+        let Some(row) = self.stores.get(store, &store_key)? else { return Ok(()) };
+        if row.fields[0] == Value::Bool(false) {
             let alone = self.alone(side, Some(&key), &row.fields[1..], at)?;
             unmatched.push(alone);
             let fields: Arc<[Value]> =
                 std::iter::once(Value::Bool(true)).chain(row.fields[1..].iter().cloned()).collect();
             self.stores.put(store, &store_key, Some(store::Row { timestamp: at, fields }))?;
         }
-        let (own, kept) = (self.times.of(side), self.node.window.kept());
-        let until = at.saturating_add(kept);
-        if own >= until {
-            self.stores.put(store, &store_key, None)?;
-            return Ok(None);
-        }
-        // Sweeps go by the later side. Where its own is behind, it is looked at again when as much has passed once more.
-        let again = self.times.operator.saturating_add(SpanMs(kept.0.max(1)));
-        Ok(Some(if until > self.times.operator { until } else { again }))
+        Ok(())
     }
 }

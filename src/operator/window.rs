@@ -78,6 +78,12 @@ impl Hops {
         Timestamp(self.floor(last_closed).saturating_add(self.advance))
     }
 
+    /// Returns a start below which no window was kept at the time when `closed_until` was the first open one.
+    pub fn kept_from(self, window: &Window, closed_until: Timestamp) -> Timestamp {
+        let longer = window.retention.0.saturating_sub(window.grace.0).max(0);
+        Timestamp(closed_until.0.saturating_sub(longer).saturating_sub(2 * self.advance))
+    }
+
     fn floor(self, time: i64) -> i64 {
         time.saturating_sub(time.rem_euclid(self.advance))
     }
@@ -144,6 +150,21 @@ mod tests {
             prop_assert_eq!(open.0.rem_euclid(advance), 0);
             prop_assert!(!hops.starting_at(open).is_closed(&window, Timestamp(time)));
             prop_assert!(hops.starting_at(Timestamp(open.0 - advance)).is_closed(&window, Timestamp(time)));
+        }
+
+        #[test]
+        fn nothing_was_kept_before_what_is_looked_for(
+            time in -10_000_i64..10_000,
+            advance in 1_i64..500,
+            more in 0_i64..500,
+            grace in 0_i64..500,
+            longer in 0_i64..500,
+        ) {
+            let window = Window { retention: SpanMs(grace + longer), ..hopping(advance + more, advance, grace) };
+            let kept = Window { grace: window.retention, ..window };
+            let hops = Hops::of(&window).unwrap();
+            let open = hops.first_open_start(&window, Timestamp(time));
+            prop_assert!(hops.kept_from(&window, open) <= hops.first_open_start(&kept, Timestamp(time)));
         }
 
         #[test]

@@ -66,10 +66,10 @@ impl<'a> Drawing<'a> {
                 self.topics.push(topic.as_str());
                 writeln!(self.text, "  {id} -> {};", topic_id(topic.as_str()))?;
             }
-            for store in written(&node.kind) {
+            for store in node.kind.keeps() {
                 writeln!(self.text, "  {id} -> {};", store_id(sub, store))?;
             }
-            for store in looked_up(&node.kind) {
+            for store in node.kind.looks_up() {
                 writeln!(self.text, "  {} -> {id} [style=dashed];", store_id(sub, store))?;
             }
         }
@@ -91,51 +91,4 @@ fn store_id(sub: &SubTopology, store: StoreRef) -> String {
 
 fn topic_id(topic: &str) -> String {
     quoted(&format!("topic/{topic}"))
-}
-
-/// The stores that a node keeps its rows in.
-fn written(kind: &NodeKind) -> Vec<StoreRef> {
-    match kind {
-        NodeKind::Table { store, .. } | NodeKind::VersionedTable { store, .. } => vec![*store],
-        NodeKind::Aggregate(aggregate) => vec![aggregate.store],
-        NodeKind::StreamJoin(join) => vec![join.left.store, join.right.store],
-        NodeKind::Suppress(suppress) => vec![suppress.held.store],
-        NodeKind::Dedupe(dedupe) => vec![dedupe.held.store],
-        NodeKind::Timer(timer) => vec![timer.held.store],
-        NodeKind::Entity(entity) => {
-            std::iter::once(entity.store).chain(entity.history.as_ref().map(|history| history.store)).collect()
-        }
-        NodeKind::Filter { .. }
-        | NodeKind::Select { .. }
-        | NodeKind::Rekey { .. }
-        | NodeKind::Regroup { .. }
-        | NodeKind::Repartition { .. }
-        | NodeKind::Sink { .. }
-        | NodeKind::StreamTableJoin(_)
-        | NodeKind::TableJoin(_)
-        | NodeKind::Merge => Vec::new(),
-    }
-}
-
-/// The stores of others that a node looks rows up in.
-fn looked_up(kind: &NodeKind) -> Vec<StoreRef> {
-    match kind {
-        NodeKind::StreamTableJoin(join) => vec![join.table.store],
-        NodeKind::TableJoin(join) => vec![join.left.store, join.right.store],
-        NodeKind::Filter { .. }
-        | NodeKind::Select { .. }
-        | NodeKind::Rekey { .. }
-        | NodeKind::Regroup { .. }
-        | NodeKind::Repartition { .. }
-        | NodeKind::Sink { .. }
-        | NodeKind::Table { .. }
-        | NodeKind::VersionedTable { .. }
-        | NodeKind::Aggregate(_)
-        | NodeKind::StreamJoin(_)
-        | NodeKind::Suppress(_)
-        | NodeKind::Dedupe(_)
-        | NodeKind::Timer(_)
-        | NodeKind::Entity(_)
-        | NodeKind::Merge => Vec::new(),
-    }
 }

@@ -123,7 +123,7 @@ impl Out {
     fn node(&mut self, sub: &SubTopology, node: &Node) -> fmt::Result {
         write!(self.text, "  {} {}", kind(&node.kind), node.name)?;
         match &node.kind {
-            NodeKind::Filter { predicate, deletes } => {
+            NodeKind::Filter { predicate, deletes, .. } => {
                 writeln!(self.text, "{}", if *deletes { ": others are deleted" } else { "" })?;
                 self.per_layout(sub, predicate, |out, predicate| match predicate {
                     Some(expression) => write!(out.text, "where {}", written(expression)),

@@ -159,25 +159,14 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
         crate::topology::NodeKind::Aggregate(aggregate) if has_due_store(aggregate) => {
             vec![(due_store(name), "when to close windows")]
         }
+        crate::topology::NodeKind::Aggregate(aggregate) if aggregate.of_table => kept_of(graph, &[aggregate.from]),
         crate::topology::NodeKind::Join(join) => match join.form {
             JoinForm::StreamStream(_) => {
                 let rows = "one side's rows";
                 vec![(left_of(name), rows), (right_of(name), rows), (due_store(name), "when to look at rows")]
             }
             JoinForm::StreamTable if join.grace.is_some() => vec![(due_store(name), "when to look at rows")],
-            JoinForm::TableTable | JoinForm::StreamTable => [join.left, join.right]
-                .into_iter()
-                .map(|side| graph.node(side))
-                .filter(|side| {
-                    matches!(
-                        side.kind,
-                        crate::topology::NodeKind::Join(_)
-                            | crate::topology::NodeKind::Aggregate(_)
-                            | crate::topology::NodeKind::Entity(_)
-                    )
-                })
-                .map(|side| (kept_rows(&side.name), "one side's rows"))
-                .collect(),
+            JoinForm::TableTable | JoinForm::StreamTable => kept_of(graph, &[join.left, join.right]),
         },
         crate::topology::NodeKind::Suppress(_)
         | crate::topology::NodeKind::Dedupe(_)
@@ -191,6 +180,15 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
         | crate::topology::NodeKind::Aggregate(_)
         | crate::topology::NodeKind::Sink(_) => Vec::new(),
     }
+}
+
+/// The stores that keep the rows of nodes without a table of their own.
+fn kept_of(graph: &Graph, nodes: &[crate::topology::NodeId]) -> Vec<(Text, &'static str)> {
+    use crate::topology::NodeKind as Kind;
+    let kept = nodes.iter().map(|id| graph.node(*id));
+    kept.filter(|node| matches!(node.kind, Kind::Join(_) | Kind::Aggregate(_) | Kind::Entity(_) | Kind::Suppress(_)))
+        .map(|node| (kept_rows(&node.name), "what is looked up"))
+        .collect()
 }
 
 /// Windows that begin anywhere need an index of when they close.

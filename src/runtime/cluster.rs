@@ -56,6 +56,7 @@ impl Cluster {
         let existing: BTreeMap<Topic, TopicDescription> =
             names.iter().cloned().zip(described).filter_map(|(topic, found)| Some((topic, found?))).collect();
         let counts = partition_counts(plan, &existing, options)?;
+        plan.sub_topologies.iter().try_for_each(|sub| partitioned_alike(sub, &counts))?;
         let mut created = false;
         for (topic, planned) in &plan.topics {
             match existing.get(topic) {
@@ -246,6 +247,38 @@ fn partition_counts(
         Some(topic) => Err(Error::Bug { message: format!("the partition count of `{topic}` depends on itself") }),
         None => Ok(counts),
     }
+}
+
+/// Rows of one key meet in one task only where the topics that they come from are partitioned alike (Kafka Streams'
+/// `CopartitionedTopicsEnforcer`).
+fn partitioned_alike(sub: &SubTopology, counts: &BTreeMap<Topic, u32>) -> Result<(), Error> {
+    let fed = sub.fed_by();
+    for (index, node) in sub.nodes.iter().enumerate() {
+        let looked_up = node.kind.looks_up();
+        if looked_up.is_empty() && node.kind.keeps().is_empty() {
+            continue;
+        }
+        let owners = sub
+            .nodes
+            .iter()
+            .enumerate()
+            .filter(|(_, owner)| owner.kind.keeps().iter().any(|store| looked_up.contains(store)));
+        let nodes = owners.map(|(owner, _)| owner).chain([index]);
+        let sources: BTreeSet<usize> =
+            nodes.flat_map(|node| fed[node].iter().map(|source| usize::from(source.0))).collect();
+        let mut topics = sources.iter().map(|source| &sub.sources[*source].topic);
+        let Some(first) = topics.next() else { continue };
+        if let Some(other) = topics.find(|topic| counts[*topic] != counts[first]) {
+            let message = format!(
+                "topics `{first}` ({} partitions) and `{other}` ({}) meet in `{}`: rows of one key would be in different tasks; \
+                 give them the same number, or re-key one of them (`select_key = 'string(key)'`), which sends it through a \
+                 repartition topic",
+                counts[first], counts[other], node.name
+            );
+            return Err(Error::Refused { code: codes::TOPIC_MISMATCH, message });
+        }
+    }
+    Ok(())
 }
 
 fn verify(topic: &Topic, planned: &TopicPlan, found: &TopicDescription, count: u32) -> Result<(), Error> {

@@ -111,6 +111,8 @@ pub enum NodeKind {
     /// A case of a branch: rows that no earlier case took.
     Case {
         from: NodeId,
+        /// From 0 on.
+        number: usize,
         filter: ByVariant<Option<Expression>>,
     },
     Merge {

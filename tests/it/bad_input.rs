@@ -200,6 +200,43 @@ fn a_missing_topic_is_named_and_never_made() {
     recovers(&app, &orders);
 }
 
+const MEETING: &str = r#"
+[topology]
+format = 1
+application_id = "{id}"
+
+[stream.orders]
+topic = "{id}-orders"
+schemas = ["Order.avsc"]
+value_format = "json"
+
+[table.newest]
+topic = "{id}-newest"
+schemas = ["Order.avsc"]
+value_format = "json"
+
+[join.both]
+left = "orders"
+right = "newest"
+select = { n = 'left.n', other = 'right.n' }
+
+[sink.out]
+from = "both"
+topic = "{id}-out"
+record = "shop.Both"
+"#;
+
+#[test]
+fn topics_that_meet_and_are_partitioned_otherwise_are_refused() {
+    let app = App::new(Place::Embedded, MEETING, &shop::SCHEMAS[..1]);
+    topics::create(&*app.broker(), &app.topic("orders"), 4, &[]);
+    topics::create(&*app.broker(), &app.topic("newest"), 6, &[]);
+    let said = refused(&app, &Launch::default(), 78, "E0605");
+    for words in ["(4 partitions)", "(6)", "meet in `both`", "select_key"] {
+        assert!(said.contains(words), "{words} is not in: {said}");
+    }
+}
+
 #[test]
 fn without_a_broker_or_a_registry_a_start_is_put_off() {
     let nowhere = free_address();

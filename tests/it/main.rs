@@ -12,6 +12,7 @@ mod cli;
 mod conformance;
 mod crash;
 mod demo;
+mod docs;
 mod faults;
 mod flights;
 mod kafka_adapter;

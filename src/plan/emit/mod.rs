@@ -267,14 +267,14 @@ impl<'f, 'g> Emitter<'f, 'g> {
         let part = self.flow.part(id);
         let graph_node = self.flow.graph.node(part.node);
         Ok(match (&part.kind, &graph_node.kind) {
-            (PartKind::Filter { predicate, deletes }, _) => {
+            (PartKind::Filter { predicate, deletes, passes_null }, _) => {
                 let mut entries = PerLayout::default();
                 for (variant, shape) in &part.input {
                     if let Some(entry) = predicate[*variant] {
                         entries.set(self.layout(*shape), entry.map(|expression| self.expression(*shape, expression)));
                     }
                 }
-                NodeKind::Filter { predicate: entries, deletes: *deletes }
+                NodeKind::Filter { predicate: entries, deletes: *deletes, passes_null: *passes_null }
             }
             (PartKind::Rekey { key }, _) => self.rekey(id, key),
             (PartKind::Select { fields }, _) => {

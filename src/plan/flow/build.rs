@@ -85,9 +85,16 @@ impl<'g> Builder<'g> {
                 self.passing(id, PartKind::Table { versioned: table.versioned }, &shaped)
             }
             NodeKind::Stream(stream) => self.stream(id, stream),
-            NodeKind::Case { from, filter } => {
+            NodeKind::Case { from, number, filter } => {
                 let from = self.ends[from.0].clone();
-                self.filter(id, &from, filter, false)
+                let ends = self.filter(id, &from, filter, false);
+                // A row without value is the first case's.
+                if let (true, PartKind::Filter { passes_null, .. }) =
+                    (*number > 0, &mut self.flow.parts[ends.parts[0].0].kind)
+                {
+                    *passes_null = false;
+                }
+                ends
             }
             NodeKind::Merge { from } => {
                 let rows = self.merged(id, from);
@@ -293,7 +300,13 @@ impl<'g> Builder<'g> {
         let predicate: Vec<_> = filter.iter().map(|entry| entry.as_ref().map(Option::as_ref)).collect();
         let passed: Vec<Shaped> =
             from.rows.iter().copied().filter(|(variant, _)| predicate[*variant].is_some()).collect();
-        self.push(id, PartKind::Filter { predicate, deletes }, from.parts.clone(), from.rows.clone(), passed)
+        self.push(
+            id,
+            PartKind::Filter { predicate, deletes, passes_null: true },
+            from.parts.clone(),
+            from.rows.clone(),
+            passed,
+        )
     }
 
     /// What a table makes of its input's rows before it keeps them.

@@ -69,6 +69,8 @@ pub(super) enum PartKind<'g> {
         predicate: Vec<Option<Option<&'g topology::Expression>>>,
         /// A row that does not pass deletes what was there.
         deletes: bool,
+        /// A row without value passes.
+        passes_null: bool,
     },
     Rekey {
         key: Rekey<'g>,

@@ -110,9 +110,9 @@ impl Graph {
                 from = next;
             }
         }
-        self.times.closed_until[at.slot()] = open;
+        let before = std::mem::replace(&mut self.times.closed_until[at.slot()], open);
         loop {
-            let expired = operator::expire_hops(node, window, hops, time, &mut self.stores);
+            let expired = operator::expire_hops(node, window, hops, before, time, &mut self.stores);
             if expired.map_err(|error| at.failed(error))? == 0 {
                 return Ok(());
             }
@@ -131,7 +131,8 @@ impl Graph {
     ) -> Step {
         let time = self.operator_time(at.index);
         while self.times.next_due[at.slot()] <= time {
-            let swept = operator::sweep(node, window, index, time, &mut self.stores);
+            let from = self.times.next_due[at.slot()];
+            let swept = operator::sweep(node, window, index, from, time, &mut self.stores);
             let swept = swept.map_err(|error| at.failed(error))?;
             self.times.next_due[at.slot()] = swept.next.unwrap_or(Timestamp(i64::MAX));
             if node.emit == Emit::OnClose {

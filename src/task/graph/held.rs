@@ -39,7 +39,8 @@ impl Graph {
         if self.times.next_due[at.slot()] > time {
             return Ok(None);
         }
-        let released = operator::release(held, time, most, &mut self.stores).map_err(|error| at.failed(error))?;
+        let from = self.times.next_due[at.slot()];
+        let released = operator::release(held, from, time, most, &mut self.stores).map_err(|error| at.failed(error))?;
         self.times.next_due[at.slot()] = released.next.unwrap_or(Timestamp(i64::MAX));
         Ok(Some(released.rows))
     }

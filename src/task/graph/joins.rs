@@ -1,6 +1,7 @@
 //! Joins on the walk: of a stream with a table, of two streams, of two tables.
 
 use crate::base::time::{SpanMs, Timestamp};
+use crate::limits::TIDY_EVERY_ROWS;
 use crate::operator::{self, Joined, JoinedRow, Met, RecordContext, Row, SideTimes, TableChange};
 use crate::plan::{Held, Input, KeyFormat, LayoutId, StreamJoin, StreamTableJoin, TableJoin};
 use crate::store::keys::{self, KeyReader};
@@ -114,6 +115,12 @@ impl Graph {
         let times = self.side_times(at);
         self.times.sequence[at.slot()] += 1;
         let sequence = self.times.sequence[at.slot()];
+        if sequence.is_multiple_of(TIDY_EVERY_ROWS) {
+            for (side, place, time) in [(Input::Left, 0, times.left), (Input::Right, 1, times.right)] {
+                let tidying = &mut self.tidying[at.slot()][place];
+                operator::tidy_up(join, side, time, tidying, &mut self.stores).map_err(|error| at.failed(error))?;
+            }
+        }
         let (stores, evaluator) = (&mut self.stores, &mut self.evaluator);
         let joined = operator::join_streams(join, at.input, row, sequence, times, context, stores, evaluator);
         match joined.map_err(|error| at.failed(error))? {
@@ -139,7 +146,8 @@ impl Graph {
         let times = self.side_times(at);
         while self.times.next_due[at.slot()] <= times.operator {
             let (stores, evaluator) = (&mut self.stores, &mut self.evaluator);
-            let swept = operator::sweep_join(join, times, format, context, stores, evaluator);
+            let from = self.times.next_due[at.slot()];
+            let swept = operator::sweep_join(join, from, times, format, context, stores, evaluator);
             let swept = swept.map_err(|error| at.failed(error))?;
             self.times.next_due[at.slot()] = swept.next.unwrap_or(Timestamp(i64::MAX));
             self.send_joined(at, join, format, &swept.unmatched, context)?;

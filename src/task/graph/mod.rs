@@ -22,7 +22,7 @@ use crate::base::time::Timestamp;
 use crate::base::value::Value;
 use crate::entity::{self, Applied, Moment};
 use crate::operator::{
-    self, Changed, DropReason, Evaluator, RecordContext, Row, RowWriter, Upserted, WindowSpan, key_bytes,
+    self, Changed, DropReason, Evaluator, RecordContext, Row, RowWriter, Tidying, Upserted, WindowSpan, key_bytes,
 };
 use crate::plan::{
     Child, ENTITY_SYSTEM_FIELDS, Entity, Expression, Input, KeyFormat, LayoutId, Node, NodeIndex, NodeKind, PerLayout,
@@ -118,6 +118,8 @@ pub(super) struct Graph {
     /// Reusable lists for [`operator::Folding`].
     opened: Vec<WindowSpan>,
     changed: Vec<Changed>,
+    /// By node: how far joins of streams have tidied up, left and right.
+    tidying: Vec<[Tidying; 2]>,
     buffer: Vec<u8>,
     pub(super) packer: Packer,
     pub(super) latencies: Latencies,
@@ -158,6 +160,7 @@ impl Graph {
             pool: Vec::new(),
             opened: Vec::new(),
             changed: Vec::new(),
+            tidying: vec![Default::default(); nodes],
             buffer: Vec::new(),
             packer: Packer::default(),
             latencies: Latencies::new(nodes),
@@ -222,7 +225,12 @@ impl Graph {
         }
         match &at.node.kind {
             NodeKind::Merge => self.pass(at, row, context),
-            NodeKind::Filter { predicate, deletes } => self.filter(at, predicate, *deletes, row, context),
+            NodeKind::Filter { predicate, deletes, passes_null } => {
+                if row.slots.is_none() && !passes_null {
+                    return Ok(());
+                }
+                self.filter(at, predicate, *deletes, row, context)
+            }
             NodeKind::Select { fields, layout } => self.select(at, fields, *layout, row, context),
             NodeKind::Rekey { key, format } => self.rekey(at, key, format, row, context),
             NodeKind::Regroup { key, format, layout } => self.regroup(at, key, format, *layout, row, context),
@@ -412,20 +420,7 @@ fn moves_time(node: &Node, row: &Row<'_>) -> bool {
 
 /// For each node, the sources with upstream tasks from which a path leads to it.
 fn bounded_by(plan: &SubTopology, resolved: &Resolved) -> Vec<Vec<SourceIndex>> {
-    let mut reached: Vec<Vec<SourceIndex>> = vec![Vec::new(); plan.nodes.len()];
-    for (index, source) in plan.sources.iter().enumerate() {
-        if resolved.upstream[index].is_empty() {
-            continue;
-        }
-        let source_index = SourceIndex(index as u16);
-        let mut open: Vec<NodeIndex> = source.children.iter().map(|child| child.node).collect();
-        while let Some(node) = open.pop() {
-            let at = usize::from(node.0);
-            if !reached[at].contains(&source_index) {
-                reached[at].push(source_index);
-                open.extend(plan.nodes[at].children.iter().map(|child| child.node));
-            }
-        }
-    }
-    reached
+    let mut fed = plan.fed_by();
+    fed.iter_mut().for_each(|sources| sources.retain(|source| !resolved.upstream[usize::from(source.0)].is_empty()));
+    fed
 }

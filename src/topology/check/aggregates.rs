@@ -29,7 +29,8 @@ impl Checker<'_> {
         let scope = Scope::row("value", input);
         let key = aggregate.group_by.as_ref().map(|text| self.key_by(text, &taking, &scope));
         let (key, sound) = match key {
-            Some(Some(key)) => (Some(key).filter(|key| !key.unchanged), true),
+            // A table's rows are grouped even where the group is their own key.
+            Some(Some(key)) => (Some(key).filter(|key| !key.unchanged || input.nature == Nature::Table), true),
             Some(None) => (None, false),
             None => (None, true),
         };

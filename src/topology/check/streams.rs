@@ -202,7 +202,7 @@ impl Checker<'_> {
             }
         };
         let rows = Rows { nature: Nature::Stream, ..input.clone() };
-        Some((NodeKind::Case { from, filter }, rows))
+        Some((NodeKind::Case { from, number, filter }, rows))
     }
 
     pub(super) fn merge(&self, item: &Item<'_>, names: &[Located<String>], ids: &[NodeId]) -> Made {

@@ -4,6 +4,9 @@
 //! derived row has one, numbered within its sub-topology, so that filters, branches and merges pass rows on unchanged and a
 //! node finds its program by the row's layout number. Nothing here is looked up by name while records flow.
 
+mod held;
+mod joins;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,6 +16,12 @@ use crate::base::time::SpanMs;
 use crate::base::types::Field;
 use crate::base::value::{Text, Value};
 use crate::expr::Program;
+
+pub use held::{Dedupe, HELD_SYSTEM_FIELDS, Held, Suppress, Timer};
+pub use joins::{
+    CHANGE_SYSTEM_FIELDS, JOIN_SYSTEM_FIELDS, JoinSide, Lookup, RowView, StreamJoin, StreamTableJoin, TableJoin,
+    VersionedLookup,
+};
 
 pub use crate::topology::{
     AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SinkKey, SuppressUntil, Window,
@@ -203,6 +212,8 @@ pub enum NodeKind {
         predicate: PerLayout<Option<Expression>>,
         /// A row that does not pass deletes what was there: in front of a table.
         deletes: bool,
+        /// A row without value, which no predicate can be asked of, passes: not to the later cases of a branch.
+        passes_null: bool,
     },
     /// Gives every row a new shape.
     Select {
@@ -253,6 +264,74 @@ pub enum NodeKind {
     Entity(Box<Entity>),
     /// Passes rows on: the meeting point of several streams.
     Merge,
+}
+
+impl NodeKind {
+    /// Returns the stores that the node keeps its rows in.
+    pub fn keeps(&self) -> Vec<StoreRef> {
+        match self {
+            Self::Table { store, .. } | Self::VersionedTable { store, .. } => vec![*store],
+            Self::Aggregate(aggregate) => vec![aggregate.store],
+            Self::StreamJoin(join) => vec![join.left.store, join.right.store],
+            Self::Suppress(suppress) => vec![suppress.held.store],
+            Self::Dedupe(dedupe) => vec![dedupe.held.store],
+            Self::Timer(timer) => vec![timer.held.store],
+            Self::Entity(entity) => {
+                std::iter::once(entity.store).chain(entity.history.as_ref().map(|history| history.store)).collect()
+            }
+            Self::Filter { .. }
+            | Self::Select { .. }
+            | Self::Rekey { .. }
+            | Self::Regroup { .. }
+            | Self::Repartition { .. }
+            | Self::Sink { .. }
+            | Self::StreamTableJoin(_)
+            | Self::TableJoin(_)
+            | Self::Merge => Vec::new(),
+        }
+    }
+
+    /// Returns the stores of others that the node looks rows up in.
+    pub fn looks_up(&self) -> Vec<StoreRef> {
+        match self {
+            Self::StreamTableJoin(join) => vec![join.table.store],
+            Self::TableJoin(join) => vec![join.left.store, join.right.store],
+            Self::Filter { .. }
+            | Self::Select { .. }
+            | Self::Rekey { .. }
+            | Self::Regroup { .. }
+            | Self::Repartition { .. }
+            | Self::Sink { .. }
+            | Self::Table { .. }
+            | Self::VersionedTable { .. }
+            | Self::Aggregate(_)
+            | Self::StreamJoin(_)
+            | Self::Suppress(_)
+            | Self::Dedupe(_)
+            | Self::Timer(_)
+            | Self::Entity(_)
+            | Self::Merge => Vec::new(),
+        }
+    }
+}
+
+impl SubTopology {
+    /// Returns, by node, the sources whose rows may reach it.
+    pub fn fed_by(&self) -> Vec<Vec<SourceIndex>> {
+        let mut fed: Vec<Vec<SourceIndex>> = vec![Vec::new(); self.nodes.len()];
+        for (index, source) in self.sources.iter().enumerate() {
+            let source_index = SourceIndex(index as u16);
+            let mut open: Vec<NodeIndex> = source.children.iter().map(|child| child.node).collect();
+            while let Some(node) = open.pop() {
+                let at = usize::from(node.0);
+                if !fed[at].contains(&source_index) {
+                    fed[at].push(source_index);
+                    open.extend(self.nodes[at].children.iter().map(|child| child.node));
+                }
+            }
+        }
+        fed
+    }
 }
 
 /// How rows of one layout are written to a topic.
@@ -321,128 +400,6 @@ pub enum ResultField {
     },
     /// How many values the list has.
     Size(usize),
-}
-
-/// Rows that are held until a time comes. A row in the store has [`HELD_SYSTEM_FIELDS`] first.
-#[derive(Clone, Copy, Debug)]
-pub struct Held {
-    pub store: StoreRef,
-    pub due: StoreRef,
-    /// Without the system's own.
-    pub slots: usize,
-}
-
-/// Fields in front of a row that is held: when it is due, and whether it is a deletion.
-pub const HELD_SYSTEM_FIELDS: [&str; 2] = ["_due", "_deleted"];
-
-/// Holds a table's changes back, and lets the last one of a while through.
-#[derive(Debug)]
-pub struct Suppress {
-    pub held: Held,
-    pub until: SuppressUntil,
-    /// Of more rows than this, those that were held first go early.
-    pub records_max: Option<u64>,
-    pub layout: LayoutId,
-}
-
-/// Passes the first row of each id, and no other within a span of time.
-#[derive(Debug)]
-pub struct Dedupe {
-    pub held: Held,
-    pub id: PerLayout<Expression>,
-    pub within: SpanMs,
-}
-
-/// Gives a row some time after it came, unless another of its key comes to cancel it.
-#[derive(Debug)]
-pub struct Timer {
-    pub held: Held,
-    pub after: SpanMs,
-    pub clock: Clock,
-    pub fields: PerLayout<Vec<Expression>>,
-    pub layout: LayoutId,
-}
-
-/// Looks up a table's row for each row of a stream.
-#[derive(Debug)]
-pub struct StreamTableJoin {
-    pub kind: JoinKind,
-    /// Rows wait this long by stream time, for versions of the table that come late.
-    pub grace: Option<(SpanMs, Held)>,
-    pub table: Lookup,
-    /// By the left row's layout; `ROW` is the left row, `OTHER` the right one (all null when there is none).
-    pub fields: PerLayout<Vec<Expression>>,
-    pub layout: LayoutId,
-}
-
-/// A store that rows are looked up in by their key.
-#[derive(Debug)]
-pub struct Lookup {
-    pub store: StoreRef,
-    /// As of the row's timestamp.
-    pub versioned: Option<VersionedLookup>,
-    pub view: RowView,
-    /// How many slots the row has that is found.
-    pub slots: usize,
-}
-
-/// How far back a versioned table can be looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct VersionedLookup {
-    pub retention: SpanMs,
-    /// The table, whose time it counts from.
-    pub table: NodeIndex,
-}
-
-/// How a store's row becomes the row that others see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum RowView {
-    Whole,
-    /// An aggregate's state becomes its result.
-    Results(Vec<ResultField>),
-    /// From this slot on: the system's own fields stand in front.
-    From(usize),
-}
-
-/// Brings rows of two streams together that are near in time.
-#[derive(Debug)]
-pub struct StreamJoin {
-    pub kind: JoinKind,
-    pub window: JoinWindow,
-    pub left: JoinSide,
-    pub right: JoinSide,
-    /// When to look at which row of either side: has it met nobody, is it kept no longer.
-    pub due: StoreRef,
-    /// `ROW` is the left row, `OTHER` the right one; all null when there is none.
-    pub fields: Vec<Expression>,
-    pub layout: LayoutId,
-}
-
-/// One side of a join of streams. A row in its store has [`JOIN_SYSTEM_FIELDS`] first.
-#[derive(Clone, Copy, Debug)]
-pub struct JoinSide {
-    pub store: StoreRef,
-    /// Without the system's own.
-    pub slots: usize,
-    /// The store of a table that keeps every version.
-    pub versioned: bool,
-}
-
-/// Fields in front of a table's change: whether there is an old row, and a new one.
-pub const CHANGE_SYSTEM_FIELDS: [&str; 2] = ["_old", "_new"];
-
-/// Fields in front of a row that a join of streams keeps: whether it has met another.
-pub const JOIN_SYSTEM_FIELDS: [&str; 1] = ["_matched"];
-
-/// Brings the newest rows of two tables together.
-#[derive(Debug)]
-pub struct TableJoin {
-    pub kind: JoinKind,
-    pub left: JoinSide,
-    pub right: JoinSide,
-    /// `ROW` is the left row, `OTHER` the right one; all null when there is none.
-    pub fields: Vec<Expression>,
-    pub layout: LayoutId,
 }
 
 /// Event-sourced state: one per key, with every version kept where `history` is.

@@ -1,0 +1,49 @@
+//! The language's documentation: its examples pass their own tests, and what it shows of them is what they say.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn language() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/language")
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let mut entries: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    entries
+}
+
+#[test]
+fn every_example_passes_its_own_tests() {
+    let mut tests = 0;
+    for folder in entries(&language().join("examples")) {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_tidemill")).arg("test").arg(&folder).arg("--json").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {text}", folder.display());
+        let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        tests += report["passed"].as_u64().unwrap();
+    }
+    assert!(tests >= 40, "{tests} tests");
+}
+
+#[test]
+fn every_excerpt_stands_in_its_file() {
+    let mut excerpts = 0;
+    for page in entries(&language()).into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "md")) {
+        let text = fs::read_to_string(&page).unwrap();
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            let Some(path) = line.strip_prefix("<!-- ").and_then(|rest| rest.strip_suffix(" -->")) else { continue };
+            let file = fs::read_to_string(language().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let fence = lines.find(|line| !line.trim().is_empty()).unwrap();
+            assert!(fence.starts_with("```"), "{}: no code after `{line}`", page.display());
+            let excerpt: Vec<&str> = lines.by_ref().take_while(|line| !line.starts_with("```")).collect();
+            let excerpt = excerpt.join("\n");
+            assert!(file.contains(excerpt.trim()), "{}: not in {path}:\n{excerpt}", page.display());
+            excerpts += 1;
+        }
+    }
+    assert!(excerpts >= 25, "{excerpts} excerpts");
+}
