@@ -112,8 +112,9 @@ impl Versioned {
             }
             let head = joined.len().saturating_sub(8);
             let follower = seen.get(place + 1).filter(|(next, ..)| next.get(..head) == joined.get(..head));
-            // What stands before the cursor was judged by an earlier edge: a deletion there may still hide something.
-            let nothing_before = place > 0 || from_start;
+            // What stands before the cursor was judged by an earlier edge: a deletion may still hide it. It is of the first key seen.
+            let first_head = seen.first().and_then(|(first, ..)| first.get(..first.len().saturating_sub(8)));
+            let nothing_before = from_start || joined.get(..head) != first_head;
             if (*deleted && nothing_before) || follower.is_some_and(|(_, next, _)| *next <= edge) {
                 stores.put(self.index, joined, None)?;
             }
