@@ -1,5 +1,6 @@
 //! Tables of expressions with their values and mistakes; random ones against a tree-walking model.
 
+mod macros;
 mod model;
 mod nulls;
 mod problems;
