@@ -1,5 +1,6 @@
 //! Tables of expressions with their values and mistakes; random ones against a tree-walking model.
 
+mod conformance;
 mod macros;
 mod model;
 mod nulls;
