@@ -11,7 +11,7 @@ use tidemill::base::types::{Field, RecordType, Type};
 use tidemill::base::value::Value;
 use tidemill::expr::{Env, Scratch, check};
 
-const EXPRESSIONS: [&str; 29] = [
+const EXPRESSIONS: [&str; 31] = [
     "value.delay > 15",
     "value.delay > value.limit",
     "value.ratio < 0.75",
@@ -35,6 +35,8 @@ const EXPRESSIONS: [&str; 29] = [
     "value.words.filter(w, w == 'word 3')",
     "value.words.map(w, w)",
     "value.words.exists(w, w.startsWith('x'))",
+    "value.words.exists(w, w.size() > 20)",
+    "value.words.exists(w, w in ['a', 'b'])",
     "value.numbers.all(n, n >= 0)",
     "value.numbers.exists_one(n, n == 3)",
     "value.numbers.filter(n, n > 4)",

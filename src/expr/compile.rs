@@ -12,7 +12,7 @@ use crate::base::value::Value;
 use super::FieldUse;
 use super::ast::{Access, LogicOp, Relation};
 use super::eval::{EvalError, Scratch};
-use super::program::{ArithmeticOp, Handler, Op, Operand, PlacePath, Program, Test};
+use super::program::{ArithmeticOp, Handler, Op, Operand, Place, PlacePath, Program, Test};
 use super::tree::{Absence, Binding, Comprehension, Macro, Node, NodeKind};
 use super::types::{Overload, Shape, Style};
 
@@ -279,6 +279,13 @@ impl Compiler<'_> {
             self.push(op, span);
             return;
         }
+        if let ([text, part], Some(place)) = (args, part(overload)) {
+            // At either end no more of the text is looked at than the part has.
+            let text = if place == Place::Anywhere { self.charged(text) } else { self.operand(text) };
+            let part = self.charged(part);
+            self.push(Op::Test { to, test: Test::Part { place, text, part } }, span);
+            return;
+        }
         let (first, count) = self.operands(args.iter());
         let run = overload.run;
         let op = if self.loops > 0 && overload.scans() {
@@ -515,6 +522,19 @@ fn arithmetic(overload: &Overload) -> Option<(ArithmeticOp, Shape)> {
         [Shape::Int, Shape::Int] | [Shape::Double, Shape::Double] if overload.style == Style::Operator => {
             Some((op, overload.params[0]))
         }
+        _ => None,
+    }
+}
+
+/// Returns where an overload looks for a text in another, if that is what it does.
+fn part(overload: &Overload) -> Option<Place> {
+    if overload.params != [Shape::String, Shape::String] {
+        return None;
+    }
+    match overload.name {
+        "startsWith" => Some(Place::Start),
+        "endsWith" => Some(Place::End),
+        "contains" => Some(Place::Anywhere),
         _ => None,
     }
 }

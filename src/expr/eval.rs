@@ -14,7 +14,7 @@ use crate::limits::EXPRESSION_STEPS_MAX;
 use super::ast::Relation;
 use super::compile::sorted_entries;
 use super::functions::{compare, equal, kind_name};
-use super::program::{ArithmeticOp, Handler, Op, Operand, PlacePath, Program, Test};
+use super::program::{ArithmeticOp, Handler, Op, Operand, Place, PlacePath, Program, Test};
 use super::types::{Failure, Run};
 
 /// What programs work in. Kept between runs so that nothing is allocated; it may hold on to the last run's values.
@@ -248,6 +248,17 @@ impl Machine<'_> {
                     return Err(unexpected_pair("string", pair));
                 };
                 Ok(holds(relation, left.as_bytes(), right.as_bytes()))
+            }
+            Test::Part { place, text, part } => {
+                let pair = (self.read(text), self.read(part));
+                let (Value::String(text), Value::String(part)) = pair else {
+                    return Err(unexpected_pair("string", pair));
+                };
+                Ok(match place {
+                    Place::Start => text.as_bytes().starts_with(part.as_bytes()),
+                    Place::End => text.as_bytes().ends_with(part.as_bytes()),
+                    Place::Anywhere => text.contains(part.as_str()),
+                })
             }
             Test::IsNull { of, expected } => Ok(self.read(of).is_null() == expected),
         }

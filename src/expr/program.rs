@@ -73,15 +73,52 @@ pub(super) enum ArithmeticOp {
     Remainder,
 }
 
+/// Where a part of a text is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    Start,
+    End,
+    Anywhere,
+}
+
 /// A decision that neither changes anything nor allocates.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Test {
-    IntConstant { relation: Relation, left: Operand, constant: i64 },
-    Int { relation: Relation, left: Operand, right: Operand },
-    DoubleConstant { relation: Relation, left: Operand, constant: f64 },
-    Double { relation: Relation, left: Operand, right: Operand },
-    Text { relation: Relation, left: Operand, right: Operand },
-    IsNull { of: Operand, expected: bool },
+    IntConstant {
+        relation: Relation,
+        left: Operand,
+        constant: i64,
+    },
+    Int {
+        relation: Relation,
+        left: Operand,
+        right: Operand,
+    },
+    DoubleConstant {
+        relation: Relation,
+        left: Operand,
+        constant: f64,
+    },
+    Double {
+        relation: Relation,
+        left: Operand,
+        right: Operand,
+    },
+    Text {
+        relation: Relation,
+        left: Operand,
+        right: Operand,
+    },
+    /// Whether a part is in a text.
+    Part {
+        place: Place,
+        text: Operand,
+        part: Operand,
+    },
+    IsNull {
+        of: Operand,
+        expected: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,7 @@
 //! Tables of expressions with their values and mistakes; random ones against a tree-walking model.
 
 mod conformance;
+mod docs;
 mod macros;
 mod model;
 mod nulls;
