@@ -12,7 +12,7 @@ use crate::base::value::Value;
 use super::FieldUse;
 use super::ast::{Access, LogicOp, Relation};
 use super::eval::{EvalError, Scratch};
-use super::program::{ArithmeticOp, Handler, Op, Operand, Place, PlacePath, Program, Test};
+use super::program::{ArithmeticOp, Charge, Handler, Op, Operand, Place, PlacePath, Program, Test};
 use super::tree::{Absence, Binding, Comprehension, Macro, Node, NodeKind};
 use super::types::{Overload, Shape, Style};
 
@@ -286,12 +286,22 @@ impl Compiler<'_> {
             self.push(Op::Test { to, test: Test::Part { place, text, part } }, span);
             return;
         }
-        let (first, count) = self.operands(args.iter());
         let run = overload.run;
-        let op = if self.loops > 0 && overload.scans() {
-            Op::ChargedCall { to, run, first, count }
-        } else {
-            Op::Call { to, run, first, count }
+        let charge = match overload.name {
+            _ if self.loops == 0 || !overload.scans() => Charge::Nothing,
+            "matches" => Charge::Pattern,
+            _ => Charge::Everything,
+        };
+        let op = match args {
+            [of] => Op::Call1 { to, run, of: self.operand(of), charge },
+            [left, right] => {
+                let (left, right) = (self.operand(left), self.operand(right));
+                Op::Call2 { to, run, left, right, charge }
+            }
+            _ => {
+                let (first, count) = self.operands(args.iter());
+                Op::Call { to, run, first, count, charge }
+            }
         };
         self.push(op, span);
     }

@@ -7,7 +7,7 @@ use crate::base::diag::Diagnostic;
 use crate::base::types::Type;
 use crate::base::value::Value;
 use crate::error::codes;
-use crate::limits::{EXPRESSION_ITEMS_ASSUMED, EXPRESSION_STEPS_MAX};
+use crate::limits::{EXPRESSION_ITEMS_ASSUMED, EXPRESSION_PATTERN_STEPS, EXPRESSION_STEPS_MAX};
 
 use super::tree::{Comprehension, Macro, Node, NodeKind};
 
@@ -40,6 +40,9 @@ impl Estimate {
                 let size = self.size(&parts.value);
                 let body = self.with(&[(parts.local, size)], |estimate| estimate.steps(&parts.body));
                 value.saturating_add(body)
+            }
+            NodeKind::Call { overload, .. } if overload.name == "matches" => {
+                self.below(node).saturating_add(EXPRESSION_PATTERN_STEPS)
             }
             NodeKind::Call { overload, args } if overload.scans() => {
                 let scanned = args.iter().map(|arg| self.size(arg)).fold(1, u64::saturating_add);

@@ -9,12 +9,12 @@ use std::cmp::Ordering;
 use crate::base::diag::Span;
 use crate::base::value::Value;
 use crate::error::Kind;
-use crate::limits::EXPRESSION_STEPS_MAX;
+use crate::limits::{EXPRESSION_PATTERN_STEPS, EXPRESSION_STEPS_MAX};
 
 use super::ast::Relation;
 use super::compile::sorted_entries;
 use super::functions::{compare, equal, kind_name};
-use super::program::{ArithmeticOp, Handler, Op, Operand, Place, PlacePath, Program, Test};
+use super::program::{ArithmeticOp, Charge, Handler, Op, Operand, Place, PlacePath, Program, Test};
 use super::types::{Failure, Run};
 
 /// What programs work in. Kept between runs so that nothing is allocated; it may hold on to the last run's values.
@@ -300,6 +300,8 @@ impl Machine<'_> {
                 return self.next_item(turn, index, body);
             }
             Op::PushItem { list, from } => self.push_item(list, from)?,
+            Op::Call1 { to, run, of, charge } => self.call_1(to, run, of, charge)?,
+            Op::Call2 { to, run, left, right, charge } => self.call_2(to, run, [left, right], charge)?,
             _ => return self.compute(op),
         }
         Ok(Step::Next)
@@ -342,16 +344,15 @@ impl Machine<'_> {
                 Value::Int(count) => (register, Value::Int(count + 1)),
                 ref other => return Err(unexpected("int", other)),
             },
-            Op::Call { to, run, first, count } => (to, self.call(run, first, count)?),
-            Op::ChargedCall { to, run, first, count } => (to, self.charged_call(run, first, count)?),
+            Op::Call { to, run, first, count, charge } => (to, self.call(run, first, count, charge)?),
             Op::Matches { to, text, pattern } => match self.read(text) {
                 Value::String(text) => (to, Value::Bool(self.program.patterns[pattern as usize].is_match(text))),
                 other => return Err(unexpected("string", other)),
             },
-            Op::MakeList { to, first, count } => (to, Value::List(self.values(first, count).collect())),
-            Op::MakeRecord { to, first, count } => (to, Value::Record(self.values(first, count).collect())),
+            Op::MakeList { to, first, count } => (to, Value::List(self.values(first, count)?.into())),
+            Op::MakeRecord { to, first, count } => (to, Value::Record(self.values(first, count)?.into())),
             Op::MakeMap { to, first, count } => {
-                let parts = self.values(first, count).collect();
+                let parts = self.values(first, count)?;
                 (to, map_of(parts)?)
             }
             Op::FinishList { to, list } => {
@@ -422,35 +423,57 @@ impl Machine<'_> {
         Ok(())
     }
 
-    fn values(&self, first: u32, count: u32) -> impl ExactSizeIterator<Item = Value> {
+    fn values(&mut self, first: u32, count: u32) -> Result<Vec<Value>, Failure> {
         let operands = &self.program.operands[first as usize..(first + count) as usize];
-        operands.iter().map(|operand| self.read(*operand).clone())
+        let values: Vec<Value> = operands.iter().map(|operand| self.read(*operand).clone()).collect();
+        self.spend(values.iter().map(copied).sum())?;
+        Ok(values)
     }
 
-    fn call(&self, run: Run, first: u32, count: u32) -> Result<Value, Failure> {
-        let operands = &self.program.operands[first as usize..(first + count) as usize];
-        match *operands {
-            [a] => run(&[self.read(a)]),
-            [a, b] => run(&[self.read(a), self.read(b)]),
-            [a, b, c] => run(&[self.read(a), self.read(b), self.read(c)]),
-            _ => run(&operands.iter().map(|operand| self.read(*operand)).collect::<Vec<_>>()),
+    #[inline(never)]
+    fn call_1(&mut self, to: u32, run: Run, of: Operand, charge: Charge) -> Result<(), Failure> {
+        let value = self.read(of);
+        let result = run(&[value])?;
+        if charge != Charge::Nothing {
+            let passed = weight(value);
+            self.spend(passed + weight(&result))?;
         }
+        self.set(to, result);
+        Ok(())
     }
 
-    fn charged_call(&mut self, run: Run, first: u32, count: u32) -> Result<Value, Failure> {
-        let operands = &self.program.operands[first as usize..(first + count) as usize];
-        let (result, passed) = if let [a, b] = *operands {
-            let (a, b) = (self.read(a), self.read(b));
-            (run(&[a, b]), weight(a) + weight(b))
-        } else {
-            let passed = operands.iter().map(|operand| weight(self.read(*operand))).sum();
-            (self.call(run, first, count), passed)
+    #[inline(never)]
+    fn call_2(&mut self, to: u32, run: Run, [left, right]: [Operand; 2], charge: Charge) -> Result<(), Failure> {
+        // Constants are short, as the expression's text is.
+        let passed = |operand, value| if let Operand::Constant(_) = operand { 0 } else { weight(value) };
+        let (a, b) = (self.read(left), self.read(right));
+        let result = run(&[a, b])?;
+        let steps = match charge {
+            Charge::Nothing => 0,
+            Charge::Everything => passed(left, a) + passed(right, b) + weight(&result),
+            Charge::Pattern => passed(left, a) + EXPRESSION_PATTERN_STEPS,
         };
-        let made = result.as_ref().map_or(0, weight);
-        if passed + made > 0 {
-            self.spend(passed + made)?;
+        if steps > 0 {
+            self.spend(steps)?;
         }
-        result
+        self.set(to, result);
+        Ok(())
+    }
+
+    fn call(&mut self, run: Run, first: u32, count: u32, charge: Charge) -> Result<Value, Failure> {
+        let operands = &self.program.operands[first as usize..(first + count) as usize];
+        let values = operands.iter().map(|operand| self.read(*operand));
+        let (result, passed) = if let [a, b, c] = *operands {
+            let values = [self.read(a), self.read(b), self.read(c)];
+            (run(&values)?, values.map(weight))
+        } else {
+            let values: Vec<&Value> = values.collect();
+            (run(&values)?, [values.iter().map(|value| weight(value)).sum(), 0, 0])
+        };
+        if charge != Charge::Nothing {
+            self.spend(passed.iter().sum::<u64>() + weight(&result))?;
+        }
+        Ok(result)
     }
 }
 

@@ -81,6 +81,16 @@ pub(super) enum Place {
     Anywhere,
 }
 
+/// What of a call counts as steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Charge {
+    Nothing,
+    /// What it goes through, and what it makes.
+    Everything,
+    /// What it goes through, and the pattern that it compiles.
+    Pattern,
+}
+
 /// A decision that neither changes anything nor allocates.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Test {
@@ -202,18 +212,25 @@ pub(super) enum Op {
     RequirePresent {
         of: Operand,
     },
+    Call1 {
+        to: u32,
+        run: Run,
+        of: Operand,
+        charge: Charge,
+    },
+    Call2 {
+        to: u32,
+        run: Run,
+        left: Operand,
+        right: Operand,
+        charge: Charge,
+    },
     Call {
         to: u32,
         run: Run,
         first: u32,
         count: u32,
-    },
-    /// `Call` in a loop, of a function that goes through its arguments: what it goes through and makes counts as steps.
-    ChargedCall {
-        to: u32,
-        run: Run,
-        first: u32,
-        count: u32,
+        charge: Charge,
     },
     /// Counts what the next op goes through as steps.
     Charge {

@@ -37,6 +37,10 @@ pub(super) fn size(args: &[&Value]) -> Result<Value, Failure> {
 
 pub(super) fn is_in(args: &[&Value]) -> Result<Value, Failure> {
     let [item, Value::List(items)] = args else { return Err(mismatch(args)) };
+    if let Value::String(text) = item {
+        let is_text = |other: &Value| matches!(other, Value::String(other) if other.as_bytes() == text.as_bytes());
+        return Ok(Value::Bool(items.iter().any(is_text)));
+    }
     Ok(Value::Bool(items.iter().any(|other| equal(item, other))))
 }
 

@@ -98,6 +98,9 @@ fn nested_macros_have_a_cost_that_is_known_before_the_first_record() {
     assert_eq!(code(&deep), "E0211");
     let problems = check(&nested([tags, tags, tags]), &env()).unwrap_err();
     assert!(problems[0].message.ends_with("the limit is 50000000"), "{}", problems[0].message);
+    // A pattern that is not literal is compiled each time.
+    assert_eq!(code("value.tags.all(x, key.matches(x))"), "");
+    assert_eq!(code("value.tags.all(x, value.tags.all(y, x.matches(y)))"), "E0211");
     // Searching a list goes through it.
     assert_eq!(code("value.tags.all(x, value.tags.all(y, x in value.tags || y in value.tags))"), "E0211");
     assert_eq!(code("value.tags.all(i, x, value.tags.all(j, y, value.tags[i] == y || value.tags[j] == x))"), "");
@@ -123,6 +126,9 @@ fn an_evaluation_ends_where_its_steps_do() {
         "value.tags.map(a, value.tags.join()).size()",
         "value.tags.map(a, value.tags.contains(a)).size()",
         "value.tags.map(a, value.tags == value.tags).size()",
+        "value.tags.all(a, !'x'.matches(key))",
+        "cel.bind(s, value.tags.join(), value.tags.map(a, [s, s])).size()",
+        "cel.bind(s, value.tags.join(), value.tags.map(a, {a: s, 'b': s})).size()",
     ] {
         assert_eq!(run(text).unwrap_err().message, expected, "{text}");
     }

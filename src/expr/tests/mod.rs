@@ -2,6 +2,7 @@
 
 mod conformance;
 mod docs;
+mod fuzz;
 mod macros;
 mod model;
 mod nulls;
