@@ -11,7 +11,7 @@ use tidemill::base::types::{Field, RecordType, Type};
 use tidemill::base::value::Value;
 use tidemill::expr::{Env, Scratch, check};
 
-const EXPRESSIONS: [&str; 16] = [
+const EXPRESSIONS: [&str; 31] = [
     "value.delay > 15",
     "value.delay > value.limit",
     "value.ratio < 0.75",
@@ -28,6 +28,22 @@ const EXPRESSIONS: [&str; 16] = [
     "value.carrier in ['AA', 'DL', 'UA']",
     "value.carrier.startsWith('U')",
     "value.tags.exists(t, t == 'blue')",
+    // Macros over a list of ten items, each to its end.
+    "value.words.all(w, w != 'x')",
+    "value.words.exists(w, w == 'x')",
+    "value.words.exists_one(w, w == 'word 3')",
+    "value.words.filter(w, w == 'word 3')",
+    "value.words.map(w, w)",
+    "value.words.exists(w, w.startsWith('x'))",
+    "value.words.exists(w, w.size() > 20)",
+    "value.words.exists(w, w in ['a', 'b'])",
+    "value.numbers.all(n, n >= 0)",
+    "value.numbers.exists_one(n, n == 3)",
+    "value.numbers.filter(n, n > 4)",
+    "value.numbers.map(n, n * 2)",
+    "value.numbers.map(n, n > 4, n * 2)",
+    "value.numbers.all(i, n, i == n)",
+    "value.numbers.transformList(i, n, i + n)",
 ];
 
 /// Many short runs: a run that the scheduler interrupts does not count for much.
@@ -45,6 +61,8 @@ fn main() {
             field("carrier", Type::String),
             field("note", Type::Int.optional()),
             field("tags", Type::List(Type::String.into())),
+            field("words", Type::List(Type::String.into())),
+            field("numbers", Type::List(Type::Int.into())),
         ],
     );
     let env = Env::new().root("value", Type::Record(record));
@@ -55,6 +73,8 @@ fn main() {
         Value::text("UA"),
         Value::Int(4),
         Value::List([Value::text("red"), Value::text("blue")].into()),
+        Value::List((0..10).map(|number| Value::text(format!("word {number}"))).collect()),
+        Value::List((0..10).map(Value::Int).collect()),
     ];
     println!("{:>9} {:>9}  expression", "median ns", "least ns");
     // What the machine takes for the same comparison without any program: the line to read the others against.

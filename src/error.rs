@@ -120,6 +120,8 @@ pub mod codes {
         LITERAL_INVALID = "E0209";
         /// An expression that is too long or too deep.
         EXPRESSION_TOO_LARGE = "E0210";
+        /// An expression whose macros may take too many steps.
+        EXPRESSION_TOO_COSTLY = "E0211";
         /// A schema does not parse, or says something that cannot be.
         SCHEMA_SYNTAX = "E0301";
         /// A reader's schema cannot take a writer's data.

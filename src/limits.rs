@@ -6,6 +6,16 @@ pub const EXPRESSION_DEPTH_MAX: usize = 64;
 /// Bytes of one expression's text; longer is refused at `check`.
 pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 
+/// Steps of one evaluation: operations in macros, and 16 bytes or one item that an operation goes through there. An expression that
+/// may take more is refused at `check`; one that does take more is an evaluation error.
+pub const EXPRESSION_STEPS_MAX: u64 = 50_000_000;
+
+/// Steps that a pattern of `matches` takes to compile, where it is not literal.
+pub const EXPRESSION_PATTERN_STEPS: u64 = 20_000;
+
+/// Items that a list or map is taken to have where `check` counts steps and its size is not known.
+pub const EXPRESSION_ITEMS_ASSUMED: u64 = 1000;
+
 /// Nesting of a decoded datum (records, lists, maps); a record nested deeper is a decode error.
 pub const DATUM_DEPTH_MAX: usize = 64;
 

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The Unix epoch on a wall in UTC.
+const EPOCH: jiff::civil::DateTime = jiff::civil::DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
+
 /// A record's timestamp: milliseconds since the Unix epoch, Kafka's unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
@@ -115,10 +118,18 @@ impl DateTime {
     /// # Errors
     /// Says what was expected.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let moment: jiff::Timestamp = text
-            .parse()
-            .map_err(|_| format!("`{text}` is not a time: write it like `2013-07-01T12:00:00Z` (RFC 3339)"))?;
-        let nanos = moment.as_nanosecond();
+        let moment: Result<jiff::Timestamp, _> = text.parse();
+        // The last two days of the year 9999 are outside jiff's timestamps, but not outside its dates.
+        let nanos = match moment {
+            Ok(moment) => Some(moment.as_nanosecond()),
+            Err(_) => text
+                .strip_suffix('Z')
+                .filter(|wall| wall.starts_with("9999-12-3"))
+                .and_then(|wall| wall.parse::<jiff::civil::DateTime>().ok())
+                .map(|wall| wall.duration_since(EPOCH).as_nanos()),
+        };
+        let nanos =
+            nanos.ok_or_else(|| format!("`{text}` is not a time: write it like `2013-07-01T12:00:00Z` (RFC 3339)"))?;
         Ok(Self { seconds: nanos.div_euclid(1_000_000_000) as i64, nanos: nanos.rem_euclid(1_000_000_000) as u32 })
     }
 }
@@ -126,8 +137,11 @@ impl DateTime {
 impl fmt::Display for DateTime {
     /// RFC 3339 in UTC with as many digits as needed; outside the years -9999 to 9999, the raw seconds.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::Timestamp::new(self.seconds, self.nanos as i32) {
-            Ok(moment) => moment.fmt(f),
+        if let Ok(moment) = jiff::Timestamp::new(self.seconds, self.nanos as i32) {
+            return moment.fmt(f);
+        }
+        match EPOCH.checked_add(jiff::SignedDuration::new(self.seconds, self.nanos as i32)) {
+            Ok(wall) => write!(f, "{wall}Z"),
             Err(_) => write!(f, "@{}s", self.seconds),
         }
     }

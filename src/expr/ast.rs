@@ -25,6 +25,8 @@ pub struct Name {
 pub enum AstKind {
     Literal(Value),
     Ident(String),
+    /// `.name`: never a name that a macro binds.
+    Root(String),
     /// `base.field`, or `base.?field`.
     Select {
         base: Box<Ast>,
@@ -62,8 +64,10 @@ pub enum AstKind {
         then: Box<Ast>,
         otherwise: Box<Ast>,
     },
-    List(Vec<Ast>),
-    Map(Vec<(Ast, Ast)>),
+    /// `[a, ?b]`: an optional item that is absent is left out.
+    List(Vec<(Access, Ast)>),
+    /// `{'a': b, ?'c': d}`: key and value of each entry.
+    Map(Vec<(Access, Ast, Ast)>),
 }
 
 /// Whether absence is an error or null.
@@ -153,7 +157,7 @@ impl LogicOp {
 impl Ast {
     pub(super) fn new(kind: AstKind, span: Span) -> Self {
         let below = match &kind {
-            AstKind::Literal(_) | AstKind::Ident(_) => 0,
+            AstKind::Literal(_) | AstKind::Ident(_) | AstKind::Root(_) => 0,
             AstKind::Select { base, .. } => base.depth,
             AstKind::Index { base, index, .. } => base.depth.max(index.depth),
             AstKind::Call { target, args, .. } => {
@@ -163,8 +167,10 @@ impl Ast {
             AstKind::Binary { left, right, .. } => left.depth.max(right.depth),
             AstKind::Logic { operands, .. } => operands.iter().map(|operand| operand.depth).max().unwrap_or(0),
             AstKind::Conditional { condition, then, otherwise } => condition.depth.max(then.depth).max(otherwise.depth),
-            AstKind::List(items) => items.iter().map(|item| item.depth).max().unwrap_or(0),
-            AstKind::Map(entries) => entries.iter().map(|(key, value)| key.depth.max(value.depth)).max().unwrap_or(0),
+            AstKind::List(items) => items.iter().map(|(_, item)| item.depth).max().unwrap_or(0),
+            AstKind::Map(entries) => {
+                entries.iter().map(|(_, key, value)| key.depth.max(value.depth)).max().unwrap_or(0)
+            }
         };
         Self { kind, span, depth: below + 1 }
     }

@@ -10,9 +10,10 @@ use crate::base::types::Type;
 use crate::base::value::Value;
 
 use super::FieldUse;
-use super::ast::{LogicOp, Relation};
-use super::eval::{ArithmeticOp, EvalError, Handler, Op, Operand, PlacePath, Program, Scratch, Test};
-use super::tree::{Comprehension, Macro, Node, NodeKind};
+use super::ast::{Access, LogicOp, Relation};
+use super::eval::{EvalError, Scratch};
+use super::program::{ArithmeticOp, Charge, Handler, Op, Operand, Place, PlacePath, Program, Test};
+use super::tree::{Absence, Binding, Comprehension, Macro, Node, NodeKind};
 use super::types::{Overload, Shape, Style};
 
 pub(super) fn compile(tree: &Node, layout: &dyn Fn(FieldUse) -> usize) -> Program {
@@ -23,6 +24,7 @@ pub(super) fn compile(tree: &Node, layout: &dyn Fn(FieldUse) -> usize) -> Progra
         next_register: 0,
         landed: 0,
         locals: Vec::new(),
+        loops: 0,
     };
     let result = compiler.operand(tree);
     compiler.program.result = result;
@@ -44,8 +46,10 @@ struct Compiler<'l> {
     next_register: u32,
     /// The last op that some jump goes to.
     landed: u32,
-    /// The registers of the items of the comprehensions around.
+    /// Where the names that macros around bind lie.
     locals: Vec<(usize, Operand)>,
+    /// How many comprehensions there are around.
+    loops: usize,
 }
 
 impl Compiler<'_> {
@@ -67,7 +71,7 @@ impl Compiler<'_> {
         | Op::JumpIf { target, .. }
         | Op::TestJump { target, .. }
         | Op::JumpIfPresent { target, .. }
-        | Op::NextItem { end: target, .. } = &mut self.program.ops[jump]
+        | Op::StartLoop { next: target, .. } = &mut self.program.ops[jump]
         {
             *target = here;
         }
@@ -142,7 +146,7 @@ impl Compiler<'_> {
             }
             NodeKind::Call { overload, args } => self.call(overload, args, span, to),
             NodeKind::Matches { text, pattern } => {
-                let text = self.operand(text);
+                let text = self.charged(text);
                 self.program.patterns.push(pattern.clone());
                 let pattern = self.program.patterns.len() as u32 - 1;
                 self.push(Op::Matches { to, text, pattern }, span);
@@ -176,17 +180,75 @@ impl Compiler<'_> {
                 self.emit(value, to);
                 self.push(Op::RequirePresent { of: Operand::Register(to) }, span);
             }
-            NodeKind::List(items) => {
-                let (first, count) = self.operands(items.iter());
-                self.push(Op::MakeList { to, first, count }, span);
-            }
-            NodeKind::Map(entries) => {
-                let (first, count) = self.operands(entries.iter().flat_map(|(key, value)| [key, value]));
-                self.push(Op::MakeMap { to, first, count }, span);
-            }
+            NodeKind::List(items) => self.list(items, span, to),
+            NodeKind::Map(entries) => self.map(entries, span, to),
             NodeKind::Comprehension(parts) => self.comprehension(parts, span, to),
+            NodeKind::Binding(parts) => self.binding(parts, span, to),
         }
         self.next_register = mark;
+    }
+
+    fn list(&mut self, items: &[(Access, Node)], span: Span, to: u32) {
+        if items.iter().all(|(access, _)| *access == Access::Required) {
+            let (first, count) = self.operands(items.iter().map(|(_, item)| item));
+            self.push(Op::MakeList { to, first, count }, span);
+            return;
+        }
+        let list = self.start_list(span);
+        for (access, item) in items {
+            let from = self.operand(item);
+            let absent = self.jump_if_absent(*access, from, to, item.span);
+            self.push(Op::PushItem { list, from }, item.span);
+            absent.into_iter().for_each(|jump| self.land(jump));
+        }
+        self.push(Op::FinishList { to, list }, span);
+    }
+
+    fn map(&mut self, entries: &[(Access, Node, Node)], span: Span, to: u32) {
+        if entries.iter().all(|(access, ..)| *access == Access::Required) {
+            let (first, count) = self.operands(entries.iter().flat_map(|(_, key, value)| [key, value]));
+            self.push(Op::MakeMap { to, first, count }, span);
+            return;
+        }
+        let list = self.start_list(span);
+        for (access, key, value) in entries {
+            let (key, from) = (self.operand(key), self.operand(value));
+            let absent = self.jump_if_absent(*access, from, to, value.span);
+            self.push(Op::PushItem { list, from: key }, value.span);
+            self.push(Op::PushItem { list, from }, value.span);
+            absent.into_iter().for_each(|jump| self.land(jump));
+        }
+        self.push(Op::FinishMap { to, list }, span);
+    }
+
+    fn start_list(&mut self, span: Span) -> u32 {
+        let list = self.program.lists as u32;
+        self.program.lists += 1;
+        self.push(Op::StartList { list }, span);
+        list
+    }
+
+    fn jump_if_absent(&mut self, access: Access, of: Operand, to: u32, span: Span) -> Option<usize> {
+        let test = Test::IsNull { of, expected: true };
+        let jump = Op::TestJump { to, test, expected: true, target: 0 };
+        (access == Access::Optional).then(|| self.push(jump, span))
+    }
+
+    fn binding(&mut self, parts: &Binding, span: Span, to: u32) {
+        let value = self.operand(&parts.value);
+        self.locals.push((parts.local, value));
+        match parts.absence {
+            Absence::Bound => self.emit(&parts.body, to),
+            Absence::Passed => {
+                let present = self.push(Op::JumpIfPresent { of: value, target: 0 }, span);
+                self.push(Op::Copy { to, from: Operand::Null }, span);
+                let absent = self.push(Op::Jump { target: 0 }, span);
+                self.land(present);
+                self.emit(&parts.body, to);
+                self.land(absent);
+            }
+        }
+        self.locals.pop();
     }
 
     /// Puts the operands of one op side by side.
@@ -217,15 +279,48 @@ impl Compiler<'_> {
             self.push(op, span);
             return;
         }
-        let (first, count) = self.operands(args.iter());
-        self.push(Op::Call { to, run: overload.run, first, count }, span);
+        if let ([text, part], Some(place)) = (args, part(overload)) {
+            // At either end no more of the text is looked at than the part has.
+            let text = if place == Place::Anywhere { self.charged(text) } else { self.operand(text) };
+            let part = self.charged(part);
+            self.push(Op::Test { to, test: Test::Part { place, text, part } }, span);
+            return;
+        }
+        let run = overload.run;
+        let charge = match overload.name {
+            _ if self.loops == 0 || !overload.scans() => Charge::Nothing,
+            "matches" => Charge::Pattern,
+            _ => Charge::Everything,
+        };
+        let op = match args {
+            [of] => Op::Call1 { to, run, of: self.operand(of), charge },
+            [left, right] => {
+                let (left, right) = (self.operand(left), self.operand(right));
+                Op::Call2 { to, run, left, right, charge }
+            }
+            _ => {
+                let (first, count) = self.operands(args.iter());
+                Op::Call { to, run, first, count, charge }
+            }
+        };
+        self.push(op, span);
+    }
+
+    /// Returns an operand that the next op goes through, however long it is.
+    fn charged(&mut self, node: &Node) -> Operand {
+        let of = self.operand(node);
+        if self.loops > 0 && node.constant().is_none() && has_length(&node.value_type) {
+            self.push(Op::Charge { of }, node.span);
+        }
+        of
     }
 
     fn compare(&mut self, relation: Relation, left: &Node, right: &Node, span: Span, to: u32) {
         if left.constant().is_some() && right.constant().is_none() {
             return self.compare(relation.swapped(), right, left, span, to);
         }
-        let a = self.operand(left);
+        // Against a constant no more is looked at than the constant has.
+        let a = if right.constant().is_some() { self.operand(left) } else { self.charged(left) };
         let test = match (&left.value_type, &right.value_type, right.constant()) {
             (Type::Int, Type::Int, Some(Value::Int(constant))) => {
                 Test::IntConstant { relation, left: a, constant: *constant }
@@ -311,68 +406,116 @@ impl Compiler<'_> {
 
     fn comprehension(&mut self, parts: &Comprehension, span: Span, to: u32) {
         let range = self.operand(&parts.range);
-        let (index, item) = (self.register(), self.register());
-        self.push(Op::SetInt { to: index, value: 0 }, span);
-        self.locals.push((parts.item, Operand::Register(item)));
-        let next = |end| Op::NextItem { range, index, item, end };
+        let turn = self.program.loops.len() as u32;
+        self.program.loops.push(range);
+        let over_map = matches!(parts.range.value_type, Type::Map(_));
+        let around = self.locals.len();
+        let mut index = None;
+        let item = if over_map && parts.key.is_none() { Operand::Key(turn) } else { Operand::Item(turn) };
+        self.locals.push((parts.item, item));
+        if let Some(key) = parts.key {
+            let place = if over_map { Operand::Key(turn) } else { Operand::Register(self.register()) };
+            if let Operand::Register(register) = place {
+                index = Some(register);
+            }
+            self.locals.push((key, place));
+        }
+        self.loops += 1;
+        let next = Op::NextItem { turn, index, steps: 0, body: 0 };
         match parts.kind {
-            Macro::All | Macro::Exists => {
-                let decisive = parts.kind == Macro::Exists;
-                let outcome = self.constant(Value::Bool(!decisive));
-                self.push(Op::Copy { to, from: outcome }, span);
-                let aside = parts.body.may_fail().then(|| self.error(span));
-                let head = self.here();
-                let done = self.push(next(0), parts.range.span);
-                let start = self.here();
-                self.emit(&parts.body, to);
-                let of = Operand::Register(to);
-                let decided = self.jump_if(of, decisive, 0, parts.body.span);
-                if let Some(error) = aside {
-                    self.program.handlers.push(Handler { start, end: self.here(), target: head, error });
-                }
-                self.push(Op::Jump { target: head }, span);
-                self.land(done);
-                if let Some(error) = aside {
-                    self.push(Op::Raise { error }, span);
-                }
-                self.land(decided);
-            }
-            Macro::ExistsOne => {
-                let (count, found) = (self.register(), self.register());
-                self.push(Op::SetInt { to: count, value: 0 }, span);
-                let head = self.here();
-                let done = self.push(next(0), parts.range.span);
-                self.emit(&parts.body, found);
-                let of = Operand::Register(found);
-                self.jump_if(of, false, head, parts.body.span);
-                self.push(Op::Increment { register: count }, span);
-                self.push(Op::Jump { target: head }, span);
-                self.land(done);
-                let left = Operand::Register(count);
-                let test = Test::IntConstant { relation: Relation::Equal, left, constant: 1 };
-                self.push(Op::Test { to, test }, span);
-            }
-            Macro::Map | Macro::Filter => {
-                let list = self.program.lists as u32;
-                self.program.lists += 1;
-                self.push(Op::StartList { list }, span);
-                let head = self.here();
-                let done = self.push(next(0), parts.range.span);
-                let condition = if parts.kind == Macro::Filter { Some(&parts.body) } else { parts.condition.as_ref() };
-                if let Some(condition) = condition {
-                    let of = self.operand(condition);
-                    self.jump_if(of, false, head, condition.span);
-                }
-                let from =
-                    if parts.kind == Macro::Filter { Operand::Register(item) } else { self.operand(&parts.body) };
-                self.push(Op::PushItem { list, from }, span);
-                self.push(Op::Jump { target: head }, span);
-                self.land(done);
-                self.push(Op::FinishList { to, list }, span);
+            Macro::All | Macro::Exists => self.quantifier(parts, next, span, to),
+            Macro::ExistsOne => self.exists_one(parts, next, span, to),
+            Macro::Map | Macro::Filter | Macro::TransformMap | Macro::TransformMapEntry => {
+                self.transform(parts, next, span, to);
             }
         }
-        self.locals.pop();
+        self.loops -= 1;
+        self.locals.truncate(around);
     }
+
+    /// Begins a loop; what comes next is done for each item.
+    fn start_loop(&mut self, span: Span) -> usize {
+        let turn = self.program.loops.len() as u32 - 1;
+        self.push(Op::StartLoop { turn, next: 0 }, span)
+    }
+
+    /// Ends a loop: jumps and handlers that leave a turn early go on here. A turn costs as many steps as it has ops.
+    fn end_loop(&mut self, start: usize, mut next: Op, leaves: &[usize], span: Span) {
+        for jump in leaves.iter().chain([&start]) {
+            self.land(*jump);
+        }
+        let length = self.here() - start as u32;
+        if let Op::NextItem { steps, body, .. } = &mut next {
+            (*steps, *body) = (length, start as u32 + 1);
+        }
+        self.push(next, span);
+    }
+
+    fn quantifier(&mut self, parts: &Comprehension, next: Op, span: Span, to: u32) {
+        let decisive = parts.kind == Macro::Exists;
+        let outcome = self.constant(Value::Bool(!decisive));
+        let aside = parts.body.may_fail().then(|| self.error(span));
+        let start = self.start_loop(parts.range.span);
+        let first = self.here();
+        self.emit(&parts.body, to);
+        let of = Operand::Register(to);
+        let decided = self.jump_if(of, decisive, 0, parts.body.span);
+        let end = self.here();
+        self.end_loop(start, next, &[], parts.range.span);
+        if let Some(error) = aside {
+            self.program.handlers.push(Handler { start: first, end, target: end, error });
+            self.push(Op::Raise { error }, span);
+        }
+        self.push(Op::Copy { to, from: outcome }, span);
+        self.land(decided);
+    }
+
+    fn exists_one(&mut self, parts: &Comprehension, next: Op, span: Span, to: u32) {
+        let (count, found) = (self.register(), self.register());
+        self.push(Op::SetInt { to: count, value: 0 }, span);
+        let start = self.start_loop(parts.range.span);
+        self.emit(&parts.body, found);
+        let other = self.jump_if(Operand::Register(found), false, 0, parts.body.span);
+        self.push(Op::Increment { register: count }, span);
+        self.end_loop(start, next, &[other], parts.range.span);
+        let left = Operand::Register(count);
+        let test = Test::IntConstant { relation: Relation::Equal, left, constant: 1 };
+        self.push(Op::Test { to, test }, span);
+    }
+
+    fn transform(&mut self, parts: &Comprehension, next: Op, span: Span, to: u32) {
+        let list = self.start_list(span);
+        let start = self.start_loop(parts.range.span);
+        let condition = if parts.kind == Macro::Filter { Some(&parts.body) } else { parts.condition.as_ref() };
+        let left_out = condition.map(|condition| {
+            let of = self.operand(condition);
+            self.jump_if(of, false, 0, condition.span)
+        });
+        let local = |local: usize| self.locals.iter().rev().find(|(number, _)| *number == local).map(|(_, of)| *of);
+        let (item, key) = (local(parts.item), parts.key.and_then(local));
+        let from = if parts.kind == Macro::Filter { item.unwrap_or_default() } else { self.operand(&parts.body) };
+        match parts.kind {
+            Macro::TransformMapEntry => self.push(Op::PushEntries { list, from }, span),
+            Macro::TransformMap => {
+                self.push(Op::PushItem { list, from: key.unwrap_or_default() }, span);
+                self.push(Op::PushItem { list, from }, span)
+            }
+            Macro::All | Macro::Exists | Macro::ExistsOne | Macro::Map | Macro::Filter => {
+                self.push(Op::PushItem { list, from }, span)
+            }
+        };
+        self.end_loop(start, next, left_out.as_slice(), parts.range.span);
+        let makes_map = matches!(parts.kind, Macro::TransformMap | Macro::TransformMapEntry);
+        self.push(if makes_map { Op::FinishMap { to, list } } else { Op::FinishList { to, list } }, span);
+    }
+}
+
+/// Tells whether values of the type may be long.
+fn has_length(of: &Type) -> bool {
+    matches!(
+        of.required(),
+        Type::String | Type::Bytes | Type::List(_) | Type::Map(_) | Type::Record(_) | Type::Union(_)
+    )
 }
 
 /// Returns the op that does what an overload of the table does, for int and double.
@@ -389,6 +532,19 @@ fn arithmetic(overload: &Overload) -> Option<(ArithmeticOp, Shape)> {
         [Shape::Int, Shape::Int] | [Shape::Double, Shape::Double] if overload.style == Style::Operator => {
             Some((op, overload.params[0]))
         }
+        _ => None,
+    }
+}
+
+/// Returns where an overload looks for a text in another, if that is what it does.
+fn part(overload: &Overload) -> Option<Place> {
+    if overload.params != [Shape::String, Shape::String] {
+        return None;
+    }
+    match overload.name {
+        "startsWith" => Some(Place::Start),
+        "endsWith" => Some(Place::End),
+        "contains" => Some(Place::Anywhere),
         _ => None,
     }
 }

@@ -1,40 +1,21 @@
 //! The register machine that runs programs. Its hot ops neither allocate nor clone; operands are read where they lie.
 //!
-//! A slot that holds something else than its type says gives an error, never a panic.
+//! A slot that holds something else than its type says gives an error, never a panic. What loops do is counted in steps; an
+//! evaluation that takes too many ends with an error that nothing absorbs.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
 
-use regex::Regex;
-
 use crate::base::diag::Span;
 use crate::base::value::Value;
 use crate::error::Kind;
+use crate::limits::{EXPRESSION_PATTERN_STEPS, EXPRESSION_STEPS_MAX};
 
 use super::ast::Relation;
 use super::compile::sorted_entries;
 use super::functions::{compare, equal, kind_name};
+use super::program::{ArithmeticOp, Charge, Handler, Op, Operand, Place, PlacePath, Program, Test};
 use super::types::{Failure, Run};
-
-/// A compiled expression. Cheap to run, safe to share between threads; each thread brings its own [`Scratch`].
-#[derive(Clone, Debug, Default)]
-pub struct Program {
-    pub(super) ops: Vec<Op>,
-    /// Of each op, the text it came from.
-    pub(super) spans: Box<[Span]>,
-    pub(super) whole: Span,
-    /// Operands of the ops that take any number of them.
-    pub(super) operands: Vec<Operand>,
-    pub(super) constants: Vec<Value>,
-    pub(super) paths: Vec<PlacePath>,
-    pub(super) patterns: Vec<Regex>,
-    /// Inner ones stand before those around them.
-    pub(super) handlers: Vec<Handler>,
-    pub(super) result: Operand,
-    pub(super) registers: usize,
-    pub(super) errors: usize,
-    pub(super) lists: usize,
-}
 
 /// What programs work in. Kept between runs so that nothing is allocated; it may hold on to the last run's values.
 #[derive(Debug, Default)]
@@ -42,6 +23,8 @@ pub struct Scratch {
     registers: Vec<Value>,
     errors: Vec<Option<EvalError>>,
     lists: Vec<Vec<Value>>,
+    /// Which item each loop is at.
+    positions: Vec<usize>,
 }
 
 /// An evaluation that failed: overflow, division by zero, a missing key or item, a conversion that does not work.
@@ -58,178 +41,6 @@ impl EvalError {
     pub fn kind(&self) -> Kind {
         Kind::Record
     }
-}
-
-/// Where a value lies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Operand {
-    #[default]
-    Null,
-    Register(u32),
-    Constant(u32),
-    Slot {
-        root: u16,
-        slot: u32,
-    },
-    Path(u32),
-}
-
-/// A field inside the records of another place.
-#[derive(Clone, Debug)]
-pub(super) struct PlacePath {
-    pub base: Operand,
-    pub fields: Box<[u32]>,
-}
-
-/// Where to go on when an op in `start..end` fails, and where to keep the error.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Handler {
-    pub start: u32,
-    pub end: u32,
-    pub target: u32,
-    pub error: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ArithmeticOp {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Remainder,
-}
-
-/// A decision that neither changes anything nor allocates.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Test {
-    IntConstant { relation: Relation, left: Operand, constant: i64 },
-    Int { relation: Relation, left: Operand, right: Operand },
-    DoubleConstant { relation: Relation, left: Operand, constant: f64 },
-    Double { relation: Relation, left: Operand, right: Operand },
-    Text { relation: Relation, left: Operand, right: Operand },
-    IsNull { of: Operand, expected: bool },
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Op {
-    Test {
-        to: u32,
-        test: Test,
-    },
-    /// `Test`, then `JumpIf` on its outcome.
-    TestJump {
-        to: u32,
-        test: Test,
-        expected: bool,
-        target: u32,
-    },
-    /// An order of any other two types.
-    Compare {
-        to: u32,
-        relation: Relation,
-        left: Operand,
-        right: Operand,
-    },
-    Equal {
-        to: u32,
-        expected: bool,
-        left: Operand,
-        right: Operand,
-    },
-    ArithmeticInt {
-        to: u32,
-        op: ArithmeticOp,
-        left: Operand,
-        right: Operand,
-    },
-    ArithmeticDouble {
-        to: u32,
-        op: ArithmeticOp,
-        left: Operand,
-        right: Operand,
-    },
-    Not {
-        to: u32,
-        of: Operand,
-    },
-    Jump {
-        target: u32,
-    },
-    JumpIf {
-        of: Operand,
-        expected: bool,
-        target: u32,
-    },
-    JumpIfPresent {
-        of: Operand,
-        target: u32,
-    },
-    Copy {
-        to: u32,
-        from: Operand,
-    },
-    SetInt {
-        to: u32,
-        value: i64,
-    },
-    Increment {
-        register: u32,
-    },
-    /// Takes the item at `index` and counts on, or jumps to `end` when there is none.
-    NextItem {
-        range: Operand,
-        index: u32,
-        item: u32,
-        end: u32,
-    },
-    RequirePresent {
-        of: Operand,
-    },
-    Call {
-        to: u32,
-        run: Run,
-        first: u32,
-        count: u32,
-    },
-    Matches {
-        to: u32,
-        text: Operand,
-        pattern: u32,
-    },
-    MakeList {
-        to: u32,
-        first: u32,
-        count: u32,
-    },
-    /// Keys and values by turns.
-    MakeMap {
-        to: u32,
-        first: u32,
-        count: u32,
-    },
-    MakeRecord {
-        to: u32,
-        first: u32,
-        count: u32,
-    },
-    StartList {
-        list: u32,
-    },
-    PushItem {
-        list: u32,
-        from: Operand,
-    },
-    FinishList {
-        to: u32,
-        list: u32,
-    },
-    ForgetError {
-        error: u32,
-    },
-    /// Fails with the error kept aside, if there is one.
-    Raise {
-        error: u32,
-    },
 }
 
 enum Step {
@@ -255,6 +66,9 @@ impl Scratch {
         if self.lists.len() < program.lists {
             self.lists.resize_with(program.lists, Vec::new);
         }
+        if self.positions.len() < program.loops.len() {
+            self.positions.resize(program.loops.len(), 0);
+        }
     }
 }
 
@@ -268,7 +82,7 @@ impl Program {
         if let Operand::Register(register) = self.result {
             return Ok(std::mem::take(&mut scratch.registers[register as usize]));
         }
-        Ok(Machine { program: self, roots, scratch }.read(self.result).clone())
+        Ok(Machine::new(self, roots, scratch).read(self.result).clone())
     }
 
     /// Computes the value of an expression of type bool.
@@ -277,17 +91,17 @@ impl Program {
     /// When an operation fails, or the value is no bool.
     pub fn eval_bool(&self, roots: &[&[Value]], scratch: &mut Scratch) -> Result<bool, EvalError> {
         if let [Op::Test { test, .. }] = self.ops.as_slice() {
-            let outcome = Machine { program: self, roots, scratch }.test(test);
+            let outcome = Machine::new(self, roots, scratch).test(test);
             return outcome.map_err(|message| EvalError { span: self.spans[0], message });
         }
         self.run(roots, scratch)?;
-        let machine = Machine { program: self, roots, scratch };
+        let machine = Machine::new(self, roots, scratch);
         machine.bool(self.result).map_err(|message| EvalError { span: self.whole, message })
     }
 
     fn run(&self, roots: &[&[Value]], scratch: &mut Scratch) -> Result<(), EvalError> {
         scratch.fit(self);
-        let mut machine = Machine { program: self, roots, scratch };
+        let mut machine = Machine::new(self, roots, scratch);
         let mut at = 0;
         while let Some(op) = self.ops.get(at) {
             at = match machine.step(op) {
@@ -304,9 +118,34 @@ struct Machine<'a> {
     program: &'a Program,
     roots: &'a [&'a [Value]],
     scratch: &'a mut Scratch,
+    steps_left: u64,
+}
+
+impl<'a> Machine<'a> {
+    #[inline(always)]
+    fn new(program: &'a Program, roots: &'a [&'a [Value]], scratch: &'a mut Scratch) -> Self {
+        Self { program, roots, scratch, steps_left: EXPRESSION_STEPS_MAX }
+    }
 }
 
 impl Machine<'_> {
+    #[inline(always)]
+    fn spend(&mut self, steps: u64) -> Result<(), Failure> {
+        match self.steps_left.checked_sub(steps) {
+            Some(left) if left > 0 => {
+                self.steps_left = left;
+                Ok(())
+            }
+            Some(_) | None => Err(self.exhausted()),
+        }
+    }
+
+    #[cold]
+    fn exhausted(&mut self) -> Failure {
+        self.steps_left = 0;
+        Failure::Owned(format!("the evaluation takes more than {EXPRESSION_STEPS_MAX} steps"))
+    }
+
     #[inline(always)]
     fn read(&self, operand: Operand) -> &Value {
         match operand {
@@ -316,8 +155,26 @@ impl Machine<'_> {
             Operand::Register(register) => &self.scratch.registers[register as usize],
             Operand::Constant(constant) => &self.program.constants[constant as usize],
             Operand::Path(path) => self.follow(&self.program.paths[path as usize]),
+            Operand::Item(turn) => self.item(turn),
+            Operand::Key(turn) => self.key(turn),
             Operand::Null => &NULL,
         }
+    }
+
+    fn item(&self, turn: u32) -> &Value {
+        let position = self.scratch.positions[turn as usize];
+        let range = self.read(self.program.loops[turn as usize]);
+        if let Value::List(items) = range {
+            return items.get(position).unwrap_or(&NULL);
+        }
+        let Value::Map(entries) = range else { return &NULL };
+        entries.get(position).map_or(&NULL, |(_, value)| value)
+    }
+
+    fn key(&self, turn: u32) -> &Value {
+        let position = self.scratch.positions[turn as usize];
+        let Value::Map(entries) = self.read(self.program.loops[turn as usize]) else { return &NULL };
+        entries.get(position).map_or(&NULL, |(key, _)| key)
     }
 
     /// Reads a field of records; what is no record has null for every field.
@@ -349,6 +206,10 @@ impl Machine<'_> {
             None
         };
         let error = kept.unwrap_or_else(|| EvalError { span: self.program.spans[at], message: failure });
+        // No handler takes the error of a program that is at the end of its steps.
+        if self.steps_left == 0 {
+            return Err(error);
+        }
         let covers = |handler: &&Handler| (handler.start as usize..handler.end as usize).contains(&at);
         let Some(handler) = self.program.handlers.iter().find(covers) else { return Err(error) };
         self.scratch.errors[handler.error as usize].get_or_insert(error);
@@ -388,6 +249,17 @@ impl Machine<'_> {
                 };
                 Ok(holds(relation, left.as_bytes(), right.as_bytes()))
             }
+            Test::Part { place, text, part } => {
+                let pair = (self.read(text), self.read(part));
+                let (Value::String(text), Value::String(part)) = pair else {
+                    return Err(unexpected_pair("string", pair));
+                };
+                Ok(match place {
+                    Place::Start => text.as_bytes().starts_with(part.as_bytes()),
+                    Place::End => text.as_bytes().ends_with(part.as_bytes()),
+                    Place::Anywhere => text.contains(part.as_str()),
+                })
+            }
             Test::IsNull { of, expected } => Ok(self.read(of).is_null() == expected),
         }
     }
@@ -418,6 +290,18 @@ impl Machine<'_> {
                     return Ok(Step::Jump(target));
                 }
             }
+            Op::StartLoop { turn, next } => {
+                // One turn leads to the first item.
+                self.scratch.positions[turn as usize] = usize::MAX;
+                return Ok(Step::Jump(next));
+            }
+            Op::NextItem { turn, index, steps, body } => {
+                self.spend(u64::from(steps))?;
+                return self.next_item(turn, index, body);
+            }
+            Op::PushItem { list, from } => self.push_item(list, from)?,
+            Op::Call1 { to, run, of, charge } => self.call_1(to, run, of, charge)?,
+            Op::Call2 { to, run, left, right, charge } => self.call_2(to, run, [left, right], charge)?,
             _ => return self.compute(op),
         }
         Ok(Step::Next)
@@ -450,29 +334,32 @@ impl Machine<'_> {
             Op::Equal { to, expected, left, right } => {
                 (to, Value::Bool(equal(self.read(left), self.read(right)) == expected))
             }
-            Op::Copy { to, from } => (to, self.read(from).clone()),
+            Op::Copy { to, from } => {
+                let value = self.read(from).clone();
+                self.spend(copied(&value))?;
+                (to, value)
+            }
             Op::SetInt { to, value } => (to, Value::Int(value)),
             Op::Increment { register } => match self.scratch.registers[register as usize] {
                 Value::Int(count) => (register, Value::Int(count + 1)),
                 ref other => return Err(unexpected("int", other)),
             },
-            Op::Call { to, run, first, count } => (to, self.call(run, first, count)?),
+            Op::Call { to, run, first, count, charge } => (to, self.call(run, first, count, charge)?),
             Op::Matches { to, text, pattern } => match self.read(text) {
                 Value::String(text) => (to, Value::Bool(self.program.patterns[pattern as usize].is_match(text))),
                 other => return Err(unexpected("string", other)),
             },
-            Op::MakeList { to, first, count } => (to, Value::List(self.values(first, count).collect())),
-            Op::MakeRecord { to, first, count } => (to, Value::Record(self.values(first, count).collect())),
+            Op::MakeList { to, first, count } => (to, Value::List(self.values(first, count)?.into())),
+            Op::MakeRecord { to, first, count } => (to, Value::Record(self.values(first, count)?.into())),
             Op::MakeMap { to, first, count } => {
-                let parts: Vec<Value> = self.values(first, count).collect();
-                let (pairs, _) = parts.as_chunks::<2>();
-                let entries = pairs.iter().map(|[key, value]| (key.clone(), value.clone())).collect();
-                (to, sorted_entries(entries).map_err(Failure::Owned)?)
+                let parts = self.values(first, count)?;
+                (to, map_of(parts)?)
             }
             Op::FinishList { to, list } => {
-                let items = std::mem::take(&mut self.scratch.lists[list as usize]);
-                (to, Value::List(items.into()))
+                // The list keeps its space for the next time.
+                (to, Value::List(self.scratch.lists[list as usize].drain(..).collect()))
             }
+            Op::FinishMap { to, list } => (to, map_of(std::mem::take(&mut self.scratch.lists[list as usize]))?),
             _ => return self.steer(op),
         };
         self.set(to, value);
@@ -485,23 +372,17 @@ impl Machine<'_> {
         match *op {
             Op::JumpIfPresent { of, target } if !self.read(of).is_null() => return Ok(Step::Jump(target)),
             Op::RequirePresent { of } if self.read(of).is_null() => return Err("the value is null".into()),
-            Op::NextItem { range, index, item, end } => {
-                let Value::Int(position) = self.scratch.registers[index as usize] else {
-                    return Err(unexpected("int", &self.scratch.registers[index as usize]));
-                };
-                let next = match self.read(range) {
-                    Value::List(items) => items.get(position as usize).cloned(),
-                    Value::Map(entries) => entries.get(position as usize).map(|(key, _)| key.clone()),
-                    other => return Err(unexpected("list", other)),
-                };
-                let Some(next) = next else { return Ok(Step::Jump(end)) };
-                self.set(item, next);
-                self.set(index, Value::Int(position + 1));
-            }
             Op::StartList { list } => self.scratch.lists[list as usize].clear(),
-            Op::PushItem { list, from } => {
+            Op::PushEntries { list, from } => {
                 let value = self.read(from).clone();
-                self.scratch.lists[list as usize].push(value);
+                let Value::Map(entries) = &value else { return Err(unexpected("map", &value)) };
+                self.spend(weight(&value))?;
+                let parts = entries.iter().flat_map(|(key, value)| [key.clone(), value.clone()]);
+                self.scratch.lists[list as usize].extend(parts);
+            }
+            Op::Charge { of } => {
+                let passed = weight(self.read(of));
+                self.spend(passed)?;
             }
             Op::ForgetError { error } => self.scratch.errors[error as usize] = None,
             // The handling takes the kept error itself.
@@ -513,20 +394,133 @@ impl Machine<'_> {
         Ok(Step::Next)
     }
 
-    fn values(&self, first: u32, count: u32) -> impl ExactSizeIterator<Item = Value> {
-        let operands = &self.program.operands[first as usize..(first + count) as usize];
-        operands.iter().map(|operand| self.read(*operand).clone())
+    #[inline(always)]
+    fn next_item(&mut self, turn: u32, index: Option<u32>, body: u32) -> Result<Step, Failure> {
+        let position = self.scratch.positions[turn as usize].wrapping_add(1);
+        let range = self.read(self.program.loops[turn as usize]);
+        let length = if let Value::List(items) = range {
+            items.len()
+        } else if let Value::Map(entries) = range {
+            entries.len()
+        } else {
+            return Err(unexpected("list", range));
+        };
+        if position >= length {
+            return Ok(Step::Next);
+        }
+        self.scratch.positions[turn as usize] = position;
+        if let Some(index) = index {
+            self.set(index, Value::Int(position as i64));
+        }
+        Ok(Step::Jump(body))
     }
 
-    fn call(&self, run: Run, first: u32, count: u32) -> Result<Value, Failure> {
-        let operands = &self.program.operands[first as usize..(first + count) as usize];
-        match *operands {
-            [a] => run(&[self.read(a)]),
-            [a, b] => run(&[self.read(a), self.read(b)]),
-            [a, b, c] => run(&[self.read(a), self.read(b), self.read(c)]),
-            _ => run(&operands.iter().map(|operand| self.read(*operand)).collect::<Vec<_>>()),
-        }
+    #[inline(never)]
+    fn push_item(&mut self, list: u32, from: Operand) -> Result<(), Failure> {
+        let value = self.read(from).clone();
+        self.spend(copied(&value))?;
+        self.scratch.lists[list as usize].push(value);
+        Ok(())
     }
+
+    fn values(&mut self, first: u32, count: u32) -> Result<Vec<Value>, Failure> {
+        let operands = &self.program.operands[first as usize..(first + count) as usize];
+        let values: Vec<Value> = operands.iter().map(|operand| self.read(*operand).clone()).collect();
+        self.spend(values.iter().map(copied).sum())?;
+        Ok(values)
+    }
+
+    #[inline(never)]
+    fn call_1(&mut self, to: u32, run: Run, of: Operand, charge: Charge) -> Result<(), Failure> {
+        let value = self.read(of);
+        let result = run(&[value])?;
+        if charge != Charge::Nothing {
+            let passed = weight(value);
+            self.spend(passed + weight(&result))?;
+        }
+        self.set(to, result);
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn call_2(&mut self, to: u32, run: Run, [left, right]: [Operand; 2], charge: Charge) -> Result<(), Failure> {
+        // Constants are short, as the expression's text is.
+        let passed = |operand, value| if let Operand::Constant(_) = operand { 0 } else { weight(value) };
+        let (a, b) = (self.read(left), self.read(right));
+        let result = run(&[a, b])?;
+        let steps = match charge {
+            Charge::Nothing => 0,
+            Charge::Everything => passed(left, a) + passed(right, b) + weight(&result),
+            Charge::Pattern => passed(left, a) + EXPRESSION_PATTERN_STEPS,
+        };
+        if steps > 0 {
+            self.spend(steps)?;
+        }
+        self.set(to, result);
+        Ok(())
+    }
+
+    fn call(&mut self, run: Run, first: u32, count: u32, charge: Charge) -> Result<Value, Failure> {
+        let operands = &self.program.operands[first as usize..(first + count) as usize];
+        let values = operands.iter().map(|operand| self.read(*operand));
+        let (result, passed) = if let [a, b, c] = *operands {
+            let values = [self.read(a), self.read(b), self.read(c)];
+            (run(&values)?, values.map(weight))
+        } else {
+            let values: Vec<&Value> = values.collect();
+            (run(&values)?, [values.iter().map(|value| weight(value)).sum(), 0, 0])
+        };
+        if charge != Charge::Nothing {
+            self.spend(passed.iter().sum::<u64>() + weight(&result))?;
+        }
+        Ok(result)
+    }
+}
+
+/// Bytes that are gone through in one step.
+const BYTES_PER_STEP: usize = 16;
+
+/// Steps that going through a value takes.
+#[inline(always)]
+fn weight(value: &Value) -> u64 {
+    match value {
+        Value::String(text) => (text.len() / BYTES_PER_STEP) as u64,
+        Value::Bytes(bytes) => (bytes.len() / BYTES_PER_STEP) as u64,
+        Value::List(_) | Value::Record(_) | Value::Map(_) | Value::Union(_) => weight_within(value),
+        Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Uint(_)
+        | Value::Double(_)
+        | Value::DateTime(_)
+        | Value::TimeDelta(_)
+        | Value::Decimal(_) => 0,
+    }
+}
+
+#[expect(clippy::wildcard_enum_match_arm, reason = "no other value has values within")]
+fn weight_within(value: &Value) -> u64 {
+    match value {
+        Value::List(items) | Value::Record(items) => items.iter().map(|item| 1 + weight(item)).sum(),
+        Value::Map(entries) => entries.iter().map(|(key, value)| 2 + weight(key) + weight(value)).sum(),
+        Value::Union(branch) => weight(&branch.1),
+        _ => 0,
+    }
+}
+
+/// Steps that copying a value takes: all but text is shared.
+#[inline(always)]
+fn copied(value: &Value) -> u64 {
+    if let Value::String(text) = value { (text.len() / BYTES_PER_STEP) as u64 } else { 0 }
+}
+
+fn map_of(parts: Vec<Value>) -> Result<Value, Failure> {
+    let mut parts = parts.into_iter();
+    let mut entries = Vec::with_capacity(parts.len() / 2);
+    while let (Some(key), Some(value)) = (parts.next(), parts.next()) {
+        entries.push((key, value));
+    }
+    sorted_entries(entries).map_err(Failure::Owned)
 }
 
 #[inline(always)]

@@ -5,19 +5,22 @@
 //! ```
 //!
 //! Invariants: a program that was compiled from a checked tree never panics, whatever the slots hold; what the checker proved
-//! not to be null is never null while the slots hold what their types say; evaluation touches nothing but its arguments.
+//! not to be null is never null while the slots hold what their types say; evaluation touches nothing but its arguments, and
+//! takes no more steps than `limits::EXPRESSION_STEPS_MAX`, or ends with an error.
 //!
 //! Deviations from CEL, all on the side of strictness: every type is static (no `dyn`); null is a value of optional types
-//! alone and has to be handled; map keys are strings. Aggregates (`count()`, `sum(x)`) are recognised here, by
+//! alone and has to be handled; map keys are strings (`docs/expressions.md`; `tests/cel` has the published cases). Aggregates (`count()`, `sum(x)`) are recognised here, by
 //! [`aggregate_call`], and computed elsewhere.
 
 mod aggregate;
 pub mod ast;
 mod check;
 mod compile;
+mod cost;
 mod eval;
 mod functions;
 mod parse;
+mod program;
 mod token;
 mod tree;
 mod types;
@@ -32,8 +35,9 @@ use crate::error::codes;
 
 pub use aggregate::{AGGREGATES, AggregateCall, aggregate_call};
 pub use ast::Ast;
-pub use eval::{EvalError, Program, Scratch};
+pub use eval::{EvalError, Scratch};
 pub use parse::parse;
+pub use program::Program;
 pub use types::fits;
 
 /// The names an expression may begin with.

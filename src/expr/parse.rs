@@ -103,6 +103,7 @@ impl Parser<'_> {
         let found = match token.kind {
             TokenKind::End => "the end".to_owned(),
             TokenKind::Ident(_)
+            | TokenKind::Escaped(_)
             | TokenKind::Int(_)
             | TokenKind::Uint(_)
             | TokenKind::Double(_)
@@ -131,8 +132,12 @@ impl Parser<'_> {
         }
         let condition = self.logic(LogicOp::Or)?;
         let ast = if self.eat("?") {
+            let selects = self.at_symbol(".");
             let then = self.logic(LogicOp::Or)?;
-            self.expect(":")?;
+            self.expect(":").map_err(|problem| {
+                let help = "an optional field is selected by `.?`: `value.?aircraft`";
+                if selects { Box::new(problem.help(help)) } else { problem }
+            })?;
             let otherwise = self.expression()?;
             let span = Span::new(condition.span.start, otherwise.span.end);
             let kind = AstKind::Conditional {
@@ -176,7 +181,8 @@ impl Parser<'_> {
             let found = match &self.peek().kind {
                 TokenKind::Symbol(symbol) => operators.iter().find(|op| op.symbol() == *symbol),
                 TokenKind::Ident(word) => operators.iter().find(|op| op.symbol() == word),
-                TokenKind::Int(_)
+                TokenKind::Escaped(_)
+                | TokenKind::Int(_)
                 | TokenKind::Uint(_)
                 | TokenKind::Double(_)
                 | TokenKind::String(_)
@@ -223,9 +229,10 @@ impl Parser<'_> {
             let start = ast.span.start;
             let kind = if self.eat(".") {
                 let access = if self.eat("?") { Access::Optional } else { Access::Required };
+                let escaped = matches!(self.peek().kind, TokenKind::Escaped(_));
                 let field = self.name("a field or function name")?;
-                if access == Access::Required && self.eat("(") {
-                    let args = self.list(")")?;
+                if access == Access::Required && !escaped && self.eat("(") {
+                    let args = self.args()?;
                     AstKind::Call { target: Some(Box::new(ast)), function: field, args }
                 } else {
                     AstKind::Select { base: Box::new(ast), field, access }
@@ -246,7 +253,7 @@ impl Parser<'_> {
     fn name(&mut self, wanted: &str) -> Parsed<Name> {
         let span = self.peek().span;
         match self.peek().kind.clone() {
-            TokenKind::Ident(text) => {
+            TokenKind::Ident(text) | TokenKind::Escaped(text) => {
                 self.next();
                 Ok(Name { text, span })
             }
@@ -273,6 +280,11 @@ impl Parser<'_> {
                 self.node(AstKind::Literal(Value::Bytes(bytes.into())), span)
             }
             TokenKind::Ident(word) => self.word(word, span),
+            TokenKind::Symbol(".") => {
+                self.next();
+                let name = self.identifier()?;
+                self.named(name, span.start, AstKind::Root)
+            }
             TokenKind::Symbol("(") => {
                 self.next();
                 let mut inner = self.expression()?;
@@ -282,16 +294,26 @@ impl Parser<'_> {
             }
             TokenKind::Symbol("[") => {
                 self.next();
-                let items = self.list("]")?;
+                let items = self.list("]", |parser| Ok((parser.optional_mark(), parser.expression()?)))?;
                 self.node(AstKind::List(items), Span::new(span.start, self.end()))
             }
             TokenKind::Symbol("{") => {
                 self.next();
-                let entries = self.entries()?;
+                let entries = self.list("}", |parser| {
+                    let access = parser.optional_mark();
+                    let key = parser.expression()?;
+                    parser.expect(":")?;
+                    Ok((access, key, parser.expression()?))
+                })?;
                 self.node(AstKind::Map(entries), Span::new(span.start, self.end()))
             }
-            TokenKind::Symbol(_) | TokenKind::End => Err(self.unexpected("an expression")),
+            TokenKind::Escaped(_) | TokenKind::Symbol(_) | TokenKind::End => Err(self.unexpected("an expression")),
         }
+    }
+
+    /// Reads the `?` in front of an item or an entry that may be absent.
+    fn optional_mark(&mut self) -> Access {
+        if self.eat("?") { Access::Optional } else { Access::Required }
     }
 
     fn word(&mut self, word: String, span: Span) -> Parsed<Ast> {
@@ -301,19 +323,36 @@ impl Parser<'_> {
             "null" => Some(Value::Null),
             _ => None,
         };
-        if literal.is_none() && RESERVED.contains(&word.as_str()) {
-            return Err(self.unexpected("an expression"));
-        }
-        self.next();
         if let Some(value) = literal {
+            self.next();
             return self.node(AstKind::Literal(value), span);
         }
-        if !self.eat("(") {
-            return self.node(AstKind::Ident(word), span);
+        let name = self.identifier()?;
+        self.named(name, span.start, AstKind::Ident)
+    }
+
+    /// Reads a name that is no word of the language's own.
+    fn identifier(&mut self) -> Parsed<Name> {
+        match &self.peek().kind {
+            TokenKind::Ident(word) if !RESERVED.contains(&word.as_str()) => self.name("a name"),
+            TokenKind::Ident(_)
+            | TokenKind::Escaped(_)
+            | TokenKind::Int(_)
+            | TokenKind::Uint(_)
+            | TokenKind::Double(_)
+            | TokenKind::String(_)
+            | TokenKind::Bytes(_)
+            | TokenKind::Symbol(_)
+            | TokenKind::End => Err(self.unexpected("an expression")),
         }
-        let args = self.list(")")?;
-        let kind = AstKind::Call { target: None, function: Name { text: word, span }, args };
-        self.node(kind, Span::new(span.start, self.end()))
+    }
+
+    fn named(&mut self, name: Name, start: usize, plain: fn(String) -> AstKind) -> Parsed<Ast> {
+        if !self.eat("(") {
+            return self.node(plain(name.text), Span::new(start, name.span.end));
+        }
+        let args = self.args()?;
+        self.node(AstKind::Call { target: None, function: name, args }, Span::new(start, self.end()))
     }
 
     /// Reads a number; `minus` is where its minus sign stands.
@@ -326,18 +365,22 @@ impl Parser<'_> {
             (TokenKind::Double(number), None) => Some(Value::Double(number)),
             (TokenKind::Double(number), Some(_)) => Some(Value::Double(-number)),
             (TokenKind::Uint(number), _) => Some(Value::Uint(number)),
-            (TokenKind::Ident(_) | TokenKind::String(_) | TokenKind::Bytes(_), _)
+            (TokenKind::Ident(_) | TokenKind::Escaped(_) | TokenKind::String(_) | TokenKind::Bytes(_), _)
             | (TokenKind::Symbol(_) | TokenKind::End, _) => None,
         };
         let value = value.ok_or_else(|| out_of_range(span, &self.text[span.start..span.end], "int"))?;
         self.node(AstKind::Literal(value), span)
     }
 
-    /// Reads expressions up to `close`; a comma may end them.
-    fn list(&mut self, close: &str) -> Parsed<Vec<Ast>> {
+    fn args(&mut self) -> Parsed<Vec<Ast>> {
+        self.list(")", Self::expression)
+    }
+
+    /// Reads items up to `close`; a comma may end them.
+    fn list<T>(&mut self, close: &str, item: impl Fn(&mut Self) -> Parsed<T>) -> Parsed<Vec<T>> {
         let mut items = Vec::new();
         while !self.eat(close) {
-            items.push(self.expression()?);
+            items.push(item(self)?);
             if self.eat(",") {
                 continue;
             }
@@ -346,22 +389,6 @@ impl Parser<'_> {
             }
         }
         Ok(items)
-    }
-
-    fn entries(&mut self) -> Parsed<Vec<(Ast, Ast)>> {
-        let mut entries = Vec::new();
-        while !self.eat("}") {
-            let key = self.expression()?;
-            self.expect(":")?;
-            entries.push((key, self.expression()?));
-            if self.eat(",") {
-                continue;
-            }
-            if !self.at_symbol("}") {
-                return Err(self.unexpected("`,` or `}`"));
-            }
-        }
-        Ok(entries)
     }
 }
 

@@ -13,6 +13,8 @@ pub(super) struct Token {
 pub(super) enum TokenKind {
     /// Keywords included; the parser tells them apart.
     Ident(String),
+    /// A field's name in backticks, which need not be an identifier.
+    Escaped(String),
     /// Without a sign: the parser applies it, so that the smallest `int` can be written.
     Int(u64),
     Uint(u64),
@@ -67,6 +69,7 @@ impl<'t> Lexer<'t> {
             Some(first) if first.is_ascii_digit() => self.number()?,
             Some('.') if self.rest()[1..].starts_with(|c: char| c.is_ascii_digit()) => self.number()?,
             Some('"' | '\'') => self.quoted(Quoted::default(), start)?,
+            Some('`') => self.escaped_name(start)?,
             Some(first) if first == '_' || first.is_ascii_alphabetic() => self.word()?,
             Some(other) => match SYMBOLS.iter().find(|symbol| self.rest().starts_with(**symbol)) {
                 Some(symbol) => {
@@ -109,7 +112,20 @@ impl<'t> Lexer<'t> {
         Ok(TokenKind::Ident(word.to_owned()))
     }
 
-    fn digits(&mut self, accept: fn(&char) -> bool) -> &'t str {
+    fn escaped_name(&mut self, start: usize) -> Result<TokenKind, Box<Diagnostic>> {
+        self.at += 1;
+        let name = self.take_while(|c| matches!(c, '_' | '-' | '.' | '/' | ' ') || c.is_ascii_alphanumeric());
+        if name.is_empty() || !self.rest().starts_with('`') {
+            let problem =
+                Diagnostic::error(codes::EXPRESSION_SYNTAX, Span::new(start, self.at), "this name is not closed")
+                    .help("a name in backticks has letters, digits, `_`, `-`, `.`, `/` and spaces");
+            return Err(Box::new(problem));
+        }
+        self.at += 1;
+        Ok(TokenKind::Escaped(name.to_owned()))
+    }
+
+    fn take_while(&mut self, accept: fn(&char) -> bool) -> &'t str {
         let rest = self.rest();
         let length = rest.find(|c: char| !accept(&c)).unwrap_or(rest.len());
         self.at += length;
@@ -121,9 +137,9 @@ impl<'t> Lexer<'t> {
         let hexadecimal = self.rest().starts_with("0x") || self.rest().starts_with("0X");
         let (digits, radix) = if hexadecimal {
             self.at += 2;
-            (self.digits(char::is_ascii_hexdigit), 16)
+            (self.take_while(char::is_ascii_hexdigit), 16)
         } else {
-            (self.digits(char::is_ascii_digit), 10)
+            (self.take_while(char::is_ascii_digit), 10)
         };
         if !hexadecimal && self.fraction_or_exponent() {
             self.end_of_number(start)?;
@@ -153,20 +169,20 @@ impl<'t> Lexer<'t> {
         let rest = self.rest();
         if rest.starts_with('.') && rest[1..].starts_with(|c: char| c.is_ascii_digit()) {
             self.at += 1;
-            self.digits(char::is_ascii_digit);
+            self.take_while(char::is_ascii_digit);
         }
         if let Some(exponent) = self.rest().strip_prefix(['e', 'E']) {
             let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
             if digits.starts_with(|c: char| c.is_ascii_digit()) {
                 self.at += 1 + (exponent.len() - digits.len());
-                self.digits(char::is_ascii_digit);
+                self.take_while(char::is_ascii_digit);
             }
         }
         self.at != before
     }
 
     fn end_of_number(&mut self, start: usize) -> Result<(), Box<Diagnostic>> {
-        let tail = self.digits(|c| *c == '_' || c.is_ascii_alphanumeric());
+        let tail = self.take_while(|c| *c == '_' || c.is_ascii_alphanumeric());
         if tail.is_empty() {
             return Ok(());
         }

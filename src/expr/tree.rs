@@ -7,7 +7,7 @@ use crate::base::types::Type;
 use crate::base::value::Value;
 
 use super::FieldUse;
-use super::ast::{LogicOp, Relation};
+use super::ast::{Access, LogicOp, Relation};
 use super::types::Overload;
 
 #[derive(Clone, Debug)]
@@ -85,19 +85,41 @@ pub(super) enum NodeKind {
     },
     /// The value; null is an error.
     Unwrap(Box<Node>),
-    List(Vec<Node>),
-    /// Keys are strings.
-    Map(Vec<(Node, Node)>),
+    /// An optional item that is null is left out.
+    List(Vec<(Access, Node)>),
+    /// Keys are strings; an optional entry whose value is null is left out.
+    Map(Vec<(Access, Node, Node)>),
     Comprehension(Box<Comprehension>),
+    Binding(Box<Binding>),
+}
+
+/// A value with a name, for the sake of another expression.
+#[derive(Clone, Debug)]
+pub(super) struct Binding {
+    pub value: Node,
+    pub local: usize,
+    pub body: Node,
+    pub absence: Absence,
+}
+
+/// What becomes of a [`Binding`] whose value is null.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// The body is for null as well: `cel.bind`.
+    Bound,
+    /// The whole is null: `optMap`, `optFlatMap`.
+    Passed,
 }
 
 #[derive(Clone, Debug)]
 pub(super) struct Comprehension {
     pub kind: Macro,
     pub range: Node,
-    /// The local that holds each item in turn.
+    /// The local that holds each item in turn: a list's item, a map's value; a map's key when there is no other local.
     pub item: usize,
-    /// Which items are looked at; all when there is none. Only `map` has one.
+    /// The local that holds the index of each item, or its key.
+    pub key: Option<usize>,
+    /// Which items are looked at; all when there is none. Only what transforms has one.
     pub condition: Option<Node>,
     pub body: Node,
 }
@@ -107,8 +129,13 @@ pub(super) enum Macro {
     All,
     Exists,
     ExistsOne,
+    /// `map` and `transformList`.
     Map,
     Filter,
+    /// Other values for a map's keys.
+    TransformMap,
+    /// Other entries: the body is a map.
+    TransformMapEntry,
 }
 
 /// A place that a name leads to: root or local, then fields.
@@ -145,13 +172,13 @@ impl Node {
             | NodeKind::IsNull { of: only, .. }
             | NodeKind::Not(only)
             | NodeKind::Unwrap(only) => vec![only],
-            NodeKind::Call { args: many, .. } | NodeKind::Logic { operands: many, .. } | NodeKind::List(many) => {
-                many.iter().collect()
-            }
+            NodeKind::Call { args: many, .. } | NodeKind::Logic { operands: many, .. } => many.iter().collect(),
+            NodeKind::List(items) => items.iter().map(|(_, item)| item).collect(),
             NodeKind::Compare { left, right, .. } => vec![left, right],
             NodeKind::OrElse { value, otherwise } => vec![value, otherwise],
             NodeKind::Conditional { condition, then, otherwise } => vec![condition, then, otherwise],
-            NodeKind::Map(entries) => entries.iter().flat_map(|(key, value)| [key, value]).collect(),
+            NodeKind::Map(entries) => entries.iter().flat_map(|(_, key, value)| [key, value]).collect(),
+            NodeKind::Binding(parts) => vec![&parts.value, &parts.body],
             NodeKind::Comprehension(parts) => {
                 [Some(&parts.range), parts.condition.as_ref(), Some(&parts.body)].into_iter().flatten().collect()
             }
@@ -207,7 +234,27 @@ impl Node {
 
     /// Tells whether evaluation can fail while every slot holds what its type says.
     pub(super) fn may_fail(&self) -> bool {
-        matches!(self.kind, NodeKind::Call { .. } | NodeKind::Unwrap(_))
-            || self.children().into_iter().any(Self::may_fail)
+        let fails = match &self.kind {
+            NodeKind::Call { .. } | NodeKind::Unwrap(_) => true,
+            // A key may come twice.
+            NodeKind::Map(_) => true,
+            NodeKind::Comprehension(parts) => parts.kind == Macro::TransformMapEntry,
+            NodeKind::Constant(_)
+            | NodeKind::Root(_)
+            | NodeKind::RootRecord { .. }
+            | NodeKind::Field { .. }
+            | NodeKind::Local(_)
+            | NodeKind::Select { .. }
+            | NodeKind::Matches { .. }
+            | NodeKind::Compare { .. }
+            | NodeKind::IsNull { .. }
+            | NodeKind::Not(_)
+            | NodeKind::Logic { .. }
+            | NodeKind::Conditional { .. }
+            | NodeKind::OrElse { .. }
+            | NodeKind::List(_)
+            | NodeKind::Binding(_) => false,
+        };
+        fails || self.children().into_iter().any(Self::may_fail)
     }
 }

@@ -116,7 +116,7 @@ pub fn fits(from: &Type, to: &Type) -> bool {
 }
 
 /// The most digits an `i128` surely holds.
-const DECIMAL_DIGITS_MAX: u32 = 38;
+pub(super) const DECIMAL_DIGITS_MAX: u32 = 38;
 
 fn decimal(precision: u32, scale: u32) -> Type {
     Type::Decimal { precision: precision.min(DECIMAL_DIGITS_MAX), scale }
@@ -222,6 +222,15 @@ impl Overload {
         let fit =
             args.iter().enumerate().all(|(index, arg)| self.params.get(index).unwrap_or(last).accepts(arg, &mut t));
         fit.then(|| self.result.result(args, &t))
+    }
+
+    /// Tells whether the function goes through its arguments: how long it takes hangs on how long they are.
+    pub(super) fn scans(&self) -> bool {
+        let long =
+            |shape: &Shape| matches!(shape, Shape::String | Shape::Bytes | Shape::List(_) | Shape::Map(_) | Shape::T);
+        let looks_up = matches!(self.name, "[]" | "[?]" | "first" | "last");
+        let counts = self.name == "size" && matches!(self.params, [Shape::List(_) | Shape::Map(_)]);
+        self.params.iter().any(long) && !looks_up && !counts
     }
 
     /// Returns the signature as a user would call it.

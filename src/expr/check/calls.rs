@@ -1,4 +1,4 @@
-//! Calls: those of the table, and the ones on optionals, which are lazy.
+//! Calls: those of the table, the ones on optionals, which are lazy, and the ones whose types hang on literals.
 
 use crate::base::diag::Span;
 use crate::base::types::Type;
@@ -6,18 +6,28 @@ use crate::base::value::Value;
 use crate::expr::ast::{Access, Ast, AstKind, Name};
 use crate::expr::functions;
 use crate::expr::tree::{Node, NodeKind, Origin};
-use crate::expr::types::{Overload, Style, nothing, unify};
+use crate::expr::types::{DECIMAL_DIGITS_MAX, Overload, Shape, Style, fits, nothing, unify};
 
-use super::{Checker, problems};
+use super::{Checker, macros, problems};
 
-/// Name spaces of global functions.
-const NAME_SPACES: [&str; 2] = ["math", "optional"];
+/// Name spaces of global functions; of some, only that they are not there is known.
+const NAME_SPACES: [&str; 10] =
+    ["math", "optional", "strings", "cel", "base64", "sets", "lists", "regex", "net", "proto"];
 
 /// Tells whether the node is a conversion: of a literal, it has to succeed.
 pub(super) fn is_conversion(node: &Node) -> bool {
     let NodeKind::Call { overload, .. } = &node.kind else { return false };
     overload.style == Style::Global
-        && matches!(overload.name, "int" | "uint" | "double" | "string" | "bytes" | "bool" | "timestamp" | "duration")
+        && matches!(
+            overload.name,
+            "int" | "uint" | "double" | "string" | "bytes" | "bool" | "timestamp" | "duration" | "decimal"
+        )
+}
+
+/// Tells whether the arguments are one list that is written down, with nothing to leave out.
+fn is_plain_list(args: &[Ast]) -> bool {
+    let [Ast { kind: AstKind::List(items), .. }] = args else { return false };
+    items.iter().all(|(access, _)| *access == Access::Required)
 }
 
 impl Checker<'_> {
@@ -28,18 +38,24 @@ impl Checker<'_> {
         if let AstKind::Ident(space) = &target.kind
             && NAME_SPACES.contains(&space.as_str())
             && !self.env.roots.iter().any(|(root, _)| root == space)
+            && !self.locals.iter().any(|local| local.name == *space)
         {
             let text = format!("{space}.{}", function.text);
             let name = Name { text, span: Span::new(target.span.start, function.span.end) };
-            return self.global(&name, args, span);
+            return if name.text == "cel.bind" { self.bound(args, span) } else { self.global(&name, args, span) };
         }
         match function.text.as_str() {
-            "all" | "exists" | "exists_one" | "existsOne" | "map" | "filter" => {
-                self.comprehension(target, function, args, span)
-            }
+            name if macros::is_comprehension(name) => self.comprehension(target, function, args, span),
+            "optMap" | "optFlatMap" => self.optional_map(target, function, args, span),
             "orValue" | "or" | "hasValue" | "value" => self.on_optional(target, function, args, span),
+            "format" if is_plain_list(args) => self.formatted(target, &args[0], span),
             _ => {
                 let target = self.node(target);
+                if functions::overloads(Style::Method, &function.text).next().is_none() {
+                    // The arguments are not looked at: they may hold names that a macro meant here would bind.
+                    self.problems.push(problems::unknown_function(function, Style::Method));
+                    return None;
+                }
                 let args: Vec<Option<Node>> = args.iter().map(|arg| self.node(arg)).collect();
                 let nodes: Vec<Node> = [target].into_iter().chain(args).collect::<Option<_>>()?;
                 self.table_call(Style::Method, function, nodes, span)
@@ -61,6 +77,7 @@ impl Checker<'_> {
                 let node = self.not_null(node)?;
                 Some(Node { value_type: node.value_type.clone().optional(), origin: Origin::Chosen, span, ..node })
             }
+            ("decimal", _) => self.decimal(nodes.into_iter().collect::<Option<_>>()?, span),
             ("optional.none" | "optional.of", _) => {
                 let wanted = if name.text == "optional.of" { "one argument" } else { "no argument" };
                 let message = format!("`{}` takes {wanted}, not {}", name.text, args.len());
@@ -81,10 +98,6 @@ impl Checker<'_> {
 
     fn table_call(&mut self, style: Style, name: &Name, mut args: Vec<Node>, span: Span) -> Option<Node> {
         let overloads = || functions::overloads(style, &name.text);
-        if overloads().next().is_none() {
-            self.problems.push(problems::unknown_function(name, style));
-            return None;
-        }
         let types: Vec<Type> = args.iter().map(|arg| arg.value_type.clone()).collect();
         let apply = |types: &[Type]| overloads().find_map(|overload| Some((overload, overload.apply(types)?)));
         let Some((overload, result)) = apply(&types) else {
@@ -107,7 +120,72 @@ impl Checker<'_> {
             let text = Box::new(args.swap_remove(0));
             return Some(Node::new(NodeKind::Matches { text, pattern }, Type::Bool, span));
         }
-        Some(Node::new(NodeKind::Call { overload, args }, result, span))
+        let origin = if let Shape::Optional(_) = overload.result { Origin::Chosen } else { Origin::Declared };
+        Some(Node { origin, ..Node::new(NodeKind::Call { overload, args }, result, span) })
+    }
+
+    /// Refuses a value that is never null where an optional is meant.
+    pub(super) fn optional_value(&mut self, value: Node) -> Option<Node> {
+        if value.value_type.allows_null() || value.origin == Origin::Narrowed {
+            return Some(value);
+        }
+        self.problems.push(problems::never_null(value.span, self.written(value.span), &value.value_type));
+        None
+    }
+
+    /// `template.format([items])`: the items may be of different types; against a literal template they are checked.
+    fn formatted(&mut self, template: &Ast, items: &Ast, span: Span) -> Option<Node> {
+        let AstKind::List(items) = &items.kind else { return None };
+        let template = self.node(template).and_then(|node| self.not_null(node));
+        let items: Vec<Option<Node>> = items
+            .iter()
+            .map(|(_, item)| {
+                let node = self.node(item)?;
+                // What is null for certain may be written; what may be null has to be handled.
+                if node.value_type == Type::Null { Some(node) } else { self.not_null(node) }
+            })
+            .collect();
+        let template = template?;
+        let items: Vec<Node> = items.into_iter().collect::<Option<_>>()?;
+        if !fits(&template.value_type, &Type::String) {
+            let types = [template.value_type, Type::List(nothing().into())];
+            let known = functions::overloads(Style::Method, "format");
+            self.problems.push(problems::wrong_arguments(span, "format", &types, known));
+            return None;
+        }
+        if let Some(Value::String(text)) = template.constant() {
+            let types: Vec<&Type> = items.iter().map(|item| &item.value_type).collect();
+            if let Err(problem) = functions::check_template(text, &types) {
+                let place = problem.item.map_or(template.span, |item| items[item].span);
+                self.problems.push(problems::template(place, &problem));
+                return None;
+            }
+        }
+        let args = [template].into_iter().chain(items).collect();
+        Some(Node::new(NodeKind::Call { overload: &functions::FORMAT_ITEMS, args }, Type::String, span))
+    }
+
+    /// `decimal(x, precision, scale)`: the type hangs on the literals.
+    fn decimal(&mut self, args: Vec<Node>, span: Span) -> Option<Node> {
+        let number =
+            |node: &Node| node.constant().and_then(Value::as_int).and_then(|number| u32::try_from(number).ok());
+        let parts = match args.as_slice() {
+            [_, precision, scale] => number(precision).zip(number(scale)),
+            _ => None,
+        };
+        let Some((precision, scale)) =
+            parts.filter(|(precision, scale)| (1..=DECIMAL_DIGITS_MAX).contains(precision) && scale <= precision)
+        else {
+            let message = "`decimal` takes a value, and its digits in all and behind the point as literals".to_owned();
+            let help = format!(
+                "write `decimal(x, 9, 2)`: at most {DECIMAL_DIGITS_MAX} digits, those behind the point included"
+            );
+            self.problems.push(problems::wrong_use(span, message, &help));
+            return None;
+        };
+        let name = Name { text: "decimal".to_owned(), span };
+        let node = self.table_call(Style::Global, &name, args, span)?;
+        Some(Node { value_type: Type::Decimal { precision, scale }, ..node })
     }
 
     /// Refuses patterns and time zones that are literal and wrong.
@@ -145,10 +223,7 @@ impl Checker<'_> {
             ));
             return None;
         }
-        if !value.value_type.allows_null() && value.origin != Origin::Narrowed {
-            self.problems.push(problems::never_null(value.span, self.written(value.span), &value.value_type));
-            return None;
-        }
+        let value = self.optional_value(value)?;
         match function.text.as_str() {
             "hasValue" => self.null_test(value, false, span),
             "value" => {

@@ -13,7 +13,7 @@ use super::ast::{Access, Ast, AstKind, LogicOp, Name, UnaryOp};
 use super::parse::parse;
 use super::tree::{Node, NodeKind, Origin, Path};
 use super::types::{fits, is_nothing, nothing, unify};
-use super::{Env, compile};
+use super::{Env, compile, cost};
 
 mod calls;
 mod macros;
@@ -31,7 +31,10 @@ pub(super) fn check(text: &str, env: &Env, wanted: Option<&Type>) -> Result<Node
         checker.expect_type(&ast, node, wanted);
     }
     match node {
-        Some(node) if checker.problems.is_empty() => Ok(finished(node)),
+        Some(node) if checker.problems.is_empty() => match cost::check(&node) {
+            Ok(()) => Ok(finished(node)),
+            Err(problem) => Err(vec![*problem]),
+        },
         _ => Err(checker.problems),
     }
 }
@@ -69,7 +72,11 @@ impl Checker<'_> {
     fn node(&mut self, ast: &Ast) -> Option<Node> {
         let node = match &ast.kind {
             AstKind::Literal(value) => literal(value, ast.span),
-            AstKind::Ident(name) => self.name(name, ast.span)?,
+            AstKind::Ident(name) => match self.local(name, ast.span) {
+                Some(local) => local,
+                None => self.root(name, ast.span)?,
+            },
+            AstKind::Root(name) => self.root(name, ast.span)?,
             AstKind::Select { base, field, access } => {
                 let base = self.node(base)?;
                 self.select(base, field, *access, ast.span)?
@@ -106,11 +113,13 @@ impl Checker<'_> {
         }
     }
 
-    fn name(&mut self, name: &str, span: Span) -> Option<Node> {
-        if let Some(local) = self.locals.iter().rev().find(|local| local.name == name) {
-            let node = Node::new(NodeKind::Local(local.number), local.value_type.clone(), span);
-            return Some(self.narrowed(node));
-        }
+    fn local(&self, name: &str, span: Span) -> Option<Node> {
+        let local = self.locals.iter().rev().find(|local| local.name == name)?;
+        let node = Node::new(NodeKind::Local(local.number), local.value_type.clone(), span);
+        Some(self.narrowed(node))
+    }
+
+    fn root(&mut self, name: &str, span: Span) -> Option<Node> {
         match self.env.roots.iter().position(|(root, _)| root == name) {
             Some(root) => {
                 let root_type = self.env.roots[root].1.clone();
@@ -160,6 +169,10 @@ impl Checker<'_> {
             let key = Node::new(NodeKind::Constant(Value::text(&field.text)), Type::String, field.span);
             return self.element(base, key, if optional { Access::Optional } else { access }, span);
         }
+        if optional && is_nothing(base.value_type.required()) {
+            // A field of what is never there.
+            return Some(Node { origin: Origin::Chosen, span, ..base });
+        }
         let Type::Record(record) = base.value_type.required() else {
             self.problems.push(problems::no_fields(field, self.written(base.span), &base.value_type));
             return None;
@@ -201,6 +214,9 @@ impl Checker<'_> {
 
     fn element(&mut self, base: Node, key: Node, access: Access, span: Span) -> Option<Node> {
         let key = self.not_null(key)?;
+        if access == Access::Optional && is_nothing(base.value_type.required()) {
+            return Some(Node { origin: Origin::Chosen, span, ..base });
+        }
         let name = if access == Access::Optional { "[?]" } else { "[]" };
         let types = [base.value_type.required().clone(), key.value_type.clone()];
         let mut node = self.operator(name, vec![base, key], &types, span)?;
@@ -287,10 +303,11 @@ impl Checker<'_> {
         Some(Node::new(kind, value_type, span))
     }
 
-    fn list(&mut self, items: &[Ast], span: Span) -> Option<Node> {
-        let nodes: Vec<Option<Node>> = items.iter().map(|item| self.node(item)).collect();
-        let nodes: Vec<Node> = nodes.into_iter().collect::<Option<_>>()?;
-        let item_type = self.common_type(nodes.iter(), "list")?;
+    fn list(&mut self, items: &[(Access, Ast)], span: Span) -> Option<Node> {
+        let nodes: Vec<Option<_>> =
+            items.iter().map(|(access, item)| Some((*access, self.item(*access, item)?))).collect();
+        let nodes: Vec<(Access, Node)> = nodes.into_iter().collect::<Option<_>>()?;
+        let item_type = self.common_type(nodes.iter().map(|(access, node)| (*access, node)), "list")?;
         let list_type = Type::List(Arc::new(item_type));
         if nodes.is_empty() {
             return Some(Node::new(NodeKind::Constant(Value::List(Arc::from([]))), list_type, span));
@@ -298,21 +315,31 @@ impl Checker<'_> {
         Some(Node::new(NodeKind::List(nodes), list_type, span))
     }
 
-    fn map(&mut self, entries: &[(Ast, Ast)], span: Span) -> Option<Node> {
-        let nodes: Vec<Option<(Node, Node)>> = entries
+    /// Checks an item of a list or the value of an entry: one that may be left out has to be optional.
+    fn item(&mut self, access: Access, ast: &Ast) -> Option<Node> {
+        let node = self.node(ast)?;
+        if access == Access::Optional && !node.value_type.allows_null() && node.origin != Origin::Narrowed {
+            self.problems.push(problems::never_absent(node.span, self.written(node.span), &node.value_type));
+            return None;
+        }
+        Some(node)
+    }
+
+    fn map(&mut self, entries: &[(Access, Ast, Ast)], span: Span) -> Option<Node> {
+        let nodes: Vec<Option<_>> = entries
             .iter()
-            .map(|(key, value)| {
-                let (key, value) = (self.node(key), self.node(value));
+            .map(|(access, key, value)| {
+                let (key, value) = (self.node(key), self.item(*access, value));
                 let key = key.and_then(|key| self.not_null(key))?;
                 if !fits(&key.value_type, &Type::String) {
-                    self.problems.push(problems::mismatch(key.span, "a map's key", &key.value_type, "string"));
+                    self.problems.push(problems::key_type(key.span, &key.value_type));
                     return None;
                 }
-                Some((key, value?))
+                Some((*access, key, value?))
             })
             .collect();
-        let nodes: Vec<(Node, Node)> = nodes.into_iter().collect::<Option<_>>()?;
-        let value_type = self.common_type(nodes.iter().map(|(_, value)| value), "map")?;
+        let nodes: Vec<(Access, Node, Node)> = nodes.into_iter().collect::<Option<_>>()?;
+        let value_type = self.common_type(nodes.iter().map(|(access, _, value)| (*access, value)), "map")?;
         let map_type = Type::Map(Arc::new(value_type));
         if nodes.is_empty() {
             return Some(Node::new(NodeKind::Constant(Value::Map(Arc::from([]))), map_type, span));
@@ -320,10 +347,15 @@ impl Checker<'_> {
         Some(Node::new(NodeKind::Map(nodes), map_type, span))
     }
 
-    fn common_type<'n>(&mut self, nodes: impl Iterator<Item = &'n Node>, of: &str) -> Option<Type> {
+    /// Returns the type that all have in common; what may be left out counts as what it is when it is there.
+    fn common_type<'n>(&mut self, nodes: impl Iterator<Item = (Access, &'n Node)>, of: &str) -> Option<Type> {
         let mut common = nothing();
-        for node in nodes {
-            match unify(&common, &node.value_type) {
+        for (access, node) in nodes {
+            let node_type = match access {
+                Access::Required => &node.value_type,
+                Access::Optional => node.value_type.required(),
+            };
+            match unify(&common, node_type) {
                 Some(both) => common = both,
                 None => {
                     let role = format!("an item of this {of}");

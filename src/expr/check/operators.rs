@@ -116,7 +116,7 @@ impl Checker<'_> {
                 self.problems.push(problems::unknown_symbol(beside.span, text, symbols));
                 false
             }
-            AstKind::List(items) => items.iter().fold(true, |known, item| self.known_symbols(of, item) & known),
+            AstKind::List(items) => items.iter().fold(true, |known, (_, item)| self.known_symbols(of, item) & known),
             AstKind::Conditional { then, otherwise, .. } => {
                 self.known_symbols(of, then) & self.known_symbols(of, otherwise)
             }

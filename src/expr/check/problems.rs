@@ -10,8 +10,13 @@ use crate::expr::tree::Node;
 use crate::expr::types::{Overload, Style, is_plain_number};
 
 pub(super) fn unknown_name(span: Span, name: &str, known: &[&str]) -> Diagnostic {
-    Diagnostic::error(codes::EXPRESSION_UNKNOWN_NAME, span, format!("`{name}` is not a name here"))
-        .help(suggestion(name, known.iter().copied()))
+    const TYPES: [&str; 11] =
+        ["bool", "int", "uint", "double", "string", "bytes", "list", "map", "null_type", "type", "optional_type"];
+    let problem = Diagnostic::error(codes::EXPRESSION_UNKNOWN_NAME, span, format!("`{name}` is not a name here"));
+    if TYPES.contains(&name) {
+        return problem.help("types are no values here: each is known before the first record, from the schemas");
+    }
+    problem.help(suggestion(name, known.iter().copied()))
 }
 
 pub(super) fn unknown_field(field: &Name, record: &RecordType) -> Diagnostic {
@@ -45,6 +50,21 @@ pub(super) fn never_null(span: Span, written: &str, seen: &Type) -> Diagnostic {
     Diagnostic::error(codes::EXPRESSION_TYPE, span, format!("`{written}` is {seen} and never null"))
         .label(seen.to_string())
         .help("leave out the test for null")
+}
+
+pub(super) fn never_absent(span: Span, written: &str, seen: &Type) -> Diagnostic {
+    Diagnostic::error(codes::EXPRESSION_TYPE, span, format!("`{written}` is {seen} and never absent"))
+        .label(seen.to_string())
+        .help("leave out the `?` in front of it")
+}
+
+/// A map's key that is no string; CEL's other kinds of key are refused by name.
+pub(super) fn key_type(span: Span, seen: &Type) -> Diagnostic {
+    let problem = mismatch(span, "a map's key", seen, "string");
+    if matches!(seen, Type::Int | Type::Uint | Type::Bool) {
+        return problem.help("the keys of maps are strings here: convert it, `string(…)`");
+    }
+    problem
 }
 
 pub(super) fn mismatch(span: Span, role: &str, seen: &Type, wanted: &str) -> Diagnostic {
@@ -114,6 +134,10 @@ fn operand_help(op: &str, left: &Node, right: &Node, [left_text, right_text]: [&
         let decimal = if *r == Type::Double { left_text } else { right_text };
         return format!("decimals are exact and doubles are not: convert one side, `double({decimal})`");
     }
+    if has_decimal && op == "/" {
+        return "a quotient of decimals need not end: divide doubles, `double(…) / double(…)`; `decimal(…, 9, 2)` rounds"
+            .to_owned();
+    }
     if op == "+" && (*l == Type::String || *r == Type::String) {
         let other = if *l == Type::String { right_text } else { left_text };
         return format!("convert one side: `string({other})`");
@@ -147,18 +171,75 @@ pub(super) fn unknown_function(name: &Name, style: Style) -> Diagnostic {
             Style::Global | Style::Operator => format!("it is not called on a value: `{text}(…)`"),
         });
     }
+    if let Some(reason) = absent(text) {
+        return problem.help(reason);
+    }
     let mut names = functions::names(style);
     names.extend(match style {
         Style::Method => SPECIAL_METHODS.as_slice(),
         Style::Global | Style::Operator => SPECIAL_GLOBALS.as_slice(),
     });
+    if let Some((_, known)) = SYNONYMS.iter().find(|(other, known)| *other == text && names.contains(known)) {
+        return problem.help(format!("did you mean `{known}`?"));
+    }
     problem.help(suggestion(text, names))
 }
 
-/// Functions that are not in the table, since they are lazy or bind names.
-pub(super) const SPECIAL_METHODS: [&str; 10] =
-    ["orValue", "or", "hasValue", "value", "all", "exists", "exists_one", "map", "filter", "existsOne"];
-pub(super) const SPECIAL_GLOBALS: [&str; 3] = ["has", "optional.of", "optional.none"];
+/// Functions that are not in the table, since they are lazy, bind names or look at literals.
+pub(super) const SPECIAL_METHODS: [&str; 15] = [
+    "orValue",
+    "or",
+    "hasValue",
+    "value",
+    "optMap",
+    "optFlatMap",
+    "all",
+    "exists",
+    "exists_one",
+    "map",
+    "filter",
+    "existsOne",
+    "transformList",
+    "transformMap",
+    "transformMapEntry",
+];
+pub(super) const SPECIAL_GLOBALS: [&str; 4] = ["has", "optional.of", "optional.none", "cel.bind"];
+
+/// What other languages call a function, and what CEL does.
+const SYNONYMS: [(&str, &str); 18] = [
+    ("lower", "lowerAscii"),
+    ("toLower", "lowerAscii"),
+    ("toLowerCase", "lowerAscii"),
+    ("upper", "upperAscii"),
+    ("toUpper", "upperAscii"),
+    ("toUpperCase", "upperAscii"),
+    ("strip", "trim"),
+    ("length", "size"),
+    ("len", "size"),
+    ("count", "size"),
+    ("includes", "contains"),
+    ("has", "contains"),
+    ("any", "exists"),
+    ("some", "exists"),
+    ("every", "all"),
+    ("find", "indexOf"),
+    ("match", "matches"),
+    ("substr", "substring"),
+];
+
+/// What CEL has and this language has not, by name, with what to do without.
+fn absent(name: &str) -> Option<&'static str> {
+    let (space, _) = name.split_once('.').unwrap_or((name, ""));
+    match space {
+        "dyn" => Some("every type is known before the first record: leave out `dyn(…)`, or convert, `double(…)`"),
+        "type" => Some("types are no values here: each is known before the first record, from the schemas"),
+        "proto" => Some("protocol buffers are not read here"),
+        "base64" | "sets" | "lists" | "regex" | "net" => Some("this library of CEL's is not there"),
+        "ip" | "cidr" | "isIP" | "isCIDR" => Some("CEL's network functions are not there"),
+        _ if name.starts_with("cel.") => Some("of CEL's macros on names only `cel.bind(x, value, … x …)` is there"),
+        _ => None,
+    }
+}
 
 /// Arguments that no overload takes.
 pub(super) fn wrong_arguments<'o>(
@@ -172,6 +253,36 @@ pub(super) fn wrong_arguments<'o>(
     Diagnostic::error(codes::EXPRESSION_ARGUMENTS, span, format!("`{name}` does not take ({seen})"))
         .label(format!("({seen})"))
         .help(format!("known: {known}"))
+}
+
+/// A template of `format` and its items that do not go together.
+pub(super) fn template(span: Span, problem: &functions::TemplateProblem) -> Diagnostic {
+    let code = if problem.item.is_some() { codes::EXPRESSION_ARGUMENTS } else { codes::LITERAL_INVALID };
+    Diagnostic::error(code, span, problem.message.clone()).help(
+        "`%s` takes any value, `%d` whole numbers and decimals, `%f` and `%e` numbers, `%b` and `%o` whole numbers, \
+         `%x` and `%X` whole numbers, text and bytes; `%%` is a percent sign",
+    )
+}
+
+/// A macro that was not given its names and expressions.
+pub(super) fn macro_use(span: Span, name: &str) -> Diagnostic {
+    let (takes, example) = match name {
+        "all" | "exists" | "exists_one" | "existsOne" => (
+            "one name or two, and an expression over it",
+            format!("write `list.{name}(x, … x …)`, or `map.{name}(k, v, … k … v …)`"),
+        ),
+        "map" => (
+            "a name and an expression over it",
+            "write `list.map(x, … x …)`, or with a condition `list.map(x, … x …, … x …)`".to_owned(),
+        ),
+        "transformList" | "transformMap" | "transformMapEntry" => (
+            "two names and an expression over them",
+            format!("write `map.{name}(k, v, … k … v …)`; a condition may stand before the expression"),
+        ),
+        "cel.bind" => ("a name, its value and an expression over it", "write `cel.bind(x, value, … x …)`".to_owned()),
+        _ => ("a name and an expression over it", format!("write `list.{name}(x, … x …)`")),
+    };
+    wrong_use(span, format!("`{name}` takes {takes}"), &example)
 }
 
 /// Arguments that a function outside the table does not take.

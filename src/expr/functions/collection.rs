@@ -37,6 +37,10 @@ pub(super) fn size(args: &[&Value]) -> Result<Value, Failure> {
 
 pub(super) fn is_in(args: &[&Value]) -> Result<Value, Failure> {
     let [item, Value::List(items)] = args else { return Err(mismatch(args)) };
+    if let Value::String(text) = item {
+        let is_text = |other: &Value| matches!(other, Value::String(other) if other.as_bytes() == text.as_bytes());
+        return Ok(Value::Bool(items.iter().any(is_text)));
+    }
     Ok(Value::Bool(items.iter().any(|other| equal(item, other))))
 }
 
@@ -72,7 +76,11 @@ pub(super) fn item(args: &[&Value]) -> Result<Value, Failure> {
     }
 }
 
+/// Of null, too: of what is absent every item is.
 pub(super) fn item_or_null(args: &[&Value]) -> Result<Value, Failure> {
+    if let [Value::Null, _] = args {
+        return Ok(Value::Null);
+    }
     let [Value::List(items), index] = args else { return Err(mismatch(args)) };
     Ok(at(items, index).cloned().unwrap_or(Value::Null))
 }
@@ -86,6 +94,40 @@ pub(super) fn entry(args: &[&Value]) -> Result<Value, Failure> {
 }
 
 pub(super) fn entry_or_null(args: &[&Value]) -> Result<Value, Failure> {
+    if let [Value::Null, _] = args {
+        return Ok(Value::Null);
+    }
     let [Value::Map(entries), key] = args else { return Err(mismatch(args)) };
     Ok(find(entries, key).cloned().unwrap_or(Value::Null))
+}
+
+pub(super) fn first(args: &[&Value]) -> Result<Value, Failure> {
+    let [Value::List(items)] = args else { return Err(mismatch(args)) };
+    Ok(items.first().cloned().unwrap_or_default())
+}
+
+pub(super) fn last(args: &[&Value]) -> Result<Value, Failure> {
+    let [Value::List(items)] = args else { return Err(mismatch(args)) };
+    Ok(items.last().cloned().unwrap_or_default())
+}
+
+/// Null for what CEL calls zero: false, 0, what is empty, the epoch, no time at all.
+pub(super) fn not_zero(args: &[&Value]) -> Result<Value, Failure> {
+    let [value] = args else { return Err(mismatch(args)) };
+    let zero = match value {
+        Value::Null => true,
+        Value::Bool(bool) => !bool,
+        Value::Int(number) => *number == 0,
+        Value::Uint(number) => *number == 0,
+        Value::Double(number) => *number == 0.0,
+        Value::String(text) => text.is_empty(),
+        Value::Bytes(bytes) => bytes.is_empty(),
+        Value::DateTime(moment) => moment.seconds == 0 && moment.nanos == 0,
+        Value::TimeDelta(length) => length.seconds == 0 && length.nanos == 0,
+        Value::Decimal(decimal) => decimal.unscaled == 0,
+        Value::List(items) => items.is_empty(),
+        Value::Map(entries) => entries.is_empty(),
+        Value::Record(_) | Value::Union(_) => false,
+    };
+    Ok(if zero { Value::Null } else { (*value).clone() })
 }

@@ -5,11 +5,13 @@ use crate::base::value::Value;
 use super::types::{Arity, Failure, Overload, Run, Shape, Style};
 
 mod collection;
+mod format;
 mod number;
 mod text;
 mod time;
 
 pub(super) use collection::equal;
+pub(super) use format::{FORMAT_ITEMS, TemplateProblem, check_template};
 pub(super) use number::compare;
 pub(super) use text::compile_pattern;
 pub(super) use time::zone_offset_seconds;
@@ -20,7 +22,7 @@ use Shape::{
 
 /// Every overload of every built-in, those of one name together.
 pub(super) static BUILT_INS: &[&[Overload]] =
-    &[ARITHMETIC, CONVERSIONS, MATH, TEXT, TEXT_METHODS, COLLECTIONS, TIMES, LENGTHS_OF_TIME];
+    &[ARITHMETIC, CONVERSIONS, MATH, BITS, TEXT, TEXT_METHODS, COLLECTIONS, TIMES, LENGTHS_OF_TIME];
 
 /// Returns the overloads of a name in a style.
 pub(super) fn overloads(style: Style, name: &str) -> impl Iterator<Item = &'static Overload> {
@@ -135,6 +137,11 @@ static CONVERSIONS: &[Overload] = &[
     global("timestamp", &[Int], DateTime, time::to_timestamp),
     global("duration", &[TimeDelta], TimeDelta, same),
     global("duration", &[String], TimeDelta, time::to_duration),
+    global("decimal", &[Decimal, Int, Int], Decimal, number::to_decimal),
+    global("decimal", &[Int, Int, Int], Decimal, number::to_decimal),
+    global("decimal", &[Uint, Int, Int], Decimal, number::to_decimal),
+    global("decimal", &[Double, Int, Int], Decimal, number::to_decimal),
+    global("decimal", &[String, Int, Int], Decimal, number::to_decimal),
 ];
 
 static MATH: &[Overload] = &[
@@ -158,6 +165,29 @@ static MATH: &[Overload] = &[
     global("math.round", &[Double], Double, number::round),
     global("math.trunc", &[Double], Double, number::trunc),
     global("math.isNaN", &[Double], Bool, number::is_nan),
+    global("math.isInf", &[Double], Bool, number::is_infinite),
+    global("math.isFinite", &[Double], Bool, number::is_finite),
+    global("math.sign", &[Int], Int, number::sign),
+    global("math.sign", &[Uint], Uint, number::sign),
+    global("math.sign", &[Double], Double, number::sign),
+    global("math.sqrt", &[Int], Double, number::square_root),
+    global("math.sqrt", &[Uint], Double, number::square_root),
+    global("math.sqrt", &[Double], Double, number::square_root),
+];
+
+static BITS: &[Overload] = &[
+    global("math.bitAnd", &[Int, Int], Int, number::bit_and),
+    global("math.bitAnd", &[Uint, Uint], Uint, number::bit_and),
+    global("math.bitOr", &[Int, Int], Int, number::bit_or),
+    global("math.bitOr", &[Uint, Uint], Uint, number::bit_or),
+    global("math.bitXor", &[Int, Int], Int, number::bit_xor),
+    global("math.bitXor", &[Uint, Uint], Uint, number::bit_xor),
+    global("math.bitNot", &[Int], Int, number::bit_not),
+    global("math.bitNot", &[Uint], Uint, number::bit_not),
+    global("math.bitShiftLeft", &[Int, Int], Int, number::shift_left),
+    global("math.bitShiftLeft", &[Uint, Int], Uint, number::shift_left),
+    global("math.bitShiftRight", &[Int, Int], Int, number::shift_right),
+    global("math.bitShiftRight", &[Uint, Int], Uint, number::shift_right),
 ];
 
 static TEXT: &[Overload] = &[
@@ -190,10 +220,20 @@ static TEXT_METHODS: &[Overload] = &[
     method("substring", &[String, Int, Int], String, text::substring),
     method("charAt", &[String, Int], String, text::char_at),
     method("indexOf", &[String, String], Int, text::index_of),
+    method("indexOf", &[String, String, Int], Int, text::index_of),
     method("lastIndexOf", &[String, String], Int, text::last_index_of),
+    method("lastIndexOf", &[String, String, Int], Int, text::last_index_of),
+    method("reverse", &[String], String, text::reverse),
+    global("strings.quote", &[String], String, text::quote),
+    method("format", &[String, List(&T)], String, format::with_list),
 ];
 
-static COLLECTIONS: &[Overload] = &[method("contains", &[List(&T), T], Bool, collection::contains)];
+static COLLECTIONS: &[Overload] = &[
+    method("contains", &[List(&T), T], Bool, collection::contains),
+    method("first", &[List(&T)], Optional(&T), collection::first),
+    method("last", &[List(&T)], Optional(&T), collection::last),
+    global("optional.ofNonZeroValue", &[T], Optional(&T), collection::not_zero),
+];
 
 static TIMES: &[Overload] = &[
     method("getFullYear", &[DateTime], Int, time::full_year),

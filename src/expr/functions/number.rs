@@ -229,6 +229,141 @@ pub(super) fn trunc(args: &[&Value]) -> Result<Value, Failure> {
     double(args).map(|number| Value::Double(number.trunc()))
 }
 
+pub(super) fn is_infinite(args: &[&Value]) -> Result<Value, Failure> {
+    double(args).map(|number| Value::Bool(number.is_infinite()))
+}
+
+pub(super) fn is_finite(args: &[&Value]) -> Result<Value, Failure> {
+    double(args).map(|number| Value::Bool(number.is_finite()))
+}
+
+/// -1, 0 or 1, in the number's own type; NaN stays.
+pub(super) fn sign(args: &[&Value]) -> Result<Value, Failure> {
+    match args {
+        [Value::Int(number)] => Ok(Value::Int(number.signum())),
+        [Value::Uint(number)] => Ok(Value::Uint((*number).min(1))),
+        [Value::Double(number)] if *number == 0.0 || number.is_nan() => Ok(Value::Double(*number)),
+        [Value::Double(number)] => Ok(Value::Double(number.signum())),
+        _ => Err(mismatch(args)),
+    }
+}
+
+pub(super) fn square_root(args: &[&Value]) -> Result<Value, Failure> {
+    let number = if let [Value::Double(number)] = args { Some(*number) } else { to_double(args)?.as_double() };
+    number.map(|number| Value::Double(number.sqrt())).ok_or_else(|| mismatch(args))
+}
+
+pub(super) fn bit_and(args: &[&Value]) -> Result<Value, Failure> {
+    bits(args, |a, b| a & b)
+}
+
+pub(super) fn bit_or(args: &[&Value]) -> Result<Value, Failure> {
+    bits(args, |a, b| a | b)
+}
+
+pub(super) fn bit_xor(args: &[&Value]) -> Result<Value, Failure> {
+    bits(args, |a, b| a ^ b)
+}
+
+fn bits(args: &[&Value], op: fn(u64, u64) -> u64) -> Result<Value, Failure> {
+    match args {
+        [Value::Int(a), Value::Int(b)] => Ok(Value::Int(op(a.cast_unsigned(), b.cast_unsigned()).cast_signed())),
+        [Value::Uint(a), Value::Uint(b)] => Ok(Value::Uint(op(*a, *b))),
+        _ => Err(mismatch(args)),
+    }
+}
+
+pub(super) fn bit_not(args: &[&Value]) -> Result<Value, Failure> {
+    match args {
+        [Value::Int(number)] => Ok(Value::Int(!number)),
+        [Value::Uint(number)] => Ok(Value::Uint(!number)),
+        _ => Err(mismatch(args)),
+    }
+}
+
+pub(super) fn shift_left(args: &[&Value]) -> Result<Value, Failure> {
+    shift(args, |bits, by| bits.checked_shl(by).unwrap_or(0))
+}
+
+/// Zeros come in from the left, also for an int that is negative.
+pub(super) fn shift_right(args: &[&Value]) -> Result<Value, Failure> {
+    shift(args, |bits, by| bits.checked_shr(by).unwrap_or(0))
+}
+
+fn shift(args: &[&Value], op: fn(u64, u32) -> u64) -> Result<Value, Failure> {
+    let [number, Value::Int(by)] = args else { return Err(mismatch(args)) };
+    let Ok(by) = u64::try_from(*by) else { return Err(Failure::Owned(format!("a shift by {by}, which is negative"))) };
+    let by = u32::try_from(by).unwrap_or(u32::MAX);
+    if let Value::Uint(number) = number {
+        return Ok(Value::Uint(op(*number, by)));
+    }
+    let number = number.as_int().ok_or_else(|| mismatch(args))?;
+    Ok(Value::Int(op(number.cast_unsigned(), by).cast_signed()))
+}
+
+/// What becomes of the digits that a smaller scale has no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rounding {
+    /// To the nearest, halves away from zero: as `math.round`.
+    HalfAway,
+    /// To the nearest, halves to the even digit: as doubles are written.
+    HalfEven,
+}
+
+/// Gives a decimal another scale; none when the result has no room.
+pub(super) fn rescaled(decimal: Decimal, scale: u32, rounding: Rounding) -> Option<Decimal> {
+    let Decimal { unscaled, scale: old } = decimal;
+    if scale >= old {
+        return Some(Decimal { unscaled: 10_i128.checked_pow(scale - old)?.checked_mul(unscaled)?, scale });
+    }
+    let Some(power) = 10_i128.checked_pow(old - scale) else { return Some(Decimal { unscaled: 0, scale }) };
+    let (whole, rest) = (unscaled / power, (unscaled % power).unsigned_abs());
+    let up = match rest.cmp(&(power.unsigned_abs() - rest)) {
+        Ordering::Less => false,
+        Ordering::Greater => true,
+        Ordering::Equal => rounding == Rounding::HalfAway || whole % 2 != 0,
+    };
+    Some(Decimal { unscaled: whole + if up { unscaled.signum() } else { 0 }, scale })
+}
+
+/// `decimal(x, precision, scale)`: rounds to the scale, and fails where the digits are too many.
+pub(super) fn to_decimal(args: &[&Value]) -> Result<Value, Failure> {
+    let [value, Value::Int(precision), Value::Int(scale)] = args else { return Err(mismatch(args)) };
+    let (Ok(precision), Ok(scale)) = (u32::try_from(*precision), u32::try_from(*scale)) else {
+        return Err(mismatch(args));
+    };
+    let outside = |what: String| Failure::Owned(format!("{what} does not fit a decimal({precision}, {scale})"));
+    let (exact, written) = if let Value::String(text) = value {
+        let exact = parse_decimal(text).ok_or_else(|| Failure::Owned(format!("`{text}` is not a decimal")))?;
+        (Some(exact), text.to_string())
+    } else if let Value::Double(number) = value {
+        // By the shortest text that gives the double.
+        (parse_decimal(&number.to_string()), number.to_string())
+    } else {
+        let exact = as_decimal(value).ok_or_else(|| mismatch(args))?;
+        (Some(exact), exact.to_string())
+    };
+    let rounded = exact.and_then(|exact| rescaled(exact, scale, Rounding::HalfAway));
+    let fits =
+        |decimal: &Decimal| 10_u128.checked_pow(precision).is_none_or(|bound| decimal.unscaled.unsigned_abs() < bound);
+    let decimal = rounded.filter(fits).ok_or_else(|| outside(written))?;
+    Ok(Value::Decimal(Arc::new(decimal)))
+}
+
+/// Reads `-12.50`; digits beyond what a decimal holds behind the point are cut off, before it they are too many.
+fn parse_decimal(text: &str) -> Option<Decimal> {
+    let (sign, digits) = text.strip_prefix('-').map_or((1, text), |digits| (-1, digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !all_digits(whole) || !all_digits(fraction) {
+        return None;
+    }
+    let room = 38_usize.saturating_sub(whole.trim_start_matches('0').len());
+    let fraction = &fraction[..fraction.len().min(room)];
+    let unscaled: i128 = format!("{whole}{fraction}").parse().ok()?;
+    Some(Decimal { unscaled: sign * unscaled, scale: fraction.len() as u32 })
+}
+
 pub(super) fn is_nan(args: &[&Value]) -> Result<Value, Failure> {
     double(args).map(|number| Value::Bool(number.is_nan()))
 }

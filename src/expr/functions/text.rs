@@ -22,7 +22,8 @@ pub(super) fn concatenate_bytes(args: &[&Value]) -> Result<Value, Failure> {
     Ok(Value::Bytes(a.iter().chain(b.iter()).copied().collect()))
 }
 
-fn bounded(bytes: usize) -> Result<usize, Failure> {
+/// Refuses text or bytes longer than one operation may build.
+pub(super) fn bounded(bytes: usize) -> Result<usize, Failure> {
     if bytes <= EXPRESSION_TEXT_BYTES_MAX {
         return Ok(bytes);
     }
@@ -190,14 +191,59 @@ pub(super) fn char_at(args: &[&Value]) -> Result<Value, Failure> {
     Ok(Value::text(rest.chars().next().map_or(String::new(), String::from)))
 }
 
+/// With a position, the first place from there on; -1 when there is none.
 pub(super) fn index_of(args: &[&Value]) -> Result<Value, Failure> {
-    let (text, part) = two(args)?;
-    Ok(Value::Int(text.find(part.as_str()).map_or(-1, |byte| text[..byte].chars().count() as i64)))
+    let (text, part, start) = match args {
+        [Value::String(text), Value::String(part)] => (text, part, 0),
+        [Value::String(text), Value::String(part), Value::Int(start)] => (text, part, byte_at(text, *start)?),
+        _ => return Err(mismatch(args)),
+    };
+    let found = text[start..].find(part.as_str()).map(|byte| text[..start + byte].chars().count() as i64);
+    Ok(Value::Int(found.unwrap_or(-1)))
 }
 
+/// With a position, the last place that does not begin behind it; -1 when there is none.
 pub(super) fn last_index_of(args: &[&Value]) -> Result<Value, Failure> {
-    let (text, part) = two(args)?;
-    Ok(Value::Int(text.rfind(part.as_str()).map_or(-1, |byte| text[..byte].chars().count() as i64)))
+    let (text, part, last) = match args {
+        [Value::String(text), Value::String(part)] => (text, part, text.len()),
+        [Value::String(text), Value::String(part), Value::Int(last)] => (text, part, byte_at(text, *last)?),
+        _ => return Err(mismatch(args)),
+    };
+    // No match may end behind this; one that does begins behind `last`.
+    let end = text.floor_char_boundary(last + part.len());
+    let found = text[..end].rfind(part.as_str()).map(|byte| text[..byte].chars().count() as i64);
+    Ok(Value::Int(found.unwrap_or(-1)))
+}
+
+pub(super) fn reverse(args: &[&Value]) -> Result<Value, Failure> {
+    one(args).map(|text| Value::String(text.chars().rev().collect()))
+}
+
+/// As a literal of CEL, in double quotes.
+pub(super) fn quote(args: &[&Value]) -> Result<Value, Failure> {
+    let text = one(args)?;
+    let mut quoted = Text::with_capacity(bounded(2 * text.len() + 2)?);
+    quoted.push('"');
+    for char in text.chars() {
+        let escaped = match char {
+            '\x07' => "\\a",
+            '\x08' => "\\b",
+            '\x0c' => "\\f",
+            '\n' => "\\n",
+            '\r' => "\\r",
+            '\t' => "\\t",
+            '\x0b' => "\\v",
+            '\\' => "\\\\",
+            '"' => "\\\"",
+            plain => {
+                quoted.push(plain);
+                continue;
+            }
+        };
+        quoted.push_str(escaped);
+    }
+    quoted.push('"');
+    Ok(Value::String(quoted))
 }
 
 pub(super) fn to_string(args: &[&Value]) -> Result<Value, Failure> {

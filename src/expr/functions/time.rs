@@ -1,4 +1,4 @@
-//! Moments and differences of time: CEL's `timestamp` (years 1 to 9999) and `duration` (ten thousand years).
+//! Moments and differences of time: CEL's `timestamp` (years 1 to 9999) and `duration` (292 years).
 //!
 //! Time zones are `UTC` or a fixed offset `+02:00`; names of the IANA database are not known here.
 
@@ -12,8 +12,6 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 const SECONDS_MIN: i64 = -62_135_596_800;
 /// 9999-12-31T23:59:59Z.
 const SECONDS_MAX: i64 = 253_402_300_799;
-/// The bound of a protobuf `Duration`, which CEL's is.
-const DURATION_SECONDS_MAX: i64 = 315_576_000_000;
 
 fn moment(nanos: i128) -> Result<Value, Failure> {
     let seconds = i64::try_from(nanos.div_euclid(NANOS_PER_SECOND)).unwrap_or(i64::MAX);
@@ -23,11 +21,12 @@ fn moment(nanos: i128) -> Result<Value, Failure> {
     Ok(Value::DateTime(DateTime { seconds, nanos: nanos.rem_euclid(NANOS_PER_SECOND) as u32 }))
 }
 
+/// CEL's durations are nanoseconds in an int.
 fn length(nanos: i128) -> Result<Value, Failure> {
-    let seconds = i64::try_from(nanos.div_euclid(NANOS_PER_SECOND)).unwrap_or(i64::MAX);
-    if !(-DURATION_SECONDS_MAX..=DURATION_SECONDS_MAX).contains(&seconds) {
-        return Err("the result is a duration of more than 10000 years".into());
+    if i64::try_from(nanos).is_err() {
+        return Err("the result is a duration of more than 292 years".into());
     }
+    let seconds = nanos.div_euclid(NANOS_PER_SECOND) as i64;
     Ok(Value::TimeDelta(TimeDelta { seconds, nanos: nanos.rem_euclid(NANOS_PER_SECOND) as u32 }))
 }
 
@@ -112,7 +111,7 @@ fn parse_duration(text: &str) -> Option<i128> {
         if whole.is_empty() && fraction.is_empty() {
             return None;
         }
-        // Eighteen digits are more than the longest duration has, and than a nanosecond of an hour needs.
+        // Eighteen digits are as many as the nanoseconds of a duration have, and more than a nanosecond of an hour needs.
         if whole.len() > 18 || fraction.contains('.') {
             return None;
         }

@@ -1,5 +1,9 @@
 //! Tables of expressions with their values and mistakes; random ones against a tree-walking model.
 
+mod conformance;
+mod docs;
+mod fuzz;
+mod macros;
 mod model;
 mod nulls;
 mod problems;

@@ -175,7 +175,6 @@ fn types_that_a_place_does_not_take_are_told_with_the_one_it_takes() {
             "convert one of them to the other's type",
         ),
         ("[1, 'a']", "E0204", "'a'", "an item of this list is string, not int", "convert it: `int(…)`"),
-        ("{1: 2}", "E0204", "1", "a map's key is int, not string", "convert it: `string(…)`"),
         ("-key", "E0206", "-key", "`-` does not take (string)", "known: `-int`, `-double`, `-decimal`"),
         (
             "value.delay == null",
@@ -262,8 +261,8 @@ fn functions_are_told_with_their_overloads() {
             "value.tags.all(t)",
             "E0206",
             "value.tags.all(t)",
-            "`all` takes a name and an expression over it",
-            "write `list.all(x, … x …)`",
+            "`all` takes one name or two, and an expression over it",
+            "write `list.all(x, … x …)`, or `map.all(k, v, … k … v …)`",
         ),
         (
             "optional.of()",
@@ -272,6 +271,97 @@ fn functions_are_told_with_their_overloads() {
             "`optional.of` takes one argument, not 0",
             "write `optional.of(x)` or `optional.none()`",
         ),
+    ]);
+}
+
+#[test]
+fn what_cel_has_and_this_language_has_not_is_refused_by_name() {
+    let types = "types are no values here: each is known before the first record, from the schemas";
+    mistakes(&[
+        (
+            "{1: 2}",
+            "E0204",
+            "1",
+            "a map's key is int, not string",
+            "the keys of maps are strings here: convert it, `string(…)`",
+        ),
+        (
+            "dyn(1)",
+            "E0205",
+            "dyn",
+            "there is no function `dyn()`",
+            "every type is known before the first record: leave out `dyn(…)`, or convert, `double(…)`",
+        ),
+        ("key == string", "E0202", "string", "`string` is not a name here", types),
+        ("type(key)", "E0205", "type", "there is no function `type()`", types),
+        (
+            "base64.encode(value.raw)",
+            "E0205",
+            "base64.encode",
+            "there is no function `base64.encode()`",
+            "this library of CEL's is not there",
+        ),
+        (
+            "cel.block([1], 2)",
+            "E0205",
+            "cel.block",
+            "there is no function `cel.block()`",
+            "of CEL's macros on names only `cel.bind(x, value, … x …)` is there",
+        ),
+        ("key.isIP()", "E0205", "isIP", "there is no function `….isIP()`", "CEL's network functions are not there"),
+        (
+            "value.price / value.price",
+            "E0204",
+            "value.price / value.price",
+            "`/` does not take decimal(9, 2) and decimal(9, 2)",
+            "a quotient of decimals need not end: divide doubles, `double(…) / double(…)`; `decimal(…, 9, 2)` rounds",
+        ),
+        (
+            "value.counts.transformMapEntry(k, v, v)",
+            "E0204",
+            "v",
+            "what `transformMapEntry` makes of an item is int, not a map",
+            "a map is wanted here",
+        ),
+        (
+            "value.tags.transformMap(i, t, t)",
+            "E0204",
+            "value.tags",
+            "a map's key is int, not string",
+            "the keys of maps are strings here: convert it, `string(…)`",
+        ),
+    ]);
+}
+
+#[test]
+fn names_from_elsewhere_are_told_by_their_names_in_cel() {
+    for (text, known) in [
+        ("key.lower()", "lowerAscii"),
+        ("key.toUpperCase()", "upperAscii"),
+        ("key.length()", "size"),
+        ("value.tags.any(t, t == 'a')", "exists"),
+        ("value.tags.includes('a')", "contains"),
+        ("key.substr(1)", "substring"),
+    ] {
+        let problems = check(text, &env()).unwrap_err();
+        let told = problems.iter().find(|problem| problem.code.0 == "E0205").unwrap_or_else(|| panic!("{text}"));
+        assert_eq!(told.help, Some(format!("did you mean `{known}`?")), "{text}");
+    }
+    let problems = check("value?.delay", &env()).unwrap_err();
+    assert_eq!(problems[0].help.as_deref(), Some("an optional field is selected by `.?`: `value.?aircraft`"));
+}
+
+#[test]
+fn templates_are_checked_against_their_items() {
+    let help = "`%s` takes any value, `%d` whole numbers and decimals, `%f` and `%e` numbers, `%b` and `%o` whole numbers, \
+                `%x` and `%X` whole numbers, text and bytes; `%%` is a percent sign";
+    mistakes(&[
+        ("'%d'.format([key])", "E0206", "key", "`%d` does not take string", help),
+        ("'%q'.format([key])", "E0209", "'%q'", "`%q` is not a clause of `format`", help),
+        ("'%.2s'.format([key])", "E0209", "'%.2s'", "`%.2s` is not a clause of `format`", help),
+        ("'%'.format([])", "E0209", "'%'", "`%` is not a clause of `format`", help),
+        ("'%s %s'.format([key])", "E0209", "'%s %s'", "the template has more clauses than there are items: 1", help),
+        ("'%.9999f'.format([1])", "E0209", "'%.9999f'", "`%.9999f` is not a clause of `format`", help),
     ]);
 }
 

@@ -13,7 +13,7 @@ fn outline(text: &str) -> String {
     fn walk(ast: &Ast, text: &str, depth: usize, out: &mut String) {
         out.push_str(&format!("{}{}\n", "  ".repeat(depth), &text[ast.span.start..ast.span.end]));
         let children: Vec<&Ast> = match &ast.kind {
-            AstKind::Literal(_) | AstKind::Ident(_) => vec![],
+            AstKind::Literal(_) | AstKind::Ident(_) | AstKind::Root(_) => vec![],
             AstKind::Select { base, .. } => vec![base],
             AstKind::Index { base, index, .. } => vec![base, index],
             AstKind::Call { target, args, .. } => target.as_deref().into_iter().chain(args).collect(),
@@ -21,8 +21,8 @@ fn outline(text: &str) -> String {
             AstKind::Binary { left, right, .. } => vec![left, right],
             AstKind::Logic { operands, .. } => operands.iter().collect(),
             AstKind::Conditional { condition, then, otherwise } => vec![condition, then, otherwise],
-            AstKind::List(items) => items.iter().collect(),
-            AstKind::Map(entries) => entries.iter().flat_map(|(key, value)| [key, value]).collect(),
+            AstKind::List(items) => items.iter().map(|(_, item)| item).collect(),
+            AstKind::Map(entries) => entries.iter().flat_map(|(_, key, value)| [key, value]).collect(),
         };
         children.iter().for_each(|child| walk(child, text, depth + 1, out));
     }

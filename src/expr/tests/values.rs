@@ -196,6 +196,33 @@ fn text_functions_count_code_points() {
 }
 
 #[test]
+fn text_is_searched_reversed_quoted_and_formatted() {
+    table(&[
+        ("'tacocat'.indexOf('a', 3)", "5"),
+        ("'héllo'.indexOf('l', 9)", "0..24 position 9 is outside a string of size 5"),
+        ("'tacocat'.lastIndexOf('a', 3)", "1"),
+        // A match may not begin behind the position, whatever bytes characters take.
+        ("'aébc'.lastIndexOf('é', 0)", "-1"),
+        ("'aébc'.lastIndexOf('é', 1)", "1"),
+        ("'éé'.lastIndexOf('é', 2)", "1"),
+        ("'héllo'.reverse()", r#""olléh""#),
+        (r#"strings.quote('a "b"\n\\')"#, r#""\"a \\\"b\\\"\\n\\\\\"""#),
+        ("'%s is %d late, %.1f%%'.format([value.carrier, value.delay, value.ratio])", r#""UA is 20 late, 0.5%""#),
+        (
+            "'%s'.format([value.price]) + '%.1f'.format([value.price]) + '%.3f'.format([value.price])",
+            r#""12.5012.512.500""#,
+        ),
+        ("'%s %s'.format([value.tags, value.counts])", r#""[red, blue] {a: 1, b: 2}""#),
+        ("'%x %X %x'.format([255, value.count, value.raw])", r#""ff 7 00ff""#),
+        ("'%b %o %e'.format([-5, 8, 1052.5])", r#""-101 10 1.052500e+03""#),
+        ("key.format([1])", r#""UA1-JFK""#),
+        ("'%s+%s'.format(value.tags)", r#""red+blue""#),
+        ("'%s%s%s'.format(value.tags)", "0..27 the template has more clauses than there are items"),
+        ("'%s%s%s'.format([value.at, value.took, null])", r#""2013-07-01T22:30:05.25Z5400.5snull""#),
+    ]);
+}
+
+#[test]
 fn text_that_grows_without_bound_is_an_error() {
     let text = "'aaaaaaaaaaaaaaaa'";
     let grown = (0..8).fold(text.to_owned(), |grown, _| format!("{grown}.replace('a', {text})"));
@@ -286,6 +313,56 @@ fn decimals_are_exact_and_take_integers() {
     ]);
     assert_eq!(*checked("value.price + value.price").value_type(), Type::Decimal { precision: 10, scale: 2 });
     assert_eq!(*checked("value.price * 2").value_type(), Type::Decimal { precision: 28, scale: 2 });
+}
+
+#[test]
+fn decimals_are_made_and_rounded_to_a_stated_scale() {
+    table(&[
+        ("decimal(value.delay, 9, 2)", "20.00d"),
+        ("decimal('1.005', 9, 2) + decimal('-1.005', 9, 1)", "0.01d"),
+        ("decimal(value.price, 4, 1)", "12.5d"),
+        ("decimal(value.price * 0.05, 9, 2)", "0.63d"),
+        ("decimal(value.ratio, 9, 2)", "0.50d"),
+        ("decimal(double(value.price) / 3.0, 9, 4)", "4.1667d"),
+        ("decimal(value.delay, 3, 2)", "0..26 20 does not fit a decimal(3, 2)"),
+        ("decimal(value.ratio / 0.0, 9, 2)", "0..32 inf does not fit a decimal(9, 2)"),
+        ("decimal(key, 9, 2)", "0..18 `UA1-JFK` is not a decimal"),
+        ("decimal(18446744073709551615u, 38, 18) > 1", "true"),
+        (
+            "decimal(value.count + 18446744073709551608u, 38, 19)",
+            "0..52 18446744073709551615 does not fit a decimal(38, 19)",
+        ),
+    ]);
+    assert_eq!(*checked("decimal(value.delay, 9, 2)").value_type(), Type::Decimal { precision: 9, scale: 2 });
+    for text in
+        ["decimal(1, 2)", "decimal(1, 39, 2)", "decimal(1, 2, 3)", "decimal(1, value.delay, 2)", "decimal(1, 0, 0)"]
+    {
+        assert_eq!(check(text, &env()).unwrap_err()[0].code.0, "E0206", "{text}");
+    }
+    assert_eq!(check("decimal('x', 9, 2)", &env()).unwrap_err()[0].code.0, "E0209");
+}
+
+#[test]
+fn bits_and_signs_are_those_of_cel() {
+    table(&[
+        ("math.bitAnd(12, 10) + math.bitOr(12, 10) + math.bitXor(12, 10)", "28"),
+        ("math.bitNot(0u)", "18446744073709551615u"),
+        ("math.bitShiftLeft(1, 62) + math.bitShiftRight(-1, 60)", "4611686018427387919"),
+        ("math.bitShiftLeft(1, 64) + math.bitShiftRight(1, 9999999999)", "0"),
+        ("math.bitShiftLeft(value.delay, -1)", "0..34 a shift by -1, which is negative"),
+        ("[math.sign(-7), math.sign(0), math.sign(7)]", "[-1, 0, 1]"),
+        ("math.sqrt(value.delay - 4)", "4.0"),
+        ("math.isInf(1.0 / 0.0) && math.isFinite(1.5)", "true"),
+    ]);
+}
+
+#[test]
+fn names_that_are_no_identifiers_stand_in_backticks() {
+    table(&[
+        ("{'content-type': 'json'}.`content-type`", r#""json""#),
+        ("has({'a.b': 1}.`a.b`) && value.`delay` == 20", "true"),
+        ("value.?counts.?`no such`.orValue(3)", "3"),
+    ]);
 }
 
 #[test]
