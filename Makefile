@@ -16,7 +16,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # What `make setup` prepares: demo, test or bench.
 LEVEL ?= test
 
-.PHONY: help setup build demo test lint bench bench-peer
+.PHONY: help setup build demo test lint bench bench-peer conformance conformance-random
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -49,6 +49,22 @@ bench: ## the figures of the README, measured on this machine
 	@deploy/setup/build
 	@data="$$(deploy/setup/data)" && TIDEMILL_DATA="$$data" exec tests/servers/run -- \
 	    cargo bench --locked --profile dev --config 'profile.dev.package.tidemill.opt-level=3'
+
+conformance: ## ask Kafka Streams anew what every scenario gives, and compare
+	@deploy/setup/packages test
+	@tests/conformance/oracle/run tests/conformance/scenarios --out tests/conformance/golden
+	@git diff --exit-code --stat -- tests/conformance/golden
+	@deploy/setup/claim
+	cargo test --locked --test it conformance::
+
+# How many pairs, and the first one's seed.
+N ?= 200
+SEED ?= 1
+
+conformance-random: ## random topologies and inputs, given to both (N=pairs SEED=first)
+	@deploy/setup/packages test
+	@deploy/setup/claim
+	@TIDEMILL_CASES='$(N)' TIDEMILL_SEED='$(SEED)' cargo test --locked --test it conformance_random -- --ignored --nocapture
 
 bench-peer: ## the same work by Kafka Streams, tidemill and a bare consumer, in turn (ARGS=… as in benches/peer/run)
 	@exec benches/peer/run $(ARGS)

@@ -14,13 +14,13 @@ use tidemill::testing::{Input, Output, World};
 use tidemill::topology::{Colour, Sources};
 use tidemill::{plan, topology};
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
+pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance");
 
 /// Groups, or scenarios, that use what the language has and this version does not run: it must say so.
 const NOT_YET: [&str; 2] = ["join_foreign_key", "join_global"];
 
 /// A topology with its inputs, and what tidemill does otherwise on purpose.
-struct Scenario {
+pub(crate) struct Scenario {
     name: String,
     topology: String,
     steps: Vec<Step>,
@@ -67,7 +67,7 @@ fn of_groups(scenarios: &[Scenario], groups: &[&str]) -> BTreeSet<String> {
 }
 
 /// Why a scenario gave nothing.
-enum Problem {
+pub(crate) enum Problem {
     /// The topology is refused as not yet supported.
     NotYet,
     Other(String),
@@ -108,7 +108,7 @@ fn scenarios() -> Vec<Scenario> {
     files.into_iter().map(|(name, path)| scenario(name, &fs::read_to_string(path).unwrap())).collect()
 }
 
-fn scenario(name: String, text: &str) -> Scenario {
+pub(crate) fn scenario(name: String, text: &str) -> Scenario {
     let (topology, _) = text.split_once("\n[scenario]").unwrap_or_else(|| panic!("{name} has no [scenario]"));
     let parsed: Json = toml::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
     let scenario = &parsed["scenario"];
@@ -133,7 +133,7 @@ fn step(entry: &Json) -> Step {
     }))
 }
 
-fn schemas() -> Vec<(String, String)> {
+pub(crate) fn schemas() -> Vec<(String, String)> {
     let folder = fs::read_dir(Path::new(FOLDER).join("schemas")).unwrap();
     let schema =
         |path: PathBuf| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read_to_string(&path).unwrap());
@@ -147,7 +147,7 @@ fn golden(name: &str) -> Vec<Json> {
     golden["outputs"].as_array().unwrap().clone()
 }
 
-fn run(scenario: &Scenario, schemas: &[(String, String)]) -> Result<Vec<Json>, Problem> {
+pub(crate) fn run(scenario: &Scenario, schemas: &[(String, String)]) -> Result<Vec<Json>, Problem> {
     let mut sources = Sources::default().with_file(&format!("{}.toml", scenario.name), &scenario.topology);
     for (name, text) in schemas {
         sources = sources.with_schema(name, text);
@@ -192,7 +192,7 @@ fn shown(topic: &str, output: &Output) -> Json {
 }
 
 /// One topic's outputs in order; between topics there is none.
-fn by_topic(outputs: &[Json]) -> BTreeMap<String, Vec<String>> {
+pub(crate) fn by_topic(outputs: &[Json]) -> BTreeMap<String, Vec<String>> {
     let mut topics: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for output in outputs {
         topics.entry(output["topic"].as_str().unwrap().to_owned()).or_default().push(line(output));
@@ -226,7 +226,7 @@ fn sorted(value: &Json) -> Json {
     }
 }
 
-fn difference(wanted: &[Json], found: &[Json]) -> String {
+pub(crate) fn difference(wanted: &[Json], found: &[Json]) -> String {
     let (wanted, found) = (by_topic(wanted), by_topic(found));
     let mut text = String::new();
     for topic in wanted.keys().chain(found.keys()).collect::<BTreeSet<_>>() {

@@ -10,6 +10,7 @@ mod broker_contract;
 mod broker_contract_kafka;
 mod cli;
 mod conformance;
+mod conformance_random;
 mod crash;
 mod demo;
 mod docs;
