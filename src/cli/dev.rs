@@ -113,7 +113,15 @@ fn host(plan: Plan, environment: Environment, settings: &Settings) -> Result<Exi
     let daemon =
         Daemon::start(plan, environment.broker, environment.registry, options).map_err(|error| stopped(&error))?;
     let daemon = Arc::new(daemon);
-    let host = Host::start(settings, info, Arc::clone(&daemon) as _)?;
+    let host = match Host::start(settings, info, Arc::clone(&daemon) as _) {
+        Ok(host) => host,
+        Err(failure) => {
+            // A process that ends under its stream threads takes away what their stores stand on.
+            daemon.request_stop();
+            drop(daemon.join());
+            return Err(failure);
+        }
+    };
     let (ended, end) = oneshot::channel();
     let watched = Arc::clone(&daemon);
     std::thread::spawn(move || {
