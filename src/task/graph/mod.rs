@@ -413,12 +413,13 @@ impl Graph {
 /// A row that a node drops before it looks at its time does not move it (`KStreamWindowAggregate`, `KStreamKTableJoinProcessor`,
 /// `KTableSource`).
 fn moves_time(node: &Node, row: &Row<'_>) -> bool {
-    match &node.kind {
-        NodeKind::Aggregate(aggregate) => row.key.is_some() && (row.slots.is_some() || aggregate.counts_null),
-        NodeKind::StreamTableJoin(join) if join.grace.is_some() => row.slots.is_some(),
-        NodeKind::VersionedTable { .. } => row.key.is_some(),
-        _ => true,
+    if let NodeKind::Aggregate(aggregate) = &node.kind {
+        return row.key.is_some() && (row.slots.is_some() || aggregate.counts_null);
     }
+    if matches!(&node.kind, NodeKind::VersionedTable { .. }) {
+        return row.key.is_some();
+    }
+    !matches!(&node.kind, NodeKind::StreamTableJoin(join) if join.grace.is_some()) || row.slots.is_some()
 }
 
 /// For each node, the sources with upstream tasks from which a path leads to it.
