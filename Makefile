@@ -19,7 +19,7 @@ LEVEL ?= test
 .PHONY: help setup build demo test lint bench bench-peer conformance conformance-random
 
 help: ## list the commands
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
 
 setup: ## install what is missing on this machine (LEVEL=demo, test or bench)
 	@deploy/setup/packages $(LEVEL)
