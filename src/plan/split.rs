@@ -13,7 +13,6 @@ use super::flow::{Flow, PartId, PartKind};
 use super::names::Names;
 use crate::base::ids::Topic;
 use crate::base::value::Text;
-use crate::topology::NodeKind;
 
 /// A sub-topology before it is made into tasks' terms.
 #[derive(Debug)]
@@ -112,40 +111,11 @@ pub(super) fn is_stateful(kind: &PartKind<'_>) -> bool {
 /// Returns the topic that a source part reads.
 pub(super) fn topic_read(flow: &Flow<'_>, names: &Names, id: PartId) -> Option<Topic> {
     let part = flow.part(id);
-    match (&part.kind, flow.kind_of(part)) {
-        (PartKind::Source, kind) => kind.source().map(|source| source.topic.clone()),
-        (PartKind::RepartitionSource { .. }, _) => Some(names.repartition(&part.name)),
-        (
-            PartKind::Filter { .. }
-            | PartKind::Rekey { .. }
-            | PartKind::Regroup { .. }
-            | PartKind::Select { .. }
-            | PartKind::Repartition
-            | PartKind::Merge
-            | PartKind::Table { .. }
-            | PartKind::Entity
-            | PartKind::Aggregate
-            | PartKind::Join { .. }
-            | PartKind::StreamJoin
-            | PartKind::TableJoin { .. }
-            | PartKind::Suppress
-            | PartKind::Dedupe
-            | PartKind::Timer
-            | PartKind::Sink,
-            NodeKind::Source(_)
-            | NodeKind::Stream(_)
-            | NodeKind::Case { .. }
-            | NodeKind::Merge { .. }
-            | NodeKind::Table(_)
-            | NodeKind::Entity(_)
-            | NodeKind::Aggregate(_)
-            | NodeKind::Join(_)
-            | NodeKind::Suppress(_)
-            | NodeKind::Dedupe(_)
-            | NodeKind::Timer(_)
-            | NodeKind::Sink(_),
-        ) => None,
+    if matches!(part.kind, PartKind::RepartitionSource { .. }) {
+        return Some(names.repartition(&part.name));
     }
+    let read = matches!(part.kind, PartKind::Source).then(|| flow.kind_of(part).source());
+    read.flatten().map(|source| source.topic.clone())
 }
 
 /// Returns the sub-topology that a part belongs to.

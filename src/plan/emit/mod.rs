@@ -229,31 +229,12 @@ impl<'f, 'g> Emitter<'f, 'g> {
 
     fn upstream(&self, write: PartId) -> Upstream {
         let sub = &self.subs[sub_of(self.subs, write)];
-        let is = |id: &&PartId, external: bool| match self.flow.part(**id).kind {
-            PartKind::Source => external,
-            PartKind::RepartitionSource { .. } => !external,
-            PartKind::Filter { .. }
-            | PartKind::Rekey { .. }
-            | PartKind::Regroup { .. }
-            | PartKind::Select { .. }
-            | PartKind::Repartition
-            | PartKind::Merge
-            | PartKind::Table { .. }
-            | PartKind::Entity
-            | PartKind::Aggregate
-            | PartKind::Join { .. }
-            | PartKind::StreamJoin
-            | PartKind::TableJoin { .. }
-            | PartKind::Suppress
-            | PartKind::Dedupe
-            | PartKind::Timer
-            | PartKind::Sink => false,
+        let topics = |written_here: bool| {
+            let is =
+                |id: &&PartId| matches!(self.flow.part(**id).kind, PartKind::RepartitionSource { .. }) == written_here;
+            sub.parts.iter().filter(is).filter_map(|id| topic_read(self.flow, self.names, *id)).min()
         };
-        let topics = |external: bool| {
-            let sources = sub.parts.iter().filter(|id| is(id, external));
-            sources.filter_map(|id| topic_read(self.flow, self.names, *id)).min()
-        };
-        let partitions_of = topics(true).or_else(|| topics(false)).expect("every sub-topology has a source");
+        let partitions_of = topics(false).or_else(|| topics(true)).expect("every sub-topology has a source");
         Upstream { sub_topology: sub.name.clone(), partitions_of }
     }
 

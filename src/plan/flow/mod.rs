@@ -277,26 +277,8 @@ impl<'g> Flow<'g> {
 
     /// What is used behind a repartition must be written into it.
     fn carried(&self, part: &Part<'g>, uses: &mut Vec<(ShapeId, Option<usize>)>) {
-        let reader = self.parts.iter().find(|reader| match reader.kind {
-            PartKind::RepartitionSource { write } => std::ptr::eq(self.part(write), part),
-            PartKind::Source
-            | PartKind::Filter { .. }
-            | PartKind::Rekey { .. }
-            | PartKind::Regroup { .. }
-            | PartKind::Select { .. }
-            | PartKind::Repartition
-            | PartKind::Merge
-            | PartKind::Table { .. }
-            | PartKind::Entity
-            | PartKind::Aggregate
-            | PartKind::Join { .. }
-            | PartKind::StreamJoin
-            | PartKind::TableJoin { .. }
-            | PartKind::Suppress
-            | PartKind::Dedupe
-            | PartKind::Timer
-            | PartKind::Sink => false,
-        });
+        let reads = |kind: &PartKind<'_>| matches!(kind, PartKind::RepartitionSource { write } if std::ptr::eq(self.part(*write), part));
+        let reader = self.parts.iter().find(|reader| reads(&reader.kind));
         for (variant, read) in reader.map_or(&[][..], |reader| &reader.output) {
             for (_, shape) in part.input.iter().filter(|(written, _)| written == variant) {
                 uses.extend(self.shape(*read).used.iter().map(|field| (*shape, Some(*field))));
