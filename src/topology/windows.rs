@@ -15,18 +15,8 @@ const SHAPES: [&str; 4] = ["tumbling", "hopping", "sliding", "session"];
 /// Reads a window. What is wrong with it is reported, and a window comes back all the same: the rows are windowed.
 pub(super) fn read(mut table: TableReader<'_>) -> Window {
     let shape = read_shape(&mut table);
-    let grace = table.duration("grace");
-    if grace.is_none() && !table.has("grace") {
-        let message = format!("{} has no `grace`", table.title);
-        misuse(
-            &table,
-            table.at,
-            message,
-            "say how long a window waits for late records: `grace = \"10m\"`; \"0s\" waits for none",
-        );
-    }
+    let grace = read_grace(&mut table, "10m");
     let retention = table.duration("retention");
-    let grace = grace.map_or(SpanMs(0), |grace| grace.value);
     if let Some(short) = retention.as_ref().filter(|retention| retention.value < grace) {
         let help = "a window must be kept at least until it closes";
         misuse(&table, short.place.span, "`retention` is shorter than `grace`", help);
@@ -100,23 +90,26 @@ fn read_advance(table: &TableReader<'_>, size: SpanMs, advance: Option<Located<S
 pub(super) fn read_join(mut table: TableReader<'_>) -> JoinWindow {
     let said = table.has("before") || table.has("after");
     let (before, after) = (table.duration("before"), table.duration("after"));
-    let grace = table.duration("grace");
     if !said {
         let help = "say how far apart two rows may be: `window = { before = \"5m\", after = \"5m\", grace = \"1m\" }`";
         table.missing("before` or `after", help);
     }
-    if grace.is_none() && !table.has("grace") {
-        let message = format!("{} has no `grace`", table.title);
-        misuse(
-            &table,
-            table.at,
-            message,
-            "say how long a window waits for late records: `grace = \"1m\"`; \"0s\" waits for none",
-        );
-    }
+    let grace = read_grace(&mut table, "1m");
     table.finish();
     let span = |said: Option<Located<SpanMs>>| said.map_or(SpanMs(0), |said| said.value);
-    JoinWindow { before: span(before), after: span(after), grace: span(grace) }
+    JoinWindow { before: span(before), after: span(after), grace }
+}
+
+/// `grace` must be said; where it is not, a length that might be meant is told.
+fn read_grace(table: &mut TableReader<'_>, example: &str) -> SpanMs {
+    let grace = table.duration("grace");
+    if grace.is_none() && !table.has("grace") {
+        let message = format!("{} has no `grace`", table.title);
+        let help =
+            format!("say how long a window waits for late records: `grace = \"{example}\"`; \"0s\" waits for none");
+        misuse(table, table.at, message, &help);
+    }
+    grace.map_or(SpanMs(0), |grace| grace.value)
 }
 
 fn misuse(table: &TableReader<'_>, span: Span, message: impl Into<String>, help: &str) {
