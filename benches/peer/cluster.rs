@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, TopicPartitionList};
 use tidemill::base::ids::{SchemaId, Topic};
 use tidemill::broker::kafka::{KafkaBroker, KafkaSettings};
@@ -82,7 +83,16 @@ impl Progress {
     pub(crate) fn committed(&self) -> Result<u64> {
         let mut partitions = TopicPartitionList::new();
         partitions.add_partition_range(&self.topic, 0, PARTITIONS.cast_signed() - 1);
-        let committed = self.consumer.committed_offsets(partitions, WAIT).context("the group's offsets")?;
+        let committed = match self.consumer.committed_offsets(partitions, WAIT) {
+            Ok(committed) => committed,
+            // The first group of a broker has no coordinator until its topic of offsets is there.
+            Err(KafkaError::MetadataFetch(
+                RDKafkaErrorCode::NotCoordinator
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::CoordinatorLoadInProgress,
+            )) => return Ok(0),
+            Err(error) => return Err(error).context("the group's offsets"),
+        };
         let offsets = committed.elements().into_iter().filter_map(|element| element.offset().to_raw());
         // What was never committed is negative.
         Ok(offsets.map(|offset| offset.max(0).unsigned_abs()).sum())
