@@ -224,6 +224,8 @@ pub mod codes {
         RECORD_TOO_LARGE = "E1003";
         /// An aggregate that keeps single values has as many as it may for one key.
         TOO_MANY_VALUES = "E1004";
+        /// A list has more elements than one row may become rows.
+        TOO_MANY_ELEMENTS = "E1005";
     }
 }
 

@@ -218,5 +218,20 @@ pub const TIDY_ROWS_MAX: usize = 256;
 /// Rows that a join of streams takes between two looks for what is past its time.
 pub const TIDY_EVERY_ROWS: u64 = 64;
 
+/// Elements that `flatten` makes rows of, a list; a row whose list has more is the record's failure (`E1005`).
+pub const FLATTEN_ROWS_MAX: usize = 65_536;
+
+/// Bytes that the elements of one list may send; a row whose elements send more is the record's failure (`E1005`).
+pub const FLATTEN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Lines a second that a `log` writes, a task, unless `lines_per_second` says otherwise.
+pub const LOG_LINES_PER_SECOND_DEFAULT: u32 = 10;
+
+/// Greatest `lines_per_second`.
+pub const LOG_LINES_PER_SECOND_MAX: u32 = 1000;
+
+/// Bytes of a line's message; what is longer is cut off.
+pub const LOG_MESSAGE_BYTES_MAX: usize = 4096;
+
 /// Values that `collect` and `count_distinct` keep a key; the row that would be one more is the record's failure (`E1004`).
 pub const COLLECT_VALUES_MAX: usize = 1000;

@@ -4,9 +4,9 @@
 use std::fmt::{self, Write};
 
 use super::model::{
-    Aggregate, Child, Entity, ErrorAction, Expression, JoinSide, JoinWindow, Keep, KeyFormat, LayoutId, Node, NodeKind,
-    Partitions, Payload, PerLayout, Plan, Reader, ResultField, SinkKey, Source, Store, StoreKind, StreamTableJoin,
-    SubTopology, SuppressUntil, TopicRole, Window, WindowShape, Writer,
+    Aggregate, Child, Entity, ErrorAction, Expression, Flatten, JoinSide, JoinWindow, Keep, KeyFormat, LayoutId, Node,
+    NodeKind, Partitions, Payload, PerLayout, Plan, Reader, ResultField, SinkKey, Source, Store, StoreKind,
+    StreamTableJoin, SubTopology, SuppressUntil, TopicRole, Window, WindowShape, Writer,
 };
 use crate::avro::Schema;
 use crate::base::value::Value;
@@ -134,6 +134,11 @@ impl Out {
                 writeln!(self.text, ": #{}", layout.0)?;
                 self.fields(sub, fields, *layout)?;
             }
+            NodeKind::Flatten(flatten) => self.flatten(sub, flatten)?,
+            NodeKind::Log(log) => {
+                writeln!(self.text, ": {}, {} lines a second at most", log.level.name(), log.lines_per_second)?;
+                self.per_layout(sub, &log.message, |out, message| write!(out.text, "{}", written(message)))?;
+            }
             NodeKind::Rekey { key: expressions, format } => {
                 writeln!(self.text, ": {} keys", key(*format))?;
                 self.per_layout(sub, expressions, |out, expression| write!(out.text, "key {}", written(expression)))?;
@@ -184,6 +189,16 @@ impl Out {
             writeln!(self.text, "    on a record that fails: {}", action(&node.on_process_error))?;
         }
         self.children(sub, &node.children)
+    }
+
+    fn flatten(&mut self, sub: &SubTopology, flatten: &Flatten) -> fmt::Result {
+        writeln!(self.text, ": #{}", flatten.layout.0)?;
+        self.per_layout(sub, &flatten.list, |out, list| write!(out.text, "for each of {}", written(list)))?;
+        if let Some((keys, format)) = &flatten.key {
+            let name = key(*format);
+            self.per_layout(sub, keys, |out, key| write!(out.text, "{name} key {}", written(key)))?;
+        }
+        self.fields(sub, &flatten.fields, flatten.layout)
     }
 
     fn writer(&mut self, writer: &Writer) -> fmt::Result {
@@ -423,6 +438,8 @@ pub(super) fn kind(kind: &NodeKind) -> &'static str {
     match kind {
         NodeKind::Filter { .. } => "filter",
         NodeKind::Select { .. } => "select",
+        NodeKind::Flatten(_) => "flatten",
+        NodeKind::Log(_) => "log",
         NodeKind::Rekey { .. } | NodeKind::Regroup { .. } => "re-key",
         NodeKind::Repartition { .. } => "repartition",
         NodeKind::Sink { .. } => "sink",

@@ -178,6 +178,7 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
         | crate::topology::NodeKind::Table(_)
         | crate::topology::NodeKind::Entity(_)
         | crate::topology::NodeKind::Aggregate(_)
+        | crate::topology::NodeKind::Log(_)
         | crate::topology::NodeKind::Sink(_) => Vec::new(),
     }
 }

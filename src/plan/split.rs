@@ -99,6 +99,8 @@ pub(super) fn is_stateful(kind: &PartKind<'_>) -> bool {
         | PartKind::Rekey { .. }
         | PartKind::Regroup { .. }
         | PartKind::Select { .. }
+        | PartKind::Flatten { .. }
+        | PartKind::Log
         | PartKind::Repartition
         | PartKind::Merge
         | PartKind::TableJoin { .. }
@@ -140,6 +142,8 @@ fn count_partitions(flow: &Flow<'_>, names: &Names, subs: &mut [Sub]) {
                 | PartKind::Rekey { .. }
                 | PartKind::Regroup { .. }
                 | PartKind::Select { .. }
+                | PartKind::Flatten { .. }
+                | PartKind::Log
                 | PartKind::Repartition
                 | PartKind::Merge
                 | PartKind::Table { .. }

@@ -194,6 +194,8 @@ fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
         NodeKind::Sink { topic, writers, .. } | NodeKind::Repartition { topic, writers } => Some((topic, writers)),
         NodeKind::Filter { .. }
         | NodeKind::Select { .. }
+        | NodeKind::Flatten(_)
+        | NodeKind::Log(_)
         | NodeKind::Rekey { .. }
         | NodeKind::Regroup { .. }
         | NodeKind::Table { .. }

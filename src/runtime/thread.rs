@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::time::Timestamp;
@@ -14,13 +14,14 @@ use crate::broker::{self, Consumer, Event, Fetched, Leave, Producer};
 use crate::crash::{self, Step};
 use crate::error::Kind;
 use crate::limits;
+use crate::plan::LogLevel;
 use crate::runtime::query::Ask;
 use crate::runtime::restorer::Restorer;
 use crate::runtime::schemas::Answer;
 use crate::runtime::shared::Shared;
 use crate::runtime::status::ThreadStatus;
 use crate::runtime::{Error, clock};
-use crate::task::{CommitCycle, Ran, Task};
+use crate::task::{CommitCycle, LogLine, Ran, Task};
 
 /// How long the thread may wait for the broker before its next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -339,6 +340,7 @@ impl StreamThread {
                 },
                 Err(error) => failed.push((id.clone(), error)),
             }
+            slot.task.take_lines().iter().for_each(|line| write_line(id, line));
         }
         self.status.spent_processing(watch.elapsed());
         for (id, error) in failed {
@@ -403,5 +405,16 @@ impl StreamThread {
         committed?;
         written?;
         Ok(asks)
+    }
+}
+
+/// Writes a line that a `log` of the topology asked for.
+fn write_line(task: &TaskId, line: &LogLine) {
+    let LogLine { node, message, left_out, .. } = line;
+    match line.level {
+        LogLevel::Debug => debug!(%node, %task, left_out, "{message}"),
+        LogLevel::Info => info!(%node, %task, left_out, "{message}"),
+        LogLevel::Warn => warn!(%node, %task, left_out, "{message}"),
+        LogLevel::Error => error!(%node, %task, left_out, "{message}"),
     }
 }

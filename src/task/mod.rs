@@ -11,6 +11,7 @@ mod commit;
 mod decode;
 mod graph;
 mod latency;
+mod lines;
 mod marker;
 mod process;
 mod queue;
@@ -39,6 +40,7 @@ use times::Times;
 pub use commit::{CommitCycle, CommitStep, Outcome};
 pub use graph::{DeadLetterTopic, Resolved};
 pub use latency::{LATENCY_BOUNDS_SECONDS, Latency};
+pub use lines::LogLine;
 pub use marker::MARKER_HEADER;
 pub use restore::{AtRest, FirstStart, StartOffset, start_offset};
 pub use times::{META_FORMAT, NodeTimes, TaskMeta};
@@ -366,6 +368,11 @@ impl Task {
             out.push_back(record);
         });
         sealed.map_err(|source| Error::Store { task: self.id.clone(), source })
+    }
+
+    /// Takes the lines of the log that rows have asked for.
+    pub fn take_lines(&mut self) -> Vec<LogLine> {
+        self.graph.lines.take()
     }
 
     /// Returns the records that wait to be sent, in order.

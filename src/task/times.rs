@@ -221,6 +221,8 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         NodeKind::StreamTableJoin(join) => join.grace.is_some(),
         NodeKind::Filter { .. }
         | NodeKind::Select { .. }
+        | NodeKind::Flatten(_)
+        | NodeKind::Log(_)
         | NodeKind::Rekey { .. }
         | NodeKind::Regroup { .. }
         | NodeKind::Repartition { .. }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::sources::Place;
 use super::terms::{
-    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SinkKey, SubjectNaming,
-    SuppressUntil, ValueFormat, Window, WindowShape,
+    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, SinkKey,
+    SubjectNaming, SuppressUntil, ValueFormat, Window, WindowShape,
 };
 use crate::avro::Schema;
 use crate::base::ids::Topic;
@@ -62,15 +62,33 @@ pub enum Nature {
     Table,
 }
 
+/// What the one field of a row is called that is no record.
+pub const SCALAR_FIELD: &str = "value";
+
 /// One record type of a node's rows.
 #[derive(Clone, Debug)]
 pub struct Variant {
     pub record: Arc<RecordType>,
     /// Where the rows are as a schema file has them.
     pub schema: Option<Schema>,
+    /// Its rows are no records but the value of the one field.
+    pub scalar: bool,
 }
 
 impl Variant {
+    /// A record that the topology makes.
+    pub(super) fn derived(record: Arc<RecordType>) -> Self {
+        Self { record, schema: None, scalar: false }
+    }
+
+    /// Returns the type of a row in expressions.
+    pub fn row_type(&self) -> Type {
+        match self.record.fields() {
+            [only] if self.scalar => only.field_type.clone(),
+            _ => Type::Record(Arc::clone(&self.record)),
+        }
+    }
+
     /// Returns the full name: what `meta.type` says and `on` names.
     pub fn name(&self) -> &Text {
         &self.record.name
@@ -126,6 +144,7 @@ pub enum NodeKind {
     Suppress(Suppress),
     Dedupe(Dedupe),
     Timer(Timer),
+    Log(Log),
     Sink(Sink),
 }
 
@@ -145,8 +164,18 @@ pub struct Source {
 pub struct Stream {
     pub from: NodeId,
     pub filter: Option<ByVariant<Option<Expression>>>,
+    /// A list: each element becomes a row, and expressions behind it see the element beside the row.
+    pub flatten: Option<Flatten>,
     pub key: Option<ByVariant<Expression>>,
     pub shape: Option<Shape>,
+}
+
+/// How a row becomes several.
+#[derive(Debug)]
+pub struct Flatten {
+    pub list: ByVariant<Expression>,
+    /// Elements are records: each of their fields has a slot.
+    pub of_records: bool,
 }
 
 /// How rows get a new shape: an expression for each field of the output, in its order.
@@ -276,6 +305,15 @@ pub struct Timer {
     pub fields: ByVariant<Vec<Expression>>,
 }
 
+/// Passes rows on and writes a line of the log for each, so many a second at most.
+#[derive(Debug)]
+pub struct Log {
+    pub from: NodeId,
+    pub message: ByVariant<Expression>,
+    pub level: LogLevel,
+    pub lines_per_second: u32,
+}
+
 /// Writes rows to a topic.
 #[derive(Debug)]
 pub struct Sink {
@@ -321,6 +359,7 @@ impl NodeKind {
             Self::Suppress(suppress) => vec![suppress.from],
             Self::Dedupe(dedupe) => vec![dedupe.from],
             Self::Timer(timer) => std::iter::once(timer.from).chain(timer.cancel).collect(),
+            Self::Log(log) => vec![log.from],
             Self::Sink(sink) => vec![sink.from],
         }
     }
@@ -339,6 +378,7 @@ impl NodeKind {
             | Self::Suppress(_)
             | Self::Dedupe(_)
             | Self::Timer(_)
+            | Self::Log(_)
             | Self::Sink(_) => None,
         }
     }

@@ -30,17 +30,17 @@ use std::cell::RefCell;
 use crate::base::diag::{Diagnostic, Severity};
 
 pub use graph::{
-    Aggregate, AggregateField, ByVariant, Dedupe, Entity, Expression, Graph, Join, JoinForm, Nature, Node, NodeId,
-    NodeKind, Rows, Shape, Sink, SinkWriter, Source, Stream, Suppress, Table, TableInput, Timer, Update, Variant,
-    short_name,
+    Aggregate, AggregateField, ByVariant, Dedupe, Entity, Expression, Flatten, Graph, Join, JoinForm, Log, Nature,
+    Node, NodeId, NodeKind, Rows, SCALAR_FIELD, Shape, Sink, SinkWriter, Source, Stream, Suppress, Table, TableInput,
+    Timer, Update, Variant, short_name,
 };
 pub use load::{LoadError, load};
 pub use parse::FORMAT;
 pub use render::{Colour, JsonDiagnostic, render, to_json};
 pub use sources::{Place, SchemaFile, SourceFile, Sources};
 pub use terms::{
-    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SinkKey, SubjectNaming,
-    SuppressUntil, ValueFormat, Window, WindowShape, roots,
+    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, SinkKey,
+    SubjectNaming, SuppressUntil, ValueFormat, Window, WindowShape, roots,
 };
 
 /// Checks a topology: the graph when there is no error, and everything that was found, in the order of files and places.

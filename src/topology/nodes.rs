@@ -4,15 +4,16 @@ use super::parse::check_name;
 use super::reader::{TableReader, TextOrFalse};
 use super::sources::Located;
 use super::spec::{
-    AggregateSpec, Body, BranchSpec, CaseSpec, EntitySpec, Fields, FoldSpec, FromSpec, JoinSpec, Shape, SinkSpec,
-    StreamSpec, TopicSpec, Updates,
+    AggregateSpec, Body, BranchSpec, CaseSpec, EntitySpec, Fields, FoldSpec, FromSpec, JoinSpec, LogSpec, Shape,
+    SinkSpec, StreamSpec, TopicSpec, Updates,
 };
-use super::terms::{Emit, JoinKind, Keep, KeyFormat, SubjectNaming, ValueFormat};
+use super::terms::{Emit, JoinKind, Keep, KeyFormat, LogLevel, SubjectNaming, ValueFormat};
 use super::{time, windows};
 use crate::base::diag::{Diagnostic, Span};
 use crate::base::time::SpanMs;
 use crate::base::types::Type;
 use crate::error::codes;
+use crate::limits::{LOG_LINES_PER_SECOND_DEFAULT, LOG_LINES_PER_SECOND_MAX};
 
 const KEY_FORMATS: [(&str, KeyFormat); 3] =
     [("string", KeyFormat::String), ("long", KeyFormat::Long), ("bytes", KeyFormat::Bytes)];
@@ -36,6 +37,7 @@ pub(super) fn read_body(kind: &str, table: &mut TableReader<'_>) -> Option<Body>
         "suppress" => time::read_suppress(table).map(Body::Suppress),
         "dedupe" => time::read_dedupe(table).map(Body::Dedupe),
         "timer" => time::read_timer(table).map(Body::Timer),
+        "log" => read_log(table).map(Body::Log),
         _ => read_sink(table).map(Body::Sink),
     }
 }
@@ -88,11 +90,11 @@ fn reject(table: &mut TableReader<'_>, keys: &[&'static str], why: &str, help: &
 }
 
 const TOPIC_KEYS: [&str; 6] = ["schemas", "subjects", "key_format", "value_format", "timestamp", "idle"];
-const DERIVED_KEYS: [&str; 5] = ["on", "where", "select", "set", "select_key"];
+const DERIVED_KEYS: [&str; 6] = ["on", "where", "flatten", "select", "set", "select_key"];
 const SHAPING_KEYS: [&str; 3] = ["where", "select", "set"];
 
 fn read_stream(table: &mut TableReader<'_>) -> Option<Body> {
-    table.later(&["envelope", "limit", "flatten"]);
+    table.later(&["envelope", "limit"]);
     match read_origin(table) {
         Some(Origin::Topic) => {
             let body = read_topic(table);
@@ -169,9 +171,14 @@ fn read_derived(table: &mut TableReader<'_>) -> Option<StreamSpec> {
         );
     }
     let filter = table.expression("where");
+    let flatten = table.expression("flatten");
     let select_key = table.expression("select_key");
     let shape = read_shape(table);
-    Some(StreamSpec { from: from?, on, filter, shape, select_key })
+    if let (Some(_), Some(Shape::Set(_)), Some(span)) = (&flatten, &shape, table.key_span("set")) {
+        let help = "an element is a row of its own: say with `select` what it holds, of `item` and of `value`";
+        conflict(table, span, "`flatten` and `set` exclude each other", help);
+    }
+    Some(StreamSpec { from: from?, on, filter, flatten, shape, select_key })
 }
 
 /// `select` or `set`, not both.
@@ -408,6 +415,23 @@ fn read_join(table: &mut TableReader<'_>) -> Option<JoinSpec> {
     let select =
         required(table, "select", select, "say what the joined row holds: `select = { total = 'left.total' }`");
     Some(JoinSpec { left: left?, right: right?, kind: kind.unwrap_or(JoinKind::Inner), window, grace, select: select? })
+}
+
+fn read_log(table: &mut TableReader<'_>) -> Option<LogSpec> {
+    let from = required_text(table, "from", "name the node whose rows it tells of");
+    let message = table.expression("message");
+    let message = required(table, "message", message, "say what a line says: `message = '\"order \" + value.id'`");
+    let level = table.choice("level", &LogLevel::ALL).unwrap_or(LogLevel::Info);
+    let most = table.integer("lines_per_second");
+    if let Some(most) = most.as_ref().filter(|most| !(1..=i64::from(LOG_LINES_PER_SECOND_MAX)).contains(&most.value)) {
+        let message = format!("`lines_per_second` is {}", most.value);
+        let help =
+            format!("1 to {LOG_LINES_PER_SECOND_MAX}: a log that tells of every row of a busy topic is of no use");
+        table.file.report(Diagnostic::error(codes::TOML_VALUE, most.place.span, message).help(help));
+    }
+    let most = most.and_then(|most| u32::try_from(most.value).ok());
+    let lines_per_second = most.unwrap_or(LOG_LINES_PER_SECOND_DEFAULT);
+    Some(LogSpec { from: from?, message: message?, level, lines_per_second })
 }
 
 fn read_sink(table: &mut TableReader<'_>) -> Option<SinkSpec> {

@@ -18,11 +18,11 @@ use crate::limits::TOPOLOGY_NAME_BYTES_MAX;
 /// The version of the language, `[topology] format`.
 pub const FORMAT: i64 = 1;
 
-const KINDS: [&str; 11] =
-    ["stream", "table", "entity", "aggregate", "merge", "branch", "join", "suppress", "dedupe", "timer", "sink"];
+const KINDS: [&str; 12] =
+    ["stream", "table", "entity", "aggregate", "merge", "branch", "join", "suppress", "dedupe", "timer", "log", "sink"];
 
 /// Kinds that the language has and this version does not run.
-const KINDS_LATER: [&str; 5] = ["global_table", "punctuate", "flatten", "upcast", "process"];
+const KINDS_LATER: [&str; 4] = ["global_table", "punctuate", "upcast", "process"];
 
 /// Reads all files; every finding goes into `findings`.
 pub(super) fn parse(sources: &Sources, findings: &RefCell<Vec<Diagnostic>>) -> Spec {

@@ -5,7 +5,7 @@
 
 use super::sources::{Located, Place};
 use super::terms::{
-    Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SubjectNaming, ValueFormat, Window,
+    Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, SubjectNaming, ValueFormat, Window,
 };
 use crate::base::time::SpanMs;
 use crate::base::types::Type;
@@ -63,6 +63,7 @@ pub(super) enum Body {
     Suppress(SuppressSpec),
     Dedupe(DedupeSpec),
     Timer(TimerSpec),
+    Log(LogSpec),
     Sink(SinkSpec),
 }
 
@@ -81,7 +82,8 @@ impl Body {
             | Self::Join(_)
             | Self::Suppress(_)
             | Self::Dedupe(_)
-            | Self::Timer(_) => Vec::new(),
+            | Self::Timer(_)
+            | Self::Log(_) => Vec::new(),
         }
     }
 
@@ -99,6 +101,7 @@ impl Body {
             Self::Suppress(suppress) => vec![&suppress.from],
             Self::Dedupe(dedupe) => vec![&dedupe.from],
             Self::Timer(timer) => std::iter::once(&timer.from).chain(&timer.cancel).collect(),
+            Self::Log(log) => vec![&log.from],
             Self::Sink(sink) => vec![&sink.from],
         }
     }
@@ -123,6 +126,8 @@ pub(super) struct StreamSpec {
     pub from: Located<String>,
     pub on: Option<Vec<Located<String>>>,
     pub filter: Option<ExpressionText>,
+    /// A list: each of its elements becomes a row.
+    pub flatten: Option<ExpressionText>,
     pub shape: Option<Shape>,
     pub select_key: Option<ExpressionText>,
 }
@@ -231,6 +236,14 @@ pub(super) struct TimerSpec {
     pub after: SpanMs,
     pub clock: Clock,
     pub select: Fields,
+}
+
+#[derive(Debug)]
+pub(super) struct LogSpec {
+    pub from: Located<String>,
+    pub message: ExpressionText,
+    pub level: LogLevel,
+    pub lines_per_second: u32,
 }
 
 #[derive(Debug)]

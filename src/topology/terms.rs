@@ -180,6 +180,31 @@ impl Clock {
     }
 }
 
+/// How much a line of the log matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+}
+
+impl LogLevel {
+    /// Every level, by the word that the topology uses for it.
+    pub const ALL: [(&'static str, Self); 4] =
+        [("debug", Self::Debug), ("info", Self::Info), ("warn", Self::Warn), ("error", Self::Error)];
+
+    /// Returns the word that the topology uses for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// When an aggregate's results go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Emit {

@@ -19,6 +19,7 @@ mod flights;
 mod kafka_adapter;
 mod metrics;
 mod registry_contract;
+mod rows;
 mod support;
 mod tidy;
 mod topology_tests;

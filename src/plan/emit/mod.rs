@@ -16,9 +16,9 @@ use crate::expr::{Checked, FieldUse};
 use crate::plan::flow::{Flow, PartId, PartKind, Rekey, ShapeId};
 use crate::plan::has_due_store;
 use crate::plan::model::{
-    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, Dedupe, Entity, Expression, Held, History, Input,
-    Layout, LayoutId, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, Source, Store, StoreRef,
-    SubTopology, Suppress, Timer, Update, Upstream, WindowShape, Writer, roots,
+    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, Dedupe, Entity, Expression, Flatten, Held, History,
+    Input, Layout, LayoutId, Log, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, Source, Store,
+    StoreRef, SubTopology, Suppress, Timer, Update, Upstream, WindowShape, Writer, roots,
 };
 use crate::plan::names::{Names, due_store, history_store};
 use crate::plan::rows;
@@ -129,7 +129,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
     /// Compiles against a row whose fields stand where `slot` says.
     fn placed(&self, checked: &Checked, text: &Arc<str>, slot: &dyn Fn(usize) -> usize) -> Expression {
         Self::program(checked, Arc::clone(text), &|used| match (used.root, used.field) {
-            (roots::ROW, Some(field)) => slot(field),
+            (roots::ROW, field) => slot(field.unwrap_or(0)),
             (_, field) => field.unwrap_or(0),
         })
     }
@@ -266,6 +266,8 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 }
                 NodeKind::Select { fields: entries, layout: self.layout(part.output[0].1) }
             }
+            (PartKind::Flatten { key, flatten, fields }, _) => self.flatten(id, *key, flatten, fields),
+            (PartKind::Log, topology::NodeKind::Log(log)) => self.log(id, log),
             (PartKind::Regroup { key }, _) => NodeKind::Regroup {
                 key: self.expression(part.input[0].1, key),
                 format: graph_node.rows.key,
@@ -299,6 +301,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 PartKind::Merge
                 | PartKind::Source
                 | PartKind::RepartitionSource { .. }
+                | PartKind::Log
                 | PartKind::Entity
                 | PartKind::Aggregate
                 | PartKind::Join { .. }
@@ -336,25 +339,13 @@ impl<'f, 'g> Emitter<'f, 'g> {
 
     fn dedupe(&self, id: PartId, dedupe: &topology::Dedupe) -> NodeKind {
         let part = self.flow.part(id);
-        let mut ids = PerLayout::default();
-        for (variant, shape) in &part.input {
-            if let Some(expression) = &dedupe.id[*variant] {
-                ids.set(self.layout(*shape), self.expression(*shape, expression));
-            }
-        }
         let held = Held { slots: 0, ..self.held(id, part.input[0].1) };
-        NodeKind::Dedupe(Box::new(Dedupe { held, id: ids, within: dedupe.within }))
+        NodeKind::Dedupe(Box::new(Dedupe { held, id: self.per_layout(id, &dedupe.id), within: dedupe.within }))
     }
 
     fn timer(&self, id: PartId, timer: &topology::Timer) -> NodeKind {
         let part = self.flow.part(id);
-        let mut fields = PerLayout::default();
-        for (variant, shape) in &part.input {
-            if let Some(expressions) = &timer.fields[*variant] {
-                let compiled = expressions.iter().map(|expression| self.expression(*shape, expression)).collect();
-                fields.set(self.layout(*shape), compiled);
-            }
-        }
+        let fields = self.rows_per_layout(id, &timer.fields);
         NodeKind::Timer(Box::new(Timer {
             held: self.held(id, part.output[0].1),
             after: timer.after,
@@ -469,6 +460,56 @@ impl<'f, 'g> Emitter<'f, 'g> {
         let fields = (self.flow.shape(shape).record.fields().len() - flags) / 2;
         let on = |first: usize| Some(self.placed(&expression.checked, &expression.text, &|field| first + field));
         (on(flags + fields), on(flags))
+    }
+
+    /// Expressions by the layout of the rows that come in.
+    fn per_layout(&self, id: PartId, expressions: &topology::ByVariant<topology::Expression>) -> PerLayout<Expression> {
+        let mut entries = PerLayout::default();
+        for (variant, shape) in &self.flow.part(id).input {
+            if let Some(expression) = &expressions[*variant] {
+                entries.set(self.layout(*shape), self.expression(*shape, expression));
+            }
+        }
+        entries
+    }
+
+    /// A row's fields by the layout of the rows that come in.
+    fn rows_per_layout(
+        &self,
+        id: PartId,
+        rows: &topology::ByVariant<Vec<topology::Expression>>,
+    ) -> PerLayout<Vec<Expression>> {
+        let mut entries = PerLayout::default();
+        for (variant, shape) in &self.flow.part(id).input {
+            if let Some(row) = &rows[*variant] {
+                let compiled = row.iter().map(|expression| self.expression(*shape, expression)).collect();
+                entries.set(self.layout(*shape), compiled);
+            }
+        }
+        entries
+    }
+
+    fn flatten(
+        &self,
+        id: PartId,
+        key: Option<&topology::ByVariant<topology::Expression>>,
+        flatten: &topology::Flatten,
+        fields: &topology::ByVariant<Vec<topology::Expression>>,
+    ) -> NodeKind {
+        let part = self.flow.part(id);
+        let format = self.flow.graph.node(part.node).rows.key;
+        NodeKind::Flatten(Box::new(Flatten {
+            list: self.per_layout(id, &flatten.list),
+            of_records: flatten.of_records,
+            fields: self.rows_per_layout(id, fields),
+            key: key.map(|key| (self.per_layout(id, key), format)),
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    fn log(&self, id: PartId, log: &topology::Log) -> NodeKind {
+        let message = self.per_layout(id, &log.message);
+        NodeKind::Log(Box::new(Log { message, level: log.level, lines_per_second: log.lines_per_second }))
     }
 }
 

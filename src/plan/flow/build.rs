@@ -47,7 +47,11 @@ fn live(graph: &Graph) -> Vec<bool> {
     let mut live = vec![false; graph.nodes.len()];
     for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
         let effect = match &node.kind {
-            NodeKind::Table(_) | NodeKind::Entity(_) | NodeKind::Aggregate(_) | NodeKind::Sink(_) => true,
+            NodeKind::Table(_)
+            | NodeKind::Entity(_)
+            | NodeKind::Aggregate(_)
+            | NodeKind::Log(_)
+            | NodeKind::Sink(_) => true,
             NodeKind::Source(_)
             | NodeKind::Stream(_)
             | NodeKind::Case { .. }
@@ -127,6 +131,10 @@ impl<'g> Builder<'g> {
                     part.name = right_of(&part.name);
                 }
                 self.two_sided(id, PartKind::Timer, &left, right)
+            }
+            NodeKind::Log(log) => {
+                let from = self.ends[log.from.0].clone();
+                self.passing(id, PartKind::Log, &from)
             }
             NodeKind::Sink(sink) => {
                 let from = self.ends[sink.from.0].clone();
@@ -326,6 +334,9 @@ impl<'g> Builder<'g> {
         let mut ends = self.ends[stream.from.0].clone();
         if let Some(filter) = &stream.filter {
             ends = self.filter(id, &ends, filter, false);
+        }
+        if let (Some(flatten), Some(topology::Shape::Select(fields))) = (&stream.flatten, &stream.shape) {
+            return self.shaping(id, PartKind::Flatten { key: stream.key.as_ref(), flatten, fields }, &ends);
         }
         let (columns, one) = match &stream.shape {
             Some(topology::Shape::Select(columns)) => (Some(columns), true),

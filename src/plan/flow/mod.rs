@@ -83,6 +83,13 @@ pub(super) enum PartKind<'g> {
     Select {
         fields: Vec<(ShapeId, Vec<&'g topology::Expression>)>,
     },
+    /// One expression per slot of each element's row, then its key.
+    Flatten {
+        key: Option<&'g ByVariant<topology::Expression>>,
+        flatten: &'g topology::Flatten,
+        fields: &'g ByVariant<Vec<topology::Expression>>,
+    },
+    Log,
     Repartition,
     Merge,
     Table {
@@ -217,6 +224,12 @@ impl<'g> Flow<'g> {
                     fields.iter().for_each(|field| row_uses(*shape, &field.checked, &mut uses));
                 }
             }
+            (PartKind::Flatten { key, flatten, fields }, _) => {
+                by_variant(&part.input, &flatten.list, &mut uses);
+                key.iter().for_each(|key| by_variant(&part.input, key, &mut uses));
+                all_by_variant(&part.input, fields, &mut uses);
+            }
+            (PartKind::Log, NodeKind::Log(log)) => by_variant(&part.input, &log.message, &mut uses),
             (PartKind::Repartition, _) => self.carried(part, &mut uses),
             (PartKind::Entity, NodeKind::Entity(entity)) => {
                 for (variant, shape) in &part.input {
@@ -231,17 +244,11 @@ impl<'g> Flow<'g> {
                 }
             }
             (PartKind::Join { .. }, NodeKind::Join(join)) => {
-                for (variant, shape) in &part.input {
-                    let fields = join.fields[*variant].iter().flatten();
-                    fields.for_each(|expression| row_uses(*shape, &expression.checked, &mut uses));
-                }
+                all_by_variant(&part.input, &join.fields, &mut uses);
             }
             (PartKind::Dedupe, NodeKind::Dedupe(dedupe)) => by_variant(&part.input, &dedupe.id, &mut uses),
             (PartKind::Timer, NodeKind::Timer(timer)) => {
-                for (variant, shape) in &part.input {
-                    let fields = timer.fields[*variant].iter().flatten();
-                    fields.for_each(|expression| row_uses(*shape, &expression.checked, &mut uses));
-                }
+                all_by_variant(&part.input, &timer.fields, &mut uses);
             }
             (PartKind::Sink, NodeKind::Sink(sink)) => {
                 for (variant, shape) in &part.input {
@@ -263,13 +270,14 @@ impl<'g> Flow<'g> {
             PartKind::Aggregate => {
                 (matches!(self.kind_of(part), NodeKind::Aggregate(aggregate) if aggregate.of_table), true)
             }
-            PartKind::Select { .. } | PartKind::Entity | PartKind::Timer => (false, true),
+            PartKind::Select { .. } | PartKind::Flatten { .. } | PartKind::Entity | PartKind::Timer => (false, true),
             PartKind::Source
             | PartKind::RepartitionSource { .. }
             | PartKind::Filter { .. }
             | PartKind::Rekey { .. }
             | PartKind::Repartition
             | PartKind::Merge
+            | PartKind::Log
             | PartKind::Dedupe
             | PartKind::Sink => (false, false),
         }
@@ -296,6 +304,17 @@ fn by_variant(
         if let Some(expression) = &expressions[*variant] {
             row_uses(*shape, &expression.checked, uses);
         }
+    }
+}
+
+fn all_by_variant(
+    shapes: &[Shaped],
+    expressions: &ByVariant<Vec<topology::Expression>>,
+    uses: &mut Vec<(ShapeId, Option<usize>)>,
+) {
+    for (variant, shape) in shapes {
+        let fields = expressions[*variant].iter().flatten();
+        fields.for_each(|expression| row_uses(*shape, &expression.checked, uses));
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod held;
 mod joins;
+mod rows;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,9 +24,11 @@ pub use joins::{
     VersionedLookup,
 };
 
+pub use rows::{Flatten, Log};
+
 pub use crate::topology::{
-    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, SinkKey, SuppressUntil, Window,
-    WindowShape, roots,
+    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, SinkKey,
+    SuppressUntil, Window, WindowShape, roots,
 };
 
 /// Everything needed to run a topology.
@@ -220,6 +223,8 @@ pub enum NodeKind {
         fields: PerLayout<Vec<Expression>>,
         layout: LayoutId,
     },
+    Flatten(Box<Flatten>),
+    Log(Box<Log>),
     /// Gives every row a new key (`select_key`); a repartition follows where something stateful needs it.
     Rekey {
         key: PerLayout<Expression>,
@@ -281,6 +286,8 @@ impl NodeKind {
             }
             Self::Filter { .. }
             | Self::Select { .. }
+            | Self::Flatten(_)
+            | Self::Log(_)
             | Self::Rekey { .. }
             | Self::Regroup { .. }
             | Self::Repartition { .. }
@@ -298,6 +305,8 @@ impl NodeKind {
             Self::TableJoin(join) => vec![join.left.store, join.right.store],
             Self::Filter { .. }
             | Self::Select { .. }
+            | Self::Flatten(_)
+            | Self::Log(_)
             | Self::Rekey { .. }
             | Self::Regroup { .. }
             | Self::Repartition { .. }

@@ -4,11 +4,12 @@
 //! dropped together when a node fails. Sends wait in [`Graph::out`] until the thread may send them.
 //!
 //! Here: the walk and the nodes that need little more. Not here: aggregates and their windows (`aggregates`), `joins`, records
-//! to send (`send`).
+//! to send (`send`), elements and lines of the log (`rows`).
 
 mod aggregates;
 mod held;
 mod joins;
+mod rows;
 mod send;
 
 use send::Out;
@@ -30,6 +31,7 @@ use crate::plan::{
 };
 use crate::store::TaskStores;
 use crate::task::latency::Latencies;
+use crate::task::lines::Lines;
 use crate::task::times::Times;
 
 /// What the cluster and the registry say about the plan: resolved once, before the first task starts.
@@ -123,6 +125,7 @@ pub(super) struct Graph {
     buffer: Vec<u8>,
     pub(super) packer: Packer,
     pub(super) latencies: Latencies,
+    pub(super) lines: Lines,
     now: Timestamp,
     saved: Saved,
 }
@@ -134,6 +137,7 @@ struct Saved {
     out: usize,
     out_bytes: usize,
     latencies: usize,
+    lines: usize,
 }
 
 impl Graph {
@@ -148,7 +152,7 @@ impl Graph {
         Self {
             task,
             stores,
-            saved: Saved { times: times.clone(), out: 0, out_bytes: 0, latencies: 0 },
+            saved: Saved { times: times.clone(), out: 0, out_bytes: 0, latencies: 0, lines: 0 },
             times,
             out: VecDeque::new(),
             out_bytes: 0,
@@ -164,6 +168,7 @@ impl Graph {
             buffer: Vec::new(),
             packer: Packer::default(),
             latencies: Latencies::new(nodes),
+            lines: Lines::new(nodes),
             now: Timestamp::UNKNOWN,
         }
     }
@@ -176,6 +181,7 @@ impl Graph {
         self.saved.out = self.out.len();
         self.saved.out_bytes = self.out_bytes;
         self.saved.latencies = self.latencies.pending();
+        self.saved.lines = self.lines.waiting();
     }
 
     pub(super) fn finish(&mut self) {
@@ -188,6 +194,7 @@ impl Graph {
         self.out.truncate(self.saved.out);
         self.out_bytes = self.saved.out_bytes;
         self.latencies.truncate(self.saved.latencies);
+        self.lines.truncate(self.saved.lines);
     }
 
     /// Drops everything that is not committed and takes up `times`.
@@ -232,6 +239,8 @@ impl Graph {
                 self.filter(at, predicate, *deletes, row, context)
             }
             NodeKind::Select { fields, layout } => self.select(at, fields, *layout, row, context),
+            NodeKind::Flatten(flatten) => self.flatten(at, flatten, row, context),
+            NodeKind::Log(log) => self.log(at, log, row, context),
             NodeKind::Rekey { key, format } => self.rekey(at, key, format, row, context),
             NodeKind::Regroup { key, format, layout } => self.regroup(at, key, format, *layout, row, context),
             NodeKind::Sink { topic, key, .. } => {

@@ -65,7 +65,7 @@ impl Checker<'_> {
             return None;
         }
         let rows = Rows {
-            variants: vec![Variant { record, schema: None }],
+            variants: vec![Variant::derived(record)],
             key: format,
             rekeyed: false,
             windowed: aggregate.window.map(|window| window.shape),

@@ -40,7 +40,7 @@ impl Checker<'_> {
             apply[index] = self.applied(item, fields, input, index, &record);
         }
         let rows = Rows {
-            variants: vec![Variant { record, schema: Some(state.clone()) }],
+            variants: vec![Variant { record, schema: Some(state.clone()), scalar: false }],
             key: input.key,
             rekeyed: false,
             windowed: None,

@@ -45,7 +45,7 @@ impl Scope {
             self.other.as_ref().map_or_else(|| ("", nothing()), |(name, row)| (*name, row.clone()));
         let (window, window_type) = if self.windowed { ("window", window_type()) } else { ("", nothing()) };
         let env = Env::new()
-            .root(self.row, Type::Record(Arc::clone(&variant.record)))
+            .root(self.row, variant.row_type())
             .root(other, other_type)
             .root("key", self.key.key_type())
             .root("meta", meta_type())
@@ -90,6 +90,13 @@ pub(super) const KEY: Wanted = Wanted {
     role: "a key is a string, an int or bytes",
     accepts: |given| matches!(given, Type::String | Type::Enum(_) | Type::Int | Type::Bytes),
     help: "convert it, `string(…)`; for a field that may be null give the key of those rows: `value.x.orValue(\"\")`",
+};
+
+/// What is flattened.
+pub(super) const LIST: Wanted = Wanted {
+    role: "`flatten` wants a list",
+    accepts: |given| matches!(given, Type::List(_)),
+    help: "each element becomes a row; for a field that may be null write `value.x.orValue([])`",
 };
 
 /// Anything that a field may hold.

@@ -1,7 +1,5 @@
 //! Joins: what the sides must be, which form of join that makes, and what the joined row holds.
 
-use std::sync::Arc;
-
 use super::super::graph::{ByVariant, Expression, Join, JoinForm, Nature, NodeId, NodeKind, Rows, Variant};
 use super::super::resolve::Item;
 use super::super::sources::Located;
@@ -10,7 +8,7 @@ use super::super::terms::{JoinKind, roots};
 use super::expressions::{Scope, all};
 use super::{Checker, Made};
 use crate::base::time::SpanMs;
-use crate::base::types::{Field, RecordType, Type};
+use crate::base::types::{Field, RecordType};
 use crate::error::codes;
 
 impl Checker<'_> {
@@ -22,19 +20,17 @@ impl Checker<'_> {
             self.one_type(&join.left, left);
             self.one_type(&join.right, right);
         }
-        let row = right.variants.first().map(|variant| Arc::clone(&variant.record))?;
-        let row = Type::Record(if join.kind.keeps_left() { maybe_absent(&row) } else { row });
+        let row = right.variants.first()?;
+        let row = if join.kind.keeps_left() { maybe_absent(row) } else { row.clone() }.row_type();
         // Behind a repartition there is no window, and what two rows make has none.
         let scope = Scope::row("left", left).with("right", row);
         let one_window = form == JoinForm::StreamTable && !left.rekeyed;
         let scope = if one_window { scope } else { scope.rekeyed(left.key) };
-        let absent =
-            left.variants.iter().map(|variant| Variant { record: maybe_absent(&variant.record), schema: None });
-        let absent: Vec<Variant> = absent.collect();
+        let absent: Vec<Variant> = left.variants.iter().map(maybe_absent).collect();
         let lefts = if join.kind.keeps_right() { &absent } else { &left.variants };
         let (fields, record) = self.selected(&item.name.value, &join.select, &all(lefts), &scope)?;
         let rows = Rows {
-            variants: vec![Variant { record, schema: None }],
+            variants: vec![Variant::derived(record)],
             key: left.key,
             rekeyed: false,
             windowed: left.windowed.filter(|_| form == JoinForm::StreamTable),
@@ -162,10 +158,8 @@ impl Checker<'_> {
 }
 
 /// A row that may not be there: each of its fields is null then.
-fn maybe_absent(row: &RecordType) -> Arc<RecordType> {
-    let fields = row
-        .fields()
-        .iter()
-        .map(|field| Field { name: field.name.clone(), field_type: field.field_type.clone().optional() });
-    RecordType::new(&row.name, fields.collect())
+fn maybe_absent(row: &Variant) -> Variant {
+    let optional = |field: &Field| Field { name: field.name.clone(), field_type: field.field_type.clone().optional() };
+    let fields = row.fields().iter().map(optional).collect();
+    Variant { record: RecordType::new(row.name(), fields), schema: None, scalar: row.scalar }
 }

@@ -97,6 +97,7 @@ impl Checker<'_> {
             (Body::Dedupe(dedupe), [from]) => self.dedupe(dedupe, *from),
             (Body::Timer(timer), [from]) => self.timer(item, timer, *from, None),
             (Body::Timer(timer), [from, cancel]) => self.timer(item, timer, *from, Some(*cancel)),
+            (Body::Log(log), [from]) => self.log(log, *from),
             (Body::Sink(sink), [from]) => self.sink(item, sink, *from),
             // Every body has as many inputs as it names.
             (
@@ -109,6 +110,7 @@ impl Checker<'_> {
                 | Body::Suppress(_)
                 | Body::Dedupe(_)
                 | Body::Timer(_)
+                | Body::Log(_)
                 | Body::Sink(_),
                 _,
             ) => None,
@@ -140,7 +142,7 @@ impl Checker<'_> {
                 self.error(codes::SHAPES_DIFFER, named.place, message, "keep the one that the topology should read");
                 continue;
             }
-            variants.push(Variant { record, schema: Some(schema) });
+            variants.push(Variant { record, schema: Some(schema), scalar: false });
         }
         if !whole {
             return None;

@@ -32,6 +32,7 @@ impl Checker<'_> {
             variants.push(Variant {
                 record: RecordType::new(&name, schema.fields().to_vec()),
                 schema: Some(schema.clone()),
+                scalar: false,
             });
             writers.push(Some(SinkWriter { subject: naming.subject(&topic, &name), schema, columns }));
         }

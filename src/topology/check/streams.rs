@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::super::graph::{ByVariant, Expression, Nature, NodeId, NodeKind, Rows, Shape, Stream, Variant};
+use super::super::graph::{
+    ByVariant, Expression, Flatten, Log, Nature, NodeId, NodeKind, Rows, SCALAR_FIELD, Shape, Stream, Variant,
+};
 use super::super::resolve::Item;
 use super::super::sources::Located;
-use super::super::spec::{self, BranchSpec, ExpressionText, Fields, StreamSpec};
+use super::super::spec::{self, BranchSpec, ExpressionText, Fields, LogSpec, StreamSpec};
 use super::super::terms::KeyFormat;
 use super::expressions::{self, Scope, Taking, all, common, key_format, some};
 use super::{Checker, Made};
@@ -31,8 +33,17 @@ impl Checker<'_> {
         let scope = Scope::row("value", input);
         // What is wrong with the filter or the key is reported; the rows have their shape all the same.
         let filter = self.filter(stream, &taking, &scope);
+        let flattened = stream.flatten.as_ref().map(|text| self.flatten(text, &taking, &scope));
+        let (flatten, scope, element) = match transposed(flattened)? {
+            Some((flatten, element)) => (Some(flatten), scope.with("item", element.clone()), Some(element)),
+            None => (None, scope, None),
+        };
         let key = stream.select_key.as_ref().map(|text| self.key_by(text, &taking, &scope));
-        let shape = stream.shape.as_ref().map(|shape| self.shape(item, shape, input, &taking, &scope));
+        let shape = match (&stream.shape, &element) {
+            (Some(shape), _) => Some(self.shape(item, shape, input, &taking, &scope)),
+            (None, Some(element)) => Some(self.elements(item, element, &taking, &scope)),
+            (None, None) => None,
+        };
         let (filter, shape) = (filter.flatten(), transposed(shape)?);
         let key = key.flatten().filter(|key| !key.unchanged);
         let (shape, variants) = match shape {
@@ -47,7 +58,7 @@ impl Checker<'_> {
             nature: Nature::Stream,
         };
         let key = key.map(|key| key.key);
-        Some((NodeKind::Stream(Stream { from, filter, key, shape }), rows))
+        Some((NodeKind::Stream(Stream { from, filter, flatten, key, shape }), rows))
     }
 
     /// `on` and `where` together: none when neither is there.
@@ -65,6 +76,56 @@ impl Checker<'_> {
             (None, Some(_)) => Some(Some(taking.map(|_, _| None))),
             (None, None) => Some(None),
         }
+    }
+
+    /// Checks `flatten`: a list, of the same kind of elements whatever the row's type.
+    fn flatten(&self, text: &ExpressionText, taking: &Taking<'_>, scope: &Scope) -> Option<(Flatten, Type)> {
+        let list = self.expression_of_kind(text, taking, scope, &expressions::LIST)?;
+        let mut element: Option<Type> = None;
+        for expression in list.iter().flatten() {
+            let Type::List(given) = expression.checked.value_type() else { continue };
+            // Elements lie as they are: what has another type would have to be converted first.
+            if let Some(known) = element.as_ref().filter(|known| **known != **given) {
+                let message = format!("the elements are {known} for some event types and {given} for others");
+                let help = "pick the types with `on`, and flatten each in a stream of its own";
+                self.error(codes::EXPRESSION_WRONG_TYPE, super::text_place(text), message, help);
+                return None;
+            }
+            element = Some((**given).clone());
+        }
+        let element = element?;
+        Some((Flatten { list, of_records: matches!(element, Type::Record(_)) }, element))
+    }
+
+    /// The rows of a stream that says nothing of their shape: each is the element.
+    fn elements(
+        &self,
+        item: &Item<'_>,
+        element: &Type,
+        taking: &Taking<'_>,
+        scope: &Scope,
+    ) -> Option<(Shape, Vec<Variant>)> {
+        let name = &item.name;
+        let field = |field: &str, text: String| {
+            let text = ExpressionText { text, place: name.place, start: None };
+            (Located { value: field.to_owned(), place: name.place }, text)
+        };
+        let (fields, scalar): (Fields, bool) = if let Type::Record(record) = element {
+            (record.fields().iter().map(|of| field(&of.name, format!("item.{}", of.name))).collect(), false)
+        } else {
+            (vec![field(SCALAR_FIELD, "item".to_owned())], true)
+        };
+        let (columns, record) = self.selected(&name.value, &fields, taking, scope)?;
+        Some((Shape::Select(columns), vec![Variant { scalar, ..Variant::derived(record) }]))
+    }
+
+    /// Checks `log`: what a line says of each row.
+    pub(super) fn log(&self, log: &LogSpec, from: NodeId) -> Made {
+        let input = self.rows(from);
+        let scope = Scope::row("value", input);
+        let message = self.expression_as(&log.message, &all(&input.variants), &scope, &Type::String)?;
+        let kind = Log { from, message, level: log.level, lines_per_second: log.lines_per_second };
+        Some((NodeKind::Log(kind), Rows { nature: Nature::Stream, ..input.clone() }))
     }
 
     /// Checks `select_key` or `group_by`: one kind of key, whatever the row's type.
@@ -92,7 +153,7 @@ impl Checker<'_> {
         match shape {
             spec::Shape::Select(fields) => {
                 let (columns, record) = self.selected(&item.name.value, fields, taking, scope)?;
-                Some((Shape::Select(columns), vec![Variant { record, schema: None }]))
+                Some((Shape::Select(columns), vec![Variant::derived(record)]))
             }
             spec::Shape::Set(fields) => self.set(fields, input, taking, scope),
         }
@@ -139,6 +200,16 @@ impl Checker<'_> {
 
     /// Checks `set`: each type of row keeps its name and its fields, with some changed or added at the end.
     fn set(&self, fields: &Fields, input: &Rows, taking: &Taking<'_>, scope: &Scope) -> Option<(Shape, Vec<Variant>)> {
+        if let (Some(scalar), Some((first, _))) = (input.variants.iter().find(|row| row.scalar), fields.first()) {
+            let message = format!("the rows are {}, which has no fields to set", scalar.row_type());
+            self.error(
+                codes::SHAPES_DIFFER,
+                first.place,
+                message,
+                "make a record of it: `select = { name = 'value' }`",
+            );
+            return None;
+        }
         let set: Vec<Option<(&Located<String>, ByVariant<Expression>)>> = fields
             .iter()
             .map(|(field, text)| Some((field, self.expression_of_kind(text, taking, scope, &expressions::ANY)?)))
@@ -167,7 +238,7 @@ impl Checker<'_> {
             made.extend(added.filter_map(|(field, _)| changed(&field.value)));
             let types = made.iter().map(|(name, made)| (name.clone(), made.checked.value_type().clone())).collect();
             match self.derived(variant.name(), types) {
-                Some(record) => variants.push(Variant { record, schema: None }),
+                Some(record) => variants.push(Variant::derived(record)),
                 None => sound = false,
             }
             made.into_iter().map(|(_, expression)| expression).collect::<Vec<_>>()

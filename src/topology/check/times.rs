@@ -67,7 +67,7 @@ impl Checker<'_> {
         let scope = if input.rekeyed { scope.rekeyed(input.key) } else { scope };
         let (fields, record) = self.selected(&item.name.value, &timer.select, &all(&input.variants), &scope)?;
         let rows = Rows {
-            variants: vec![Variant { record, schema: None }],
+            variants: vec![Variant::derived(record)],
             key: input.key,
             rekeyed: false,
             windowed: None,

@@ -84,6 +84,11 @@ fn values_that_are_not_among_the_choices() {
 }
 
 #[test]
+fn lists_and_lines() {
+    told("lists_and_lines");
+}
+
+#[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     told("what_is_not_built_yet_is_refused_by_name");
 }

@@ -54,6 +54,9 @@ final class Streams {
             rows = rows.filter((key, row) -> row == null || where.test(Roots.row(key, row)));
         }
         Shape shape = Shape.of(table);
+        if (table.has("flatten")) {
+            return flattened(rows, table, shape);
+        }
         if (table.has("select_key")) {
             Cel newKey = Cel.of(table.get("select_key").asText());
             rows = rows.filter((key, row) -> row != null);
@@ -63,6 +66,27 @@ final class Streams {
                 : rows.map((key, row) -> KeyValue.pair(newKey.eval(Roots.row(key, row)), shape.apply(row, Roots.row(key, row))));
         }
         return shape == null ? rows : rows.mapValues((key, row) -> shape.apply(row, Roots.row(key, row)));
+    }
+
+    /** A row for each element of a list: expressions see the row and {@code item}. Of no value there are no elements. */
+    private static KStream<Object, Row> flattened(KStream<Object, Row> rows, JsonNode table, Shape shape) {
+        Cel list = Cel.of(table.get("flatten").asText());
+        Cel newKey = table.has("select_key") ? Cel.of(table.get("select_key").asText()) : null;
+        return rows.filter((key, row) -> row != null).flatMap((key, row) -> {
+            List<KeyValue<Object, Row>> made = new ArrayList<>();
+            for (Object item : (List<?>) list.eval(Roots.row(key, row))) {
+                Map<String, Object> roots = Roots.row(key, row);
+                roots.put("item", item);
+                Row element = shape == null ? element(item, row) : shape.apply(row, roots);
+                made.add(KeyValue.pair(newKey == null ? key : newKey.eval(roots), element));
+            }
+            return made;
+        });
+    }
+
+    @SuppressWarnings("unchecked")
+    private static Row element(Object item, Row of) {
+        return new Row(item instanceof Map<?, ?> fields ? (Map<String, Object>) fields : Map.of("value", item), of.window());
     }
 
     static Map<String, Object> branch(Graph graph, JsonNode branch) {
