@@ -6,7 +6,7 @@ use std::fmt::{self, Write};
 use super::model::{
     Aggregate, Child, Entity, ErrorAction, Expression, Flatten, JoinSide, JoinWindow, Keep, KeyFormat, LayoutId, Node,
     NodeKind, Partitions, Payload, PerLayout, Plan, Reader, ResultField, SinkKey, Source, Store, StoreKind,
-    StreamTableJoin, SubTopology, SuppressUntil, TopicRole, Window, WindowShape, Writer,
+    StreamTableJoin, SubTopology, SuppressUntil, TopicRole, ValueFormat, Window, WindowShape, Writer,
 };
 use crate::avro::Schema;
 use crate::base::value::Value;
@@ -86,8 +86,10 @@ impl Out {
             Payload::Registry { readers } => ("avro", readers.as_slice()),
             Payload::Internal { readers, .. } => ("internal avro", readers.as_slice()),
             Payload::Json { reader } => ("json", std::slice::from_ref(reader)),
+            Payload::Scalar { format, reader } => (format.name(), std::slice::from_ref(reader)),
         };
-        write!(self.text, "{} keys, {format}", key(source.key))?;
+        let framed = if source.framed_keys { "avro " } else { "" };
+        write!(self.text, "{framed}{} keys, {format}", key(source.key))?;
         if let Some(idle) = source.idle {
             write!(self.text, ", idle after {idle}")?;
         }
@@ -152,8 +154,7 @@ impl Out {
                 self.per_layout(sub, writers, Self::writer)?;
             }
             NodeKind::Sink { topic, key, writers, .. } => {
-                let windowed = if *key == SinkKey::Plain { "" } else { ", windows in keys" };
-                writeln!(self.text, ": topic {topic}{windowed}")?;
+                writeln!(self.text, ": topic {topic}{}", written_keys(*key))?;
                 self.per_layout(sub, writers, Self::writer)?;
             }
             NodeKind::Table { store, layout } => {
@@ -205,6 +206,9 @@ impl Out {
         let fields: Vec<&str> = writer.schema.fields().iter().map(|field| field.name.as_str()).collect();
         let schema = self.schema(&writer.schema);
         write!(self.text, "as {schema}: {}", listed(&fields))?;
+        if writer.format != ValueFormat::Avro {
+            write!(self.text, ", {}", writer.format.name())?;
+        }
         match &writer.subject {
             Some(subject) => write!(self.text, ", subject {subject}"),
             None => Ok(()),
@@ -427,6 +431,14 @@ fn action(action: &ErrorAction) -> String {
         ErrorAction::StopTask => "stop the task".to_owned(),
         ErrorAction::Skip => "skip it".to_owned(),
         ErrorAction::DeadLetter { topic } => format!("dead letter to {topic}"),
+    }
+}
+
+fn written_keys(key: SinkKey) -> &'static str {
+    match key {
+        SinkKey::Plain => "",
+        SinkKey::Start { .. } | SinkKey::EndAndStart => ", windows in keys",
+        SinkKey::Avro => ", avro keys",
     }
 }
 

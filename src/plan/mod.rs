@@ -227,7 +227,7 @@ fn topics(sub_topologies: &[SubTopology], subs: &[Sub]) -> BTreeMap<Topic, Topic
                     partitions: partitions.clone(),
                     configs: names::repartition(),
                 },
-                Payload::Registry { .. } | Payload::Json { .. } => external(TopicRole::Source),
+                Payload::Registry { .. } | Payload::Json { .. } | Payload::Scalar { .. } => external(TopicRole::Source),
             };
             topics.insert(source.topic.clone(), plan);
         }

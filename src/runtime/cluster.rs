@@ -10,9 +10,9 @@ use crate::base::ids::{Topic, TopicPartition};
 use crate::broker::{Admin, Broker, NewTopic, TopicDescription};
 use crate::error::codes;
 use crate::limits;
-use crate::operator::RowWriter;
+use crate::operator::{KeyWriter, RowWriter};
 use crate::plan::{
-    Keep, Node, NodeKind, Partitions, Payload, PerLayout, Plan, SubTopology, TopicPlan, TopicRole, Writer,
+    Keep, Node, NodeKind, Partitions, Payload, PerLayout, Plan, SinkKey, SubTopology, TopicPlan, TopicRole, Writer,
 };
 use crate::registry::Registry;
 use crate::runtime::Error;
@@ -118,6 +118,7 @@ impl Cluster {
                 writers.set(layout, RowWriter::new(writer, id));
             }
             resolved.writers.push(writers);
+            resolved.key_writers.push(key_writer(node, registry)?);
         }
         for source in &sub.sources {
             let upstream = match &source.payload {
@@ -130,7 +131,7 @@ impl Cluster {
                         (upstream.sub_topology.to_string(), tasks as usize)
                     })
                     .collect(),
-                Payload::Registry { .. } | Payload::Json { .. } => Vec::new(),
+                Payload::Registry { .. } | Payload::Json { .. } | Payload::Scalar { .. } => Vec::new(),
             };
             resolved.upstream.push(upstream);
         }
@@ -210,6 +211,15 @@ fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
         | NodeKind::Entity(_)
         | NodeKind::Merge => None,
     }
+}
+
+/// Registers the schema that a sink's keys are written under, where they are Avro.
+fn key_writer(node: &Node, registry: &dyn Registry) -> Result<Option<KeyWriter>, Error> {
+    let NodeKind::Sink { topic, format, key: SinkKey::Avro, .. } = &node.kind else { return Ok(None) };
+    let subject = format!("{topic}-key");
+    let id = registry.register(&subject, KeyWriter::schema_text(*format), limits::BROKER_WAIT_MAX)?;
+    info!(subject, id = id.0, "registered a schema");
+    KeyWriter::new(*format, id).map(Some).map_err(|error| Error::Bug { message: error.to_string() })
 }
 
 /// How many partitions each topic has or is to get. Topics that must match others get as many as the largest of them.

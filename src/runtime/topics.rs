@@ -123,7 +123,15 @@ impl TopicReader {
     }
 
     fn decoded(&self, bytes: &[u8], wait: Duration) -> Result<(Option<String>, Json), String> {
-        let (id, datum) = frame::split(bytes).map_err(|error| error.to_string())?;
+        let (id, datum) = match frame::split(bytes) {
+            Ok(split) => split,
+            // Other formats do not say what they are: an object is JSON, anything else that can be read is text.
+            Err(error) => {
+                let text = std::str::from_utf8(bytes).map_err(|_| error.to_string())?;
+                let object = serde_json::from_str(text).ok().filter(Json::is_object);
+                return Ok((None, object.unwrap_or_else(|| json!(text))));
+            }
+        };
         let decoder = self.decoder(id, wait)?;
         let value = decoder.plan.decode_value(datum).map_err(|error| error.to_string())?;
         Ok((decoder.schema.full_name().map(str::to_owned), to_json(&value, &decoder.value_type)))

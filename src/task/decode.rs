@@ -5,12 +5,15 @@
 
 use std::collections::HashMap;
 
+use bytes::Bytes;
+
 use crate::avro::{DecodePlan, Schema, frame, from_json};
 use crate::base::ids::SchemaId;
 use crate::base::record::Record;
+use crate::base::types::Type;
 use crate::base::value::{Text, Value};
-use crate::operator::SINGLE_OBJECT_MARKER;
-use crate::plan::{LayoutId, Payload, Reader};
+use crate::operator::{KeyWriter, SINGLE_OBJECT_MARKER, key_bytes, scalar_value};
+use crate::plan::{KeyFormat, LayoutId, Payload, Reader, Source, ValueFormat};
 
 /// What a record's value turned out to be.
 #[derive(Debug, PartialEq)]
@@ -35,6 +38,8 @@ pub(super) struct SourceDecoder {
     /// Id of the schema that the last record was written with, and its reader: most topics have runs of one schema.
     last: Option<(u32, usize)>,
     plans: Vec<Compiled>,
+    /// Where keys are Avro in registry frames: what they are inside.
+    keys: Option<FramedKeys>,
     /// Full names of the types that the source reads, by layout.
     type_names: Vec<(LayoutId, Text)>,
 }
@@ -45,6 +50,11 @@ enum DecoderKind {
     /// Plans by fingerprint.
     Internal(Vec<(u64, Compiled)>),
     Json(Target),
+    Scalar {
+        format: ValueFormat,
+        layout: LayoutId,
+        wanted: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -73,7 +83,9 @@ impl SourceDecoder {
     ///
     /// # Errors
     /// A repartition layout that does not read itself: a bug of the plan.
-    pub(super) fn new(payload: &Payload) -> Result<Self, String> {
+    pub(super) fn new(source: &Source) -> Result<Self, String> {
+        let payload = &source.payload;
+        let keys = source.framed_keys.then(|| FramedKeys::new(source.key));
         let kind = match payload {
             Payload::Registry { readers } => DecoderKind::Registry(readers.iter().map(Target::new).collect()),
             Payload::Internal { readers, .. } => DecoderKind::Internal(
@@ -83,15 +95,26 @@ impl SourceDecoder {
                     .collect::<Result<_, String>>()?,
             ),
             Payload::Json { reader } => DecoderKind::Json(Target::new(reader)),
+            Payload::Scalar { format, reader } => {
+                DecoderKind::Scalar { format: *format, layout: reader.layout, wanted: !reader.wanted.is_empty() }
+            }
         };
         let type_name = |reader: &Reader| Text::new(reader.schema.full_name().unwrap_or_default());
         let type_names = payload.readers().iter().map(|reader| (reader.layout, type_name(reader))).collect();
-        Ok(Self { kind, writers: HashMap::new(), last: None, plans: Vec::new(), type_names })
+        Ok(Self { kind, writers: HashMap::new(), last: None, plans: Vec::new(), keys, type_names })
     }
 
     /// Returns the full name of the type whose rows have this layout.
     pub(super) fn type_name(&self, layout: LayoutId) -> Text {
         self.type_names.iter().find(|(known, _)| *known == layout).map(|(_, name)| name.clone()).unwrap_or_default()
+    }
+
+    /// Returns a record's bare key where it comes in a frame; none where the record has it as it is.
+    pub(super) fn bare_key(&self, record: &Record) -> Result<Option<Bytes>, Decoded> {
+        match (&self.keys, &record.key) {
+            (Some(keys), Some(key)) => keys.bare(key).map(Some),
+            (_, _) => Ok(None),
+        }
     }
 
     /// Decodes a record's value into `slots`.
@@ -104,6 +127,14 @@ impl SourceDecoder {
             },
             DecoderKind::Internal(plans) => decode_internal(plans, value, slots),
             DecoderKind::Json(target) => decode_json(target, value, slots),
+            DecoderKind::Scalar { format, layout, wanted } => match scalar_value(*format, value) {
+                Ok(value) => {
+                    slots.clear();
+                    slots.extend(Some(value).filter(|_| *wanted));
+                    Decoded::Row { layout: *layout, schema_id: None }
+                }
+                Err(message) => Decoded::Failed(message),
+            },
         }
     }
 
@@ -125,6 +156,9 @@ impl SourceDecoder {
 
     /// Takes the schema of an id that was asked for, or why there is none.
     pub(super) fn learn(&mut self, id: SchemaId, schema: Result<&str, &str>) {
+        if let Some(keys) = &mut self.keys {
+            keys.learn(id, schema);
+        }
         let DecoderKind::Registry(targets) = &self.kind else { return };
         let writer = match schema.map_err(str::to_owned).and_then(|text| {
             Schema::parse(text).map_err(|error| format!("schema {id} of the registry cannot be read: {error}"))
@@ -147,6 +181,58 @@ impl SourceDecoder {
     /// Forgets that an id could not be read, so that it is asked for again.
     pub(super) fn forget_failures(&mut self) {
         self.writers.retain(|_, writer| !matches!(writer, Writer::Unreadable(_)));
+        if let Some(keys) = &mut self.keys {
+            keys.writers.retain(|_, writer| writer.is_ok());
+        }
+    }
+}
+
+/// Keys that come as Avro in registry frames: a string, a number or bytes.
+#[derive(Debug)]
+struct FramedKeys {
+    format: KeyFormat,
+    /// By schema id: how a key is read, or why it cannot be.
+    writers: HashMap<u32, Result<DecodePlan, String>>,
+}
+
+impl FramedKeys {
+    fn new(format: KeyFormat) -> Self {
+        Self { format, writers: HashMap::new() }
+    }
+
+    fn bare(&self, framed: &[u8]) -> Result<Bytes, Decoded> {
+        let failed = |message: String| Decoded::Failed(format!("the key: {message}"));
+        let (id, datum) = frame::split(framed).map_err(|error| failed(error.to_string()))?;
+        let plan = match self.writers.get(&id.0) {
+            None => return Err(Decoded::NeedsSchema(id)),
+            Some(Err(message)) => return Err(failed(message.clone())),
+            Some(Ok(plan)) => plan,
+        };
+        let value = plan.decode_value(datum).map_err(|error| failed(error.to_string()))?;
+        let mut bytes = Vec::new();
+        key_bytes(&value, &self.format, &mut bytes).map_err(|error| failed(error.to_string()))?;
+        Ok(Bytes::from(bytes))
+    }
+
+    fn learn(&mut self, id: SchemaId, schema: Result<&str, &str>) {
+        let plan = schema.map_err(str::to_owned).and_then(|text| {
+            let read = |error: String| format!("schema {id} is no {} key: {error}", self.format.name());
+            let writer = Schema::parse(text).map_err(|error| read(error.to_string()))?;
+            let reader = Schema::parse(KeyWriter::schema_text(self.format)).map_err(|error| read(error.to_string()))?;
+            let fits = match (writer.value_type(), self.format) {
+                (Type::String | Type::Enum(_), KeyFormat::String)
+                | (Type::Int, KeyFormat::Long)
+                | (Type::Bytes, KeyFormat::Bytes) => true,
+                (_, KeyFormat::String | KeyFormat::Long | KeyFormat::Bytes) => false,
+            };
+            if !fits {
+                return Err(read(format!("it is {}", writer.value_type())));
+            }
+            // An enum's symbols are read as they stand; numbers are promoted.
+            let reader = if matches!(writer.value_type(), Type::Enum(_)) { &writer } else { &reader };
+            DecodePlan::whole(&writer, reader).map_err(|error| read(error.to_string()))
+        });
+        self.writers.insert(id.0, plan);
     }
 }
 
@@ -208,5 +294,49 @@ fn decode_json(target: &Target, value: &[u8], slots: &mut Vec<Value>) -> Decoded
         }
         Ok(_) => Decoded::Failed("the value is not a JSON object".to_owned()),
         Err(error) => Decoded::Failed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(id: u32, datum: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        frame::write(SchemaId(id), &mut bytes);
+        bytes.extend_from_slice(datum);
+        bytes
+    }
+
+    #[test]
+    fn a_framed_key_is_what_it_says_whatever_its_id() {
+        let mut keys = FramedKeys::new(KeyFormat::String);
+        assert_eq!(keys.bare(&framed(7, b"\x04ab")), Err(Decoded::NeedsSchema(SchemaId(7))));
+        keys.learn(SchemaId(7), Ok("\"string\""));
+        keys.learn(SchemaId(8), Ok(r#"{"type": "enum", "name": "E", "symbols": ["x", "ab"]}"#));
+        assert_eq!(keys.bare(&framed(7, b"\x04ab")), Ok(Bytes::from_static(b"ab")));
+        assert_eq!(keys.bare(&framed(8, b"\x02")), Ok(Bytes::from_static(b"ab")));
+        let mut numbers = FramedKeys::new(KeyFormat::Long);
+        numbers.learn(SchemaId(1), Ok("\"int\""));
+        numbers.learn(SchemaId(2), Ok("\"long\""));
+        for id in [1, 2] {
+            assert_eq!(numbers.bare(&framed(id, &[6])), Ok(Bytes::from_static(&[0, 0, 0, 0, 0, 0, 0, 3])));
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_kind_cannot_be_decoded() {
+        let mut keys = FramedKeys::new(KeyFormat::Long);
+        keys.learn(SchemaId(1), Ok("\"string\""));
+        keys.learn(SchemaId(2), Ok(r#"{"type": "record", "name": "K", "fields": []}"#));
+        keys.learn(SchemaId(3), Ok("\"long\""));
+        for (key, told) in [
+            (framed(1, b"\x02a"), "the key: schema 1 is no long key: it is string"),
+            (framed(2, b""), "the key: schema 2 is no long key: it is record K"),
+        ] {
+            assert_eq!(keys.bare(&key), Err(Decoded::Failed(told.to_owned())));
+        }
+        assert!(matches!(keys.bare(&framed(3, &[6, 6])), Err(Decoded::Failed(_))), "bytes behind the key");
+        assert!(matches!(keys.bare(b"plain"), Err(Decoded::Failed(_))), "a key without a frame");
     }
 }

@@ -147,7 +147,7 @@ impl Task {
         let decoders = sub
             .sources
             .iter()
-            .map(|source| SourceDecoder::new(&source.payload))
+            .map(SourceDecoder::new)
             .collect::<Result<Vec<_>, _>>()
             .map_err(|message| Error::Bug { task: id.clone(), message })?;
         let queue =
@@ -286,11 +286,16 @@ impl Task {
         self.ring(sub, now)?;
         for _ in 0..records_max {
             let (evaluator, contexts) = (&mut self.evaluator, &mut self.head_contexts);
-            let mut timestamp_of =
-                |source: SourceIndex, record: &Record, decoded: &Decoded, slots: &[Value], decoder: &SourceDecoder| {
-                    let at = usize::from(source.0);
-                    own_timestamp(&sub.sources[at], record, decoded, slots, decoder, &mut contexts[at], evaluator)
-                };
+            let mut timestamp_of = |source: SourceIndex,
+                                    record: &Record,
+                                    key: Option<&[u8]>,
+                                    decoded: &Decoded,
+                                    slots: &[Value],
+                                    decoder: &SourceDecoder| {
+                let at = usize::from(source.0);
+                let row = (key, decoded, slots);
+                own_timestamp(&sub.sources[at], record, row, decoder, &mut contexts[at], evaluator)
+            };
             match queue::next(&mut self.queues, &mut self.decoders, &sub.sources, &mut timestamp_of) {
                 Next::Drained | Next::WaitsFor(_) => return Ok(Ran::Waiting),
                 Next::NeedsSchema(_, id) => return Ok(Ran::NeedsSchema(id)),

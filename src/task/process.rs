@@ -69,7 +69,7 @@ impl Task {
         self.contexts[at].take(&head.record, head.timestamp, &head.decoded, &self.decoders[at]);
         self.last_source = at;
         let row = Row {
-            key: head.record.key.as_deref(),
+            key: head.bare_key.as_deref().or(head.record.key.as_deref()),
             key_format: &source.key,
             layout,
             slots,
@@ -294,8 +294,7 @@ fn first_layout(source: &Source) -> LayoutId {
 pub(super) fn own_timestamp(
     source: &Source,
     record: &Record,
-    decoded: &Decoded,
-    slots: &[Value],
+    (key, decoded, slots): (Option<&[u8]>, &Decoded, &[Value]),
     decoder: &SourceDecoder,
     context: &mut Context,
     evaluator: &mut Evaluator,
@@ -307,7 +306,7 @@ pub(super) fn own_timestamp(
     };
     let Some(expression) = source.timestamp.get(*layout) else { return of_record() };
     let row = Row {
-        key: record.key.as_deref(),
+        key,
         key_format: &source.key,
         layout: *layout,
         slots: Some(slots),
@@ -342,7 +341,7 @@ pub(super) fn own_timestamp(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Payload;
+    use crate::plan::{KeyFormat, Payload, PerLayout};
 
     #[test]
     fn what_a_marker_lets_go_on_carries_nothing_of_a_record() {
@@ -355,7 +354,18 @@ mod tests {
             value: None,
             headers: Headers::new(vec![Header { name, value: None }]),
         };
-        let decoder = SourceDecoder::new(&Payload::Registry { readers: Vec::new() }).unwrap();
+        let source = Source {
+            name: Text::new("t"),
+            topic: Topic::new("t"),
+            key: KeyFormat::String,
+            framed_keys: false,
+            payload: Payload::Registry { readers: Vec::new() },
+            timestamp: PerLayout::default(),
+            idle: None,
+            on_decode_error: ErrorAction::StopTask,
+            children: Vec::new(),
+        };
+        let decoder = SourceDecoder::new(&source).unwrap();
         context.take(&record, Timestamp(5), &Decoded::Row { layout: LayoutId(0), schema_id: Some(9) }, &decoder);
         assert_eq!((context.offset, context.timestamp, context.schema_id), (Offset(7), Timestamp(5), Some(9)));
         assert!(!context.headers.is_empty());

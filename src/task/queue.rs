@@ -6,6 +6,8 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
+
 use crate::base::ids::{Offset, SchemaId, TopicPartition};
 use crate::base::record::Record;
 use crate::base::time::Timestamp;
@@ -14,11 +16,12 @@ use crate::plan::{Source, SourceIndex};
 use crate::task::decode::{Decoded, SourceDecoder};
 
 /// Gives a decoded record's own time, or says why it has none.
-type HeadTimestamp<'a> = dyn FnMut(&Record, &Decoded, &[Value], &SourceDecoder) -> Result<Timestamp, String> + 'a;
+type HeadTimestamp<'a> =
+    dyn FnMut(&Record, Option<&[u8]>, &Decoded, &[Value], &SourceDecoder) -> Result<Timestamp, String> + 'a;
 
 /// The same for the records of any source.
-type SourceTimestamp<'a> =
-    dyn FnMut(SourceIndex, &Record, &Decoded, &[Value], &SourceDecoder) -> Result<Timestamp, String> + 'a;
+type SourceTimestamp<'a> = dyn FnMut(SourceIndex, &Record, Option<&[u8]>, &Decoded, &[Value], &SourceDecoder) -> Result<Timestamp, String>
+    + 'a;
 
 /// The records of one source's partition that wait to be processed.
 #[derive(Debug)]
@@ -39,6 +42,8 @@ pub(super) struct SourceQueue {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) record: Record,
+    /// The key where the record's own comes in a frame.
+    pub(super) bare_key: Option<Bytes>,
     pub(super) decoded: Decoded,
     pub(super) slots: Vec<Value>,
     /// What the record is ordered by.
@@ -106,12 +111,16 @@ impl SourceQueue {
         }
         let Some(record) = self.records.pop_front() else { return };
         let mut slots = std::mem::take(&mut self.spare);
-        let mut decoded = decoder.decode(&record, &mut slots);
-        let timestamp = timestamp_of(&record, &decoded, &slots, decoder).unwrap_or_else(|message| {
+        let (bare_key, mut decoded) = match decoder.bare_key(&record) {
+            Ok(bare_key) => (bare_key, decoder.decode(&record, &mut slots)),
+            Err(decoded) => (None, decoded),
+        };
+        let key = bare_key.as_deref().or(record.key.as_deref());
+        let timestamp = timestamp_of(&record, key, &decoded, &slots, decoder).unwrap_or_else(|message| {
             decoded = Decoded::Failed(message);
             record.timestamp
         });
-        self.head = Some(Head { record, decoded, slots, timestamp });
+        self.head = Some(Head { record, bare_key, decoded, slots, timestamp });
     }
 
     /// Takes the head, which there must be.
@@ -159,9 +168,10 @@ pub(super) fn next(
     let mut best: Option<(Timestamp, &str, SourceIndex)> = None;
     for (index, (queue, decoder)) in queues.iter_mut().zip(decoders).enumerate() {
         let source = SourceIndex(index as u16);
-        let mut timestamp_of = |record: &Record, decoded: &Decoded, slots: &[Value], decoder: &SourceDecoder| {
-            timestamp_of(source, record, decoded, slots, decoder)
-        };
+        let mut timestamp_of =
+            |record: &Record, key: Option<&[u8]>, decoded: &Decoded, slots: &[Value], decoder: &SourceDecoder| {
+                timestamp_of(source, record, key, decoded, slots, decoder)
+            };
         queue.fill_head(decoder, &mut timestamp_of);
         if let Some(Head { decoded: Decoded::NeedsSchema(_), .. }) = queue.head {
             queue.redecode(decoder, &mut timestamp_of);

@@ -18,8 +18,8 @@ use crate::base::time::{SpanMs, Timestamp};
 use crate::base::value::{Text, Value};
 use crate::broker::local::LocalBroker;
 use crate::broker::{Broker, Consumer, ConsumerSettings, Event, Isolation, NewTopic, Producer, ProducerSettings};
-use crate::operator::{WindowSpan, key_bytes, key_value};
-use crate::plan::{KeyFormat, NodeKind, Payload, Plan, SinkKey, TopicRole};
+use crate::operator::{KeyWriter, WindowSpan, key_bytes, key_value, scalar_bytes, scalar_value};
+use crate::plan::{KeyFormat, NodeKind, Payload, Plan, SinkKey, TopicRole, ValueFormat};
 use crate::registry::Registry;
 use crate::registry::local::LocalRegistry;
 use crate::runtime::service::{Read, ReadError};
@@ -62,7 +62,10 @@ pub struct Output {
 #[derive(Debug)]
 struct Source {
     key: KeyFormat,
-    /// None of the types has an id where values are JSON without a frame.
+    /// Writes keys that are Avro in frames.
+    key_writer: Option<KeyWriter>,
+    format: ValueFormat,
+    /// None of the types has an id where values have no frame.
     types: Vec<(Option<SchemaId>, Schema)>,
 }
 
@@ -71,6 +74,7 @@ struct Source {
 struct Written {
     format: KeyFormat,
     key: SinkKey,
+    values: ValueFormat,
     /// How far it was looked at.
     seen: Offset,
 }
@@ -223,8 +227,8 @@ impl World {
 
     fn shown(&self, record: &Record, sink: &Written) -> Result<Output, WorldError> {
         let (key, window) = record.key.as_deref().map(|key| sink.key_of(key)).transpose()?.unzip();
-        let decoded = record.value.as_deref().map(|bytes| self.decoded(bytes)).transpose()?.flatten();
-        let (event_type, value) = decoded.unzip();
+        let decoded = record.value.as_deref().map(|bytes| self.decoded(bytes, sink.values)).transpose()?.flatten();
+        let (event_type, value) = decoded.map_or((None, None), |(event_type, value)| (event_type, Some(value)));
         let headers = record.headers.iter().map(|header| {
             let value = header.value.as_deref().unwrap_or_default();
             (header.name.to_string(), String::from_utf8_lossy(value).into_owned())
@@ -240,14 +244,21 @@ impl World {
         })
     }
 
-    /// None where the bytes are no framed Avro: a dead letter may be anything.
-    fn decoded(&self, bytes: &[u8]) -> Result<Option<(String, Json)>, WorldError> {
+    /// None where the bytes are nothing of the format: a dead letter may be anything.
+    fn decoded(&self, bytes: &[u8], format: ValueFormat) -> Result<Option<(Option<String>, Json)>, WorldError> {
+        if format == ValueFormat::Json {
+            return Ok(serde_json::from_slice(bytes).ok().map(|value| (None, value)));
+        }
+        if let Some((_, of)) = format.scalar() {
+            let value = scalar_value(format, bytes).map_err(failed)?;
+            return Ok(Some((None, to_json(&value, &of))));
+        }
         let Ok((id, datum)) = frame::split(bytes) else { return Ok(None) };
         let Ok(text) = self.registry.schema(id, WAIT) else { return Ok(None) };
         let schema = Schema::parse(&text).map_err(failed)?;
         let plan = DecodePlan::whole(&schema, &schema).map_err(failed)?;
         let Ok(value) = plan.decode_value(datum) else { return Ok(None) };
-        Ok(Some((schema.full_name().unwrap_or_default().to_owned(), to_json(&value, &schema.value_type()))))
+        Ok(Some((schema.full_name().map(str::to_owned), to_json(&value, &schema.value_type()))))
     }
 }
 
@@ -265,11 +276,21 @@ impl Source {
         };
         let mut bytes = Vec::new();
         key_bytes(&value, &self.key, &mut bytes).map_err(failed)?;
-        Ok(Bytes::from(bytes))
+        match &self.key_writer {
+            Some(writer) => writer.encode(&bytes).map(Bytes::from).map_err(failed),
+            None => Ok(Bytes::from(bytes)),
+        }
     }
 
     fn value_of(&self, value: &Json, input: &Input) -> Result<Bytes, WorldError> {
         let (id, schema) = self.type_of(input)?;
+        if let (Some(_), [field]) = (self.format.scalar(), schema.fields()) {
+            let object = Json::Object([(field.name.to_string(), value.clone())].into_iter().collect());
+            let Value::Record(fields) = from_json(&object, schema).map_err(failed)? else { return Ok(Bytes::new()) };
+            let mut bytes = Vec::new();
+            scalar_bytes(self.format, &fields[0], &mut bytes).map_err(failed)?;
+            return Ok(Bytes::from(bytes));
+        }
         let Some(id) = id else { return Ok(Bytes::from(value.to_string())) };
         let datum = from_json(value, schema).map_err(failed)?;
         let mut bytes = Vec::new();
@@ -309,10 +330,13 @@ impl Written {
             Some(Timestamp(i64::from_be_bytes(*time)))
         };
         let mut base = key;
+        if self.key == SinkKey::Avro {
+            return self.framed_key(key).map(|key| (key, None));
+        }
         let start = if self.key == SinkKey::Plain { None } else { take(&mut base) };
         let window = start.and_then(|start| {
             let end = match self.key {
-                SinkKey::Plain => None,
+                SinkKey::Plain | SinkKey::Avro => None,
                 SinkKey::Start { length } => Some(start.saturating_add(length)),
                 SinkKey::EndAndStart => take(&mut base),
             };
@@ -323,18 +347,29 @@ impl Written {
     }
 }
 
+impl Written {
+    fn framed_key(&self, key: &[u8]) -> Result<Json, WorldError> {
+        let (_, datum) = frame::split(key).map_err(failed)?;
+        let schema = Schema::parse(KeyWriter::schema_text(self.format)).map_err(failed)?;
+        let value = DecodePlan::whole(&schema, &schema).map_err(failed)?.decode_value(datum).map_err(failed)?;
+        Ok(to_json(&value, &self.format.key_type()))
+    }
+}
+
 /// The topics that sinks and dead letters go to; those of dead letters have their keys as text.
 fn written(plan: &Plan) -> BTreeMap<String, Written> {
     let mut written = BTreeMap::new();
     for (topic, planned) in &plan.topics {
         if matches!(planned.role, TopicRole::Sink | TopicRole::DeadLetter) {
-            let plain = Written { format: KeyFormat::String, key: SinkKey::Plain, seen: Offset(0) };
+            let (format, key, values) = (KeyFormat::String, SinkKey::Plain, ValueFormat::Avro);
+            let plain = Written { format, key, values, seen: Offset(0) };
             written.insert(topic.to_string(), plain);
         }
     }
     for node in plan.sub_topologies.iter().flat_map(|sub| &sub.nodes) {
-        if let NodeKind::Sink { topic, format, key, .. } = &node.kind {
-            written.insert(topic.to_string(), Written { format: *format, key: *key, seen: Offset(0) });
+        if let NodeKind::Sink { topic, format, key, writers } = &node.kind {
+            let values = writers.iter().next().map_or(ValueFormat::Avro, |(_, writer)| writer.format);
+            written.insert(topic.to_string(), Written { format: *format, key: *key, values, seen: Offset(0) });
         }
     }
     written
@@ -347,7 +382,7 @@ fn prepare(plan: &Plan, broker: &dyn Broker, registry: &dyn Registry) -> Result<
     for source in plan.sub_topologies.iter().flat_map(|sub| &sub.sources) {
         let types = match &source.payload {
             Payload::Internal { .. } => continue,
-            Payload::Json { reader } => vec![(None, reader.schema.clone())],
+            Payload::Json { reader } | Payload::Scalar { reader, .. } => vec![(None, reader.schema.clone())],
             Payload::Registry { readers } => {
                 let mut types = Vec::with_capacity(readers.len());
                 for reader in readers {
@@ -361,7 +396,19 @@ fn prepare(plan: &Plan, broker: &dyn Broker, registry: &dyn Registry) -> Result<
         let configs = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
         let topic = NewTopic { topic: source.topic.clone(), partitions: 1, replication_factor: None, configs };
         admin.create(&topic, WAIT).map_err(failed)?;
-        sources.insert(source.topic.to_string(), Source { key: source.key, types });
+        let format = match &source.payload {
+            Payload::Json { .. } => ValueFormat::Json,
+            Payload::Scalar { format, .. } => *format,
+            Payload::Registry { .. } | Payload::Internal { .. } => ValueFormat::Avro,
+        };
+        let key_writer = if source.framed_keys {
+            let subject = format!("{}-key", source.topic);
+            let id = registry.register(&subject, KeyWriter::schema_text(source.key), WAIT).map_err(failed)?;
+            Some(KeyWriter::new(source.key, id).map_err(failed)?)
+        } else {
+            None
+        };
+        sources.insert(source.topic.to_string(), Source { key: source.key, key_writer, format, types });
     }
     Ok(sources)
 }

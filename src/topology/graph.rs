@@ -76,6 +76,13 @@ pub struct Variant {
 }
 
 impl Variant {
+    /// A row that is no record but a value of this type.
+    pub(super) fn scalar(name: &str, of: Type) -> Self {
+        let field = Field { name: Text::new(SCALAR_FIELD), field_type: of };
+        let schema = Schema::record_of(name, &[(field.name.clone(), field.field_type.clone())]).ok();
+        Self { record: RecordType::new(name, vec![field]), schema, scalar: true }
+    }
+
     /// A record that the topology makes.
     pub(super) fn derived(record: Arc<RecordType>) -> Self {
         Self { record, schema: None, scalar: false }
@@ -154,6 +161,8 @@ pub struct Source {
     pub topic: Topic,
     pub subjects: SubjectNaming,
     pub value_format: ValueFormat,
+    /// Keys are Avro in registry frames; inside they are bare.
+    pub framed_keys: bool,
     pub timestamp: Option<ByVariant<Expression>>,
     pub idle: Option<SpanMs>,
     pub on_decode_error: ErrorAction,
@@ -320,6 +329,7 @@ pub struct Sink {
     pub from: NodeId,
     pub topic: Topic,
     pub key: SinkKey,
+    pub value_format: ValueFormat,
     pub writers: ByVariant<SinkWriter>,
 }
 

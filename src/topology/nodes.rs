@@ -2,10 +2,10 @@
 
 use super::parse::check_name;
 use super::reader::{TableReader, TextOrFalse};
-use super::sources::Located;
+use super::sources::{Located, Place};
 use super::spec::{
     AggregateSpec, Body, BranchSpec, CaseSpec, EntitySpec, Fields, FoldSpec, FromSpec, JoinSpec, LogSpec, Shape,
-    SinkSpec, StreamSpec, TopicSpec, Updates,
+    SinkKeyWord, SinkSpec, StreamSpec, TopicSpec, Updates,
 };
 use super::terms::{Emit, JoinKind, Keep, KeyFormat, LogLevel, SubjectNaming, ValueFormat};
 use super::{time, windows};
@@ -15,9 +15,15 @@ use crate::base::types::Type;
 use crate::error::codes;
 use crate::limits::{LOG_LINES_PER_SECOND_DEFAULT, LOG_LINES_PER_SECOND_MAX};
 
-const KEY_FORMATS: [(&str, KeyFormat); 3] =
+const KEY_TYPES: [(&str, KeyFormat); 3] =
     [("string", KeyFormat::String), ("long", KeyFormat::Long), ("bytes", KeyFormat::Bytes)];
-const VALUE_FORMATS: [(&str, ValueFormat); 2] = [("avro", ValueFormat::Avro), ("json", ValueFormat::Json)];
+/// None where `key_type` says it: Avro.
+const KEY_FORMATS: [(&str, Option<KeyFormat>); 4] = [
+    ("string", Some(KeyFormat::String)),
+    ("long", Some(KeyFormat::Long)),
+    ("bytes", Some(KeyFormat::Bytes)),
+    ("avro", None),
+];
 const SUBJECTS: [(&str, SubjectNaming); 3] = [
     ("topic_name", SubjectNaming::TopicName),
     ("record_name", SubjectNaming::RecordName),
@@ -89,7 +95,7 @@ fn reject(table: &mut TableReader<'_>, keys: &[&'static str], why: &str, help: &
     }
 }
 
-const TOPIC_KEYS: [&str; 6] = ["schemas", "subjects", "key_format", "value_format", "timestamp", "idle"];
+const TOPIC_KEYS: [&str; 7] = ["schemas", "subjects", "key_format", "key_type", "value_format", "timestamp", "idle"];
 const DERIVED_KEYS: [&str; 6] = ["on", "where", "flatten", "select", "set", "select_key"];
 const SHAPING_KEYS: [&str; 3] = ["where", "select", "set"];
 
@@ -127,18 +133,12 @@ fn read_topic_keys_quietly(table: &mut TableReader<'_>) {
 
 fn read_topic(table: &mut TableReader<'_>) -> Option<TopicSpec> {
     let topic = table.text("topic");
-    let schemas = table.texts("schemas");
-    let schemas = required(table, "schemas", schemas, "name the Avro schemas of its events: `schemas = [\"X.avsc\"]`");
     let subjects = table.choice("subjects", &SUBJECTS);
-    let key_format = table.choice("key_format", &KEY_FORMATS);
-    let value_format = table.choice("value_format", &VALUE_FORMATS);
+    let (key_format, framed_key) = read_key_format(table);
+    let value_format = table.choice("value_format", &ValueFormat::ALL);
     let timestamp = table.expression("timestamp");
     let idle = table.duration("idle").map(|idle| idle.value);
-    let schemas = schemas?;
-    if schemas.is_empty() {
-        table.missing("schemas", "the list is empty: a topic's events need at least one schema");
-        return None;
-    }
+    let schemas = read_schemas(table, value_format.unwrap_or(ValueFormat::Avro))?;
     if let (Some(ValueFormat::Json), Some(second)) = (value_format, schemas.get(1)) {
         conflict(
             table,
@@ -151,12 +151,51 @@ fn read_topic(table: &mut TableReader<'_>) -> Option<TopicSpec> {
         topic: topic?,
         schemas,
         subjects: subjects.unwrap_or(SubjectNaming::TopicName),
-        key_format: key_format.unwrap_or(KeyFormat::String),
+        key_format,
+        framed_key,
         value_format: value_format.unwrap_or(ValueFormat::Avro),
         timestamp,
         idle,
         versioned: None,
     })
+}
+
+/// The schemas of a topic's events; where values are no records there are none to name.
+fn read_schemas(table: &mut TableReader<'_>, format: ValueFormat) -> Option<Vec<Located<String>>> {
+    let schemas = table.texts("schemas");
+    if format.scalar().is_some() {
+        for key in ["schemas", "subjects"] {
+            if let Some(span) = table.key_span(key) {
+                let message = format!("`{key}` has no meaning for `value_format = \"{}\"`", format.name());
+                conflict(table, span, &message, "the value is no record: leave it out");
+            }
+        }
+        return Some(Vec::new());
+    }
+    let schemas = required(table, "schemas", schemas, "name the Avro schemas of its events: `schemas = [\"X.avsc\"]`")?;
+    if schemas.is_empty() {
+        table.missing("schemas", "the list is empty: a topic's events need at least one schema");
+        return None;
+    }
+    Some(schemas)
+}
+
+/// How keys are written, and where it stands that they are Avro: inside they are bare.
+fn read_key_format(table: &mut TableReader<'_>) -> (KeyFormat, Option<Place>) {
+    let format = table.choice("key_format", &KEY_FORMATS);
+    let key_type = table.choice("key_type", &KEY_TYPES);
+    if let (None | Some(Some(_)), Some(span)) = (format, table.key_span("key_type")) {
+        let help = "`key_format = \"avro\"` has a `key_type`; the others say it themselves";
+        conflict(table, span, "`key_type` needs `key_format = \"avro\"`", help);
+    }
+    match format {
+        Some(None) => {
+            let place = table.key_span("key_format").map(|span| table.file.place(span));
+            (key_type.unwrap_or(KeyFormat::String), place)
+        }
+        Some(Some(format)) => (format, None),
+        None => (KeyFormat::String, None),
+    }
 }
 
 fn read_derived(table: &mut TableReader<'_>) -> Option<StreamSpec> {
@@ -211,6 +250,12 @@ fn read_table(table: &mut TableReader<'_>) -> Option<Body> {
             reject(table, &SHAPING_KEYS, "needs `from`", help);
             let mut topic = topic?;
             topic.versioned = versioned;
+            if let Some(place) = topic.framed_key {
+                let message =
+                    "a table's keys cannot be Avro: other topics would have the same keys in other partitions";
+                let help = "read the topic as a `[stream.…]`, and keep its rows in a `[table.…]` with `from`";
+                conflict(table, place.span, message, help);
+            }
             if let Some(second) = topic.schemas.get(1) {
                 conflict(
                     table,
@@ -435,13 +480,27 @@ fn read_log(table: &mut TableReader<'_>) -> Option<LogSpec> {
 }
 
 fn read_sink(table: &mut TableReader<'_>) -> Option<SinkSpec> {
-    table.later(&["value_format", "partition", "headers", "timestamp"]);
+    table.later(&["partition", "headers", "timestamp"]);
     let from = required_text(table, "from", "name the stream whose rows it writes");
     let topic = required_text(table, "topic", "name the topic that it writes to");
     let record = table.text("record");
     let schema = table.text("schema");
     let subjects = table.choice("subjects", &SUBJECTS);
-    let windowed = table.choice("key_format", &[("windowed", true), ("plain", false)]).unwrap_or(false);
-    let windowed_key = table.key_span("key_format").filter(|_| windowed).map(|span| table.file.place(span));
-    Some(SinkSpec { from: from?, topic: topic?, record, schema, subjects, windowed_key })
+    let words = [("plain", SinkKeyWord::Plain), ("windowed", SinkKeyWord::Windowed), ("avro", SinkKeyWord::Avro)];
+    let key = table.choice("key_format", &words);
+    let key_at = table.key_span("key_format").map(|span| table.file.place(span));
+    let value_format = table.choice("value_format", &ValueFormat::ALL);
+    let value_at = table.key_span("value_format").map(|span| table.file.place(span));
+    if let Some(format) = value_format.filter(|format| *format != ValueFormat::Avro) {
+        let keys: &[&'static str] =
+            if format == ValueFormat::Json { &["record", "subjects"] } else { &["record", "subjects", "schema"] };
+        for key in keys {
+            if let Some(span) = table.key_span(key) {
+                let message = format!("`{key}` has no meaning for `value_format = \"{}\"`", format.name());
+                conflict(table, span, &message, "it belongs to Avro in a registry's frame: leave it out");
+            }
+        }
+    }
+    let (key, value_format) = (key.zip(key_at), value_format.zip(value_at));
+    Some(SinkSpec { from: from?, topic: topic?, record, schema, subjects, key, value_format })
 }

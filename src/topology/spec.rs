@@ -114,6 +114,8 @@ pub(super) struct TopicSpec {
     pub schemas: Vec<Located<String>>,
     pub subjects: SubjectNaming,
     pub key_format: KeyFormat,
+    /// Where it stands that keys are Avro in registry frames.
+    pub framed_key: Option<Place>,
     pub value_format: ValueFormat,
     pub timestamp: Option<ExpressionText>,
     pub idle: Option<SpanMs>,
@@ -253,6 +255,15 @@ pub(super) struct SinkSpec {
     pub record: Option<Located<String>>,
     pub schema: Option<Located<String>>,
     pub subjects: Option<SubjectNaming>,
-    /// Where `key_format = "windowed"` stands.
-    pub windowed_key: Option<Place>,
+    /// With where it stands.
+    pub key: Option<(SinkKeyWord, Place)>,
+    pub value_format: Option<(ValueFormat, Place)>,
+}
+
+/// How a sink says that it writes keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SinkKeyWord {
+    Plain,
+    Windowed,
+    Avro,
 }

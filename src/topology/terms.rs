@@ -318,6 +318,8 @@ pub enum SinkKey {
     Start { length: SpanMs },
     /// The key, then the session's end and start as 8 bytes each, big-endian (Kafka Streams' `SessionWindowedSerializer`).
     EndAndStart,
+    /// Avro in a registry frame, under the subject `<topic>-key`; the record goes to the partition of the framed key.
+    Avro,
 }
 
 /// How a topic's values are written.
@@ -327,4 +329,52 @@ pub enum ValueFormat {
     Avro,
     /// One JSON object per record.
     Json,
+    /// UTF-8; the row is the text.
+    String,
+    /// 8 bytes, big-endian, as Kafka's `LongSerializer`.
+    Long,
+    /// 4 bytes, big-endian, as Kafka's `IntegerSerializer`.
+    Int,
+    /// 8 bytes of IEEE 754, big-endian, as Kafka's `DoubleSerializer`.
+    Double,
+    /// As they are.
+    Bytes,
+}
+
+impl ValueFormat {
+    /// Every format, by the word that the topology uses for it.
+    pub const ALL: [(&'static str, Self); 7] = [
+        ("avro", Self::Avro),
+        ("json", Self::Json),
+        ("string", Self::String),
+        ("long", Self::Long),
+        ("int", Self::Int),
+        ("double", Self::Double),
+        ("bytes", Self::Bytes),
+    ];
+
+    /// Returns the word that the topology uses for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avro => "avro",
+            Self::Json => "json",
+            Self::String => "string",
+            Self::Long => "long",
+            Self::Int => "int",
+            Self::Double => "double",
+            Self::Bytes => "bytes",
+        }
+    }
+
+    /// Returns the type of a value that is no record, and what its rows are called.
+    pub fn scalar(self) -> Option<(&'static str, Type)> {
+        match self {
+            Self::Avro | Self::Json => None,
+            Self::String => Some(("String", Type::String)),
+            Self::Long => Some(("Long", Type::Int)),
+            Self::Int => Some(("Int", Type::Int)),
+            Self::Double => Some(("Double", Type::Double)),
+            Self::Bytes => Some(("Bytes", Type::Bytes)),
+        }
+    }
 }

@@ -157,6 +157,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 name: Text::new(topic.as_str()),
                 topic,
                 key: self.key_behind(*write),
+                framed_keys: false,
                 payload: Payload::Internal {
                     readers: readers.collect::<Result<_, _>>()?,
                     upstream: vec![self.upstream(*write)],
@@ -178,11 +179,17 @@ impl<'f, 'g> Emitter<'f, 'g> {
         let payload = match source.value_format {
             ValueFormat::Avro => Payload::Registry { readers },
             ValueFormat::Json => Payload::Json { reader: readers.swap_remove(0) },
+            format @ (ValueFormat::String
+            | ValueFormat::Long
+            | ValueFormat::Int
+            | ValueFormat::Double
+            | ValueFormat::Bytes) => Payload::Scalar { format, reader: readers.swap_remove(0) },
         };
         Ok(Source {
             name: part.name.clone(),
             topic,
             key: node.rows.key,
+            framed_keys: source.framed_keys,
             payload,
             timestamp,
             idle: source.idle,
@@ -329,8 +336,9 @@ impl<'f, 'g> Emitter<'f, 'g> {
         for (variant, shape) in &part.input {
             if let Some(writer) = &sink.writers[*variant] {
                 let slots = writer.columns.iter().map(|column| self.flow.shape(*shape).slot(*column)).collect();
-                let subject = Some(writer.subject.clone());
-                writers.set(self.layout(*shape), Writer { schema: writer.schema.clone(), subject, slots });
+                let format = sink.value_format;
+                let subject = (format == ValueFormat::Avro).then(|| writer.subject.clone());
+                writers.set(self.layout(*shape), Writer { schema: writer.schema.clone(), subject, format, slots });
             }
         }
         let format = self.flow.graph.node(part.node).rows.key;
@@ -389,7 +397,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
             let schema = self.internal_schema(part.node, *read)?;
             let slots =
                 self.flow.shape(*read).used.iter().map(|field| self.flow.shape(*written).slot(*field)).collect();
-            writers.set(self.layout(*written), Writer { schema, subject: None, slots });
+            writers.set(self.layout(*written), Writer { schema, subject: None, format: ValueFormat::Avro, slots });
         }
         Ok(NodeKind::Repartition { topic: self.names.repartition(&part.name), writers })
     }

@@ -28,7 +28,7 @@ pub use rows::{Flatten, Log};
 
 pub use crate::topology::{
     AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, SinkKey,
-    SuppressUntil, Window, WindowShape, roots,
+    SuppressUntil, ValueFormat, Window, WindowShape, roots,
 };
 
 /// Everything needed to run a topology.
@@ -132,6 +132,8 @@ pub struct Source {
     pub name: Text,
     pub topic: Topic,
     pub key: KeyFormat,
+    /// Keys are Avro in registry frames; rows have the bare ones.
+    pub framed_keys: bool,
     pub payload: Payload,
     /// The record's own time, where the topology takes it from the value (an `int` of milliseconds or a `timestamp`).
     pub timestamp: PerLayout<Expression>,
@@ -151,6 +153,8 @@ pub enum Payload {
     Internal { readers: Vec<Reader>, upstream: Vec<Upstream> },
     /// JSON objects of one declared schema.
     Json { reader: Reader },
+    /// Values that are no records: rows of one field.
+    Scalar { format: ValueFormat, reader: Reader },
 }
 
 impl Payload {
@@ -158,7 +162,7 @@ impl Payload {
     pub fn readers(&self) -> &[Reader] {
         match self {
             Self::Registry { readers } | Self::Internal { readers, .. } => readers,
-            Self::Json { reader } => std::slice::from_ref(reader),
+            Self::Json { reader } | Self::Scalar { reader, .. } => std::slice::from_ref(reader),
         }
     }
 }
@@ -347,8 +351,9 @@ impl SubTopology {
 #[derive(Debug)]
 pub struct Writer {
     pub schema: Schema,
-    /// Registry subject; none for internal topics, which carry the fingerprint.
+    /// Registry subject; none for internal topics, which carry the fingerprint, and for what is no Avro.
     pub subject: Option<String>,
+    pub format: ValueFormat,
     /// Slot of each of the schema's fields, in the schema's order.
     pub slots: Vec<usize>,
 }

@@ -23,7 +23,8 @@ use crate::base::time::Timestamp;
 use crate::base::value::Value;
 use crate::entity::{self, Applied, Moment};
 use crate::operator::{
-    self, Changed, DropReason, Evaluator, RecordContext, Row, RowWriter, Tidying, Upserted, WindowSpan, key_bytes,
+    self, Changed, DropReason, Evaluator, KeyWriter, RecordContext, Row, RowWriter, Tidying, Upserted, WindowSpan,
+    key_bytes,
 };
 use crate::plan::{
     Child, ENTITY_SYSTEM_FIELDS, Entity, Expression, Input, KeyFormat, LayoutId, Node, NodeIndex, NodeKind, PerLayout,
@@ -39,6 +40,8 @@ use crate::task::times::Times;
 pub struct Resolved {
     /// By node: how rows are encoded for its topic.
     pub writers: Vec<PerLayout<RowWriter>>,
+    /// By node: how keys are encoded that are written as Avro.
+    pub key_writers: Vec<Option<KeyWriter>>,
     /// By node: partitions of its topic; 0 for nodes that write to none.
     pub partitions: Vec<u32>,
     /// By node: the largest record its topic takes.

@@ -36,7 +36,8 @@ impl Graph {
         }
     }
 
-    /// Encodes a row for its topic. It goes to the partition of its base key, whatever else its written key has.
+    /// Encodes a row for its topic. It goes to the partition of its base key, whatever else its written key has; a key
+    /// in a registry frame is what its readers partition by.
     pub(super) fn send(
         &mut self,
         at: At<'_>,
@@ -56,11 +57,16 @@ impl Graph {
             }
         };
         let partitions = resolved.partitions[slot].max(1);
-        let partition = match row.key {
+        let framed = match (row.key, &resolved.key_writers[slot]) {
+            (Some(key), Some(writer)) => Some(writer.encode(key).map_err(|error| at.failed(error))?),
+            (_, _) => None,
+        };
+        let partition = match framed.as_deref().or(row.key) {
             Some(key) => partition_of(key, partitions),
             None => Partition(context.partition.0.rem_euclid(partitions as i32)),
         };
         let written_key = row.key.map(|base| match (key, row.window) {
+            (SinkKey::Avro, _) => packer.pack(framed.as_deref().unwrap_or(base)),
             (SinkKey::Plain, _) | (_, None) => packer.pack(base),
             (SinkKey::Start { .. }, Some(window)) => packer.pack(&[base, &window.start.0.to_be_bytes()].concat()),
             (SinkKey::EndAndStart, Some(window)) => {

@@ -147,7 +147,12 @@ impl Checker<'_> {
         if !whole {
             return None;
         }
-        let rows = Rows { variants, key: topic.key_format, rekeyed: false, windowed: None, nature };
+        if let Some((name, of)) = topic.value_format.scalar() {
+            variants.push(Variant::scalar(name, of));
+        }
+        // A framed key has another partition than the bare one: what meets other rows goes through a repartition first.
+        let rekeyed = topic.framed_key.is_some();
+        let rows = Rows { variants, key: topic.key_format, rekeyed, windowed: None, nature };
         let timestamp = match &topic.timestamp {
             None => None,
             Some(text) => {
@@ -163,6 +168,7 @@ impl Checker<'_> {
             topic: Topic::new(&topic.topic.value),
             subjects: topic.subjects,
             value_format: topic.value_format,
+            framed_keys: topic.framed_key.is_some(),
             timestamp,
             idle: topic.idle,
             on_decode_error,

@@ -3,8 +3,8 @@
 use super::super::graph::{Nature, NodeId, NodeKind, Rows, Sink, SinkWriter, Variant};
 use super::super::parse::is_avro_name;
 use super::super::resolve::Item;
-use super::super::spec::SinkSpec;
-use super::super::terms::{SinkKey, SubjectNaming, WindowShape};
+use super::super::spec::{SinkKeyWord, SinkSpec};
+use super::super::terms::{SinkKey, SubjectNaming, ValueFormat, WindowShape};
 use super::{Checker, Made};
 use crate::avro::Schema;
 use crate::base::diag::suggestion;
@@ -18,12 +18,19 @@ impl Checker<'_> {
     pub(super) fn sink(&self, item: &Item<'_>, sink: &SinkSpec, from: NodeId) -> Made {
         let input = self.rows(from);
         let topic = Topic::new(&sink.topic.value);
-        let schemas = match input.variants.as_slice() {
-            [] => return None,
-            [only] => vec![self.sink_schema(item, sink, only)?],
-            several => self.own_schemas(item, sink, several)?,
+        let format = sink.value_format.map_or(ValueFormat::Avro, |(format, _)| format);
+        let schemas = match (format, input.variants.as_slice()) {
+            (_, []) => return None,
+            (ValueFormat::Avro, [only]) => vec![self.sink_schema(item, sink, only)?],
+            (ValueFormat::Avro, several) => self.own_schemas(item, sink, several)?,
+            (ValueFormat::Json, rows) => self.json_schemas(sink, rows)?,
+            (
+                ValueFormat::String | ValueFormat::Long | ValueFormat::Int | ValueFormat::Double | ValueFormat::Bytes,
+                rows,
+            ) => self.scalar_schemas(sink, format, rows)?,
         };
-        let naming = self.naming(sink, schemas.len())?;
+        let naming =
+            if format == ValueFormat::Avro { self.naming(sink, schemas.len())? } else { SubjectNaming::TopicName };
         let mut writers = Vec::with_capacity(schemas.len());
         let mut variants = Vec::with_capacity(schemas.len());
         for (schema, variant) in schemas.into_iter().zip(&input.variants) {
@@ -37,12 +44,17 @@ impl Checker<'_> {
             writers.push(Some(SinkWriter { subject: naming.subject(&topic, &name), schema, columns }));
         }
         let rows = Rows { variants, nature: Nature::Stream, ..input.clone() };
-        Some((NodeKind::Sink(Sink { from, topic, key: self.sink_key(sink, input), writers }), rows))
+        let key = self.sink_key(sink, input);
+        Some((NodeKind::Sink(Sink { from, topic, key, value_format: format, writers }), rows))
     }
 
     /// How keys are written: as they are inside, or with their window in Kafka Streams' layout.
     fn sink_key(&self, sink: &SinkSpec, input: &Rows) -> SinkKey {
-        let Some(place) = sink.windowed_key else { return SinkKey::Plain };
+        let place = match sink.key {
+            None | Some((SinkKeyWord::Plain, _)) => return SinkKey::Plain,
+            Some((SinkKeyWord::Avro, _)) => return SinkKey::Avro,
+            Some((SinkKeyWord::Windowed, place)) => place,
+        };
         match input.windowed {
             Some(WindowShape::Session { .. }) => SinkKey::EndAndStart,
             Some(WindowShape::Hopping { size, .. }) => SinkKey::Start { length: size },
@@ -54,6 +66,66 @@ impl Checker<'_> {
                 SinkKey::Plain
             }
         }
+    }
+
+    /// JSON objects have the rows' own fields, or those that a schema file says.
+    fn json_schemas(&self, sink: &SinkSpec, rows: &[Variant]) -> Option<Vec<Schema>> {
+        let place = sink.value_format.map_or(sink.topic.place, |(_, place)| place);
+        if let (Some(file), [_]) = (&sink.schema, rows) {
+            return self.schemas.record(file).map(|(schema, _)| vec![schema]);
+        }
+        if let Some(file) = &sink.schema {
+            let message = format!("`schema` names one record, and `{}` has several", sink.from.value);
+            self.error(codes::SINK_SCHEMA, file.place, message, "leave it out to write each row as it is");
+            return None;
+        }
+        let own = |row: &Variant| {
+            if row.scalar {
+                let message = format!("the rows are {}, and JSON values are objects", row.row_type());
+                self.error(codes::SINK_SCHEMA, place, message, "make a record of it: `select = { name = 'value' }`");
+                return None;
+            }
+            let fields: Vec<(Text, Type)> =
+                row.fields().iter().map(|field| (field.name.clone(), field.field_type.clone())).collect();
+            let made = row.schema.clone().map_or_else(|| Schema::record_of(row.name(), &fields), Ok);
+            made.map_err(|error| {
+                self.error(codes::SINK_SCHEMA, place, error.to_string(), "give the field a type that Avro has");
+            })
+            .ok()
+        };
+        rows.iter().map(own).collect()
+    }
+
+    /// A value that is no record is written from the one field of the rows.
+    fn scalar_schemas(&self, sink: &SinkSpec, format: ValueFormat, rows: &[Variant]) -> Option<Vec<Schema>> {
+        let place = sink.value_format.map_or(sink.topic.place, |(_, place)| place);
+        let (name, wanted) = format.scalar()?;
+        let one = |row: &Variant| {
+            let [only] = row.fields() else {
+                let message = format!(
+                    "a value of `{}` is one field, and the rows of `{}` have {}",
+                    format.name(),
+                    sink.from.value,
+                    row.fields().len()
+                );
+                self.error(
+                    codes::SINK_SCHEMA,
+                    place,
+                    message,
+                    "leave one in front: `select = { total = 'value.total' }`",
+                );
+                return None;
+            };
+            if !fits(&only.field_type, &wanted) {
+                let message = format!("`{}` is {}, and `{}` takes {wanted}", only.name, only.field_type, format.name());
+                let help =
+                    "convert it in `select`; for a field that may be null say what is written then: `.orValue(…)`";
+                self.error(codes::SINK_SCHEMA, place, message, help);
+                return None;
+            }
+            Schema::record_of(name, &[(only.name.clone(), wanted.clone())]).ok()
+        };
+        rows.iter().map(one).collect()
     }
 
     fn naming(&self, sink: &SinkSpec, types: usize) -> Option<SubjectNaming> {
@@ -103,8 +175,8 @@ impl Checker<'_> {
                     }
                 }
             }
-            (None, None, Some(schema)) => Some(schema.clone()),
-            (None, None, None) => {
+            (None, None, Some(schema)) if !row.scalar => Some(schema.clone()),
+            (None, None, _) => {
                 let message = format!("`[sink.{}]` does not say what its records are called", item.name.value);
                 let help =
                     "add `record = \"flights.AirportDelay\"`: readers know records by it, whatever nodes are called";

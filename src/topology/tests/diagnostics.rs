@@ -89,6 +89,11 @@ fn lists_and_lines() {
 }
 
 #[test]
+fn formats_of_keys_and_values() {
+    told("formats_of_keys_and_values");
+}
+
+#[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     told("what_is_not_built_yet_is_refused_by_name");
 }
