@@ -62,6 +62,10 @@ steps! {
     Closing = "closing",
     /// At a stop: one task's stores are flushed, others may not be.
     Flushed = "flushed",
+    /// Dead letters go back: the records and the marks are with the producer, and not committed.
+    LettersSent = "letters_sent",
+    /// The same: they are committed, and nobody was told.
+    LettersSettled = "letters_settled",
 }
 
 /// The step to die at, from 1; 0: none.

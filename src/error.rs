@@ -186,6 +186,10 @@ pub mod codes {
         TOPIC_MISMATCH = "E0605";
         /// The broker does not answer.
         BROKER_UNAVAILABLE = "E0606";
+        /// The broker has no transactions.
+        NO_TRANSACTIONS = "E0610";
+        /// A topic takes no records of ours.
+        WRITE_REFUSED = "E0611";
         /// The registry does not answer.
         REGISTRY_UNAVAILABLE = "E0701";
         /// The registry takes a schema for no version of its subject.
@@ -216,6 +220,10 @@ pub mod codes {
         READ_INVALID = "E0904";
         /// An entity's past, of which none is kept.
         READ_NO_HISTORY = "E0905";
+        /// A task that this instance does not have.
+        TASK_UNKNOWN = "E0911";
+        /// A dead letter that is not there, or is settled.
+        DEAD_LETTER_UNKNOWN = "E0912";
         /// A record without the key that a node works by.
         RECORD_WITHOUT_KEY = "E1001";
         /// A record dated too far ahead of the clock.

@@ -25,6 +25,15 @@ pub const WINDOW_CLOSE_ROWS_MAX: usize = 1000;
 /// Records a task processes before its thread looks at its other duties again.
 pub const TASK_RUN_RECORDS_MAX: usize = 1000;
 
+/// Records of a task's first turn; a turn that takes less than [`TASK_RUN_MS`] is followed by one of twice as many.
+pub const TASK_RUN_RECORDS_MIN: usize = 16;
+
+/// Milliseconds that a task's turn may take; after a longer one it gets half as many records.
+pub const TASK_RUN_MS: u128 = 50;
+
+/// Milliseconds that a thread works on its tasks before it polls again; the tasks behind have their turn first then.
+pub const PROCESS_MS: u128 = 500;
+
 /// Bytes that wait in one source partition's queue; above, the partition is paused, and resumed at half of it.
 pub const SOURCE_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -42,6 +51,15 @@ pub const REGISTRY_WAIT: std::time::Duration = std::time::Duration::from_secs(5)
 
 /// How often an id that the registry does not know is asked for; then the records that carry it are decode errors.
 pub const SCHEMA_UNKNOWN_TRIES_MAX: u32 = 8;
+
+/// How long the answer that there is no such schema is given to all who ask; then the registry is asked again.
+pub const SCHEMA_FAILURE_KEPT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Wait before a task is tried again whose state could not be read or written; doubles each time.
+pub const STATE_RETRY_MS: i64 = 1000;
+
+/// Longest such wait.
+pub const STATE_RETRY_MAX_MS: i64 = 60_000;
 
 /// Reads a stream thread answers between two batches.
 pub const READS_PER_TURN_MAX: usize = 64;
@@ -211,6 +229,21 @@ pub const LAG_ROUND_MS: i64 = 5000;
 
 /// Turns in which a topology under test must come to rest after an event; one that does not fails its test.
 pub const STEPPED_TURNS_MAX: usize = 10_000;
+
+/// Greatest `attempts` of a retry in `on_error`; more are refused at `check`.
+pub const RETRY_ATTEMPTS_MAX: u32 = 1000;
+
+/// Longest wait between two attempts; a `backoff` beyond is refused at `check`, and doubling stops here.
+pub const RETRY_BACKOFF_MAX_MS: i64 = 5 * 60 * 1000;
+
+/// Time after which a topic that took nothing is tried again.
+pub const REFUSED_TOPIC_MS: i64 = 30_000;
+
+/// Bytes of open dead letters of one topic that are looked at; with more, what there is must be deleted first.
+pub const DEAD_LETTERS_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Dead letters that are settled in one transaction; more are settled in the ones that follow.
+pub const DEAD_LETTERS_AT_ONCE_MAX: usize = 500;
 
 /// Rows that a join of streams looks at, at once, for those that are past their time; it goes on with a later row.
 pub const TIDY_ROWS_MAX: usize = 256;

@@ -384,6 +384,9 @@ pub enum Error {
     OffsetOutOfRange { partition: TopicPartition, offset: Offset },
     #[error("a record of {size_bytes} bytes is larger than topic `{topic}` takes")]
     RecordTooLarge { topic: Topic, size_bytes: usize },
+    /// The broker takes no such records for this topic, now or when they are sent again.
+    #[error("topic `{topic}` takes no {}: {message}", if *.keyless { "records without key" } else { "records of ours" })]
+    WriteRefused { topic: Topic, keyless: bool, message: String },
     #[error("not allowed: {message}")]
     Unauthorized { message: String },
     #[error("the broker cannot do this: {message}")]
@@ -403,6 +406,7 @@ impl Error {
             Self::RecordTooLarge { .. } => Kind::Record,
             Self::UnknownTopic { .. }
             | Self::OffsetOutOfRange { .. }
+            | Self::WriteRefused { .. }
             | Self::Unauthorized { .. }
             | Self::Unsupported { .. } => Kind::Config,
             Self::Storage { .. } => Kind::Corrupt,
@@ -417,6 +421,7 @@ impl Error {
             Self::UnknownTopic { .. } => Some(codes::TOPIC_MISSING),
             Self::OffsetOutOfRange { .. } => Some(codes::OFFSET_OUT_OF_RANGE),
             Self::RecordTooLarge { .. } => Some(codes::RECORD_TOO_LARGE),
+            Self::WriteRefused { .. } => Some(codes::WRITE_REFUSED),
             Self::Fenced { .. }
             | Self::Aborted { .. }
             | Self::OutcomeUnknown { .. }

@@ -1,10 +1,12 @@
 //! What the command line looks like.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use super::{check, consume, demo, dev, explain, graph, history, produce, query, test};
+use super::client::Client;
+use super::{Exit, Failure, check, consume, demo, dev, dlq, explain, graph, history, produce, query, task, test};
+use crate::config::{Environment, Secret, Strings as _, variable_name};
 
 /// Event-sourced state over event topics, from TOML: exactly once, with its history.
 #[derive(Debug, Parser)]
@@ -33,6 +35,40 @@ pub(crate) struct Global {
     pub(crate) json: bool,
 }
 
+/// Flags of what changes something: how the admin listener of a running daemon is reached.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Admin {
+    /// A running daemon's listener for writes
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7401")]
+    admin_url: String,
+    /// File with the admin token; without it `TIDEMILL__ADMIN__TOKEN`, if it is set
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+impl Admin {
+    /// Returns the listener.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        Client::writes(&self.admin_url)
+    }
+
+    /// Returns the token, if there is one.
+    pub(crate) fn token(&self) -> Result<Option<Secret>, Failure> {
+        match &self.token_file {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
+                Ok(Some(Secret::new(text.trim_end())))
+            }
+            None => Ok(Environment::read().get(&variable_name("admin.token")).map(Secret::new)),
+        }
+    }
+}
+
+/// A file that a command was given and cannot read.
+pub(crate) fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Usage, format!("`{}` cannot be read: {error}", path.display()))
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Run(dev::Run),
@@ -45,6 +81,8 @@ pub(crate) enum Command {
     History(history::History),
     Produce(produce::Produce),
     Consume(consume::Consume),
+    Dlq(dlq::Dlq),
+    Task(task::Task),
     Explain(explain::Explain),
 }
 

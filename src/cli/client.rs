@@ -74,6 +74,16 @@ impl Client {
         self.answer(request)
     }
 
+    /// Asks `/v1/…` for something to be done.
+    pub(crate) fn post(&self, segments: &[&str], body: &Value, token: Option<&Secret>) -> Result<Value, Failure> {
+        let url = self.address(segments, &[])?;
+        let mut request = self.http.post(url).header("content-type", "application/json").body(body.to_string());
+        if let Some(token) = token {
+            request = request.bearer_auth(token.expose());
+        }
+        self.answer(request)
+    }
+
     /// Waits for something beside the daemon: a signal, a moment.
     pub(crate) fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)

@@ -11,6 +11,7 @@ mod consume;
 pub(crate) mod daemon;
 mod demo;
 mod dev;
+mod dlq;
 mod exit;
 mod explain;
 mod graph;
@@ -24,6 +25,7 @@ mod query;
 pub(crate) mod report;
 pub(crate) mod signals;
 pub(crate) mod table;
+mod task;
 mod test;
 pub(crate) mod topology_folder;
 
@@ -55,6 +57,8 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
         Command::History(command) => history::run(command, &cli.global, &mut output),
         Command::Produce(command) => produce::run(command, &cli.global, &mut output),
         Command::Consume(command) => consume::run(command, &cli.global, &mut output),
+        Command::Dlq(command) => dlq::run(command, &cli.global, &mut output),
+        Command::Task(command) => task::run(command, &cli.global, &mut output),
         Command::Explain(command) => explain::run(command, &mut output),
         Command::Run(command) => dev::run(command, &cli.global),
         Command::Dev(command) => dev::dev(command, &cli.global),

@@ -6,11 +6,9 @@ use std::path::PathBuf;
 use clap::Args;
 use serde_json::Value;
 
-use super::args::Global;
-use super::client::Client;
+use super::args::{Admin, Global, unreadable};
 use super::output::{Form, Output};
 use super::{Exit, Failure};
-use crate::config::{Environment, Secret, Strings as _, variable_name};
 
 /// Bytes of lines after which a batch is sent.
 const BATCH_BYTES_MAX: usize = 1 << 20;
@@ -29,17 +27,12 @@ pub(crate) struct Produce {
     /// Read this file, not stdin
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// A running daemon's listener for writes
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7401")]
-    admin_url: String,
-    /// File with the admin token; without it `TIDEMILL__ADMIN__TOKEN`, if it is set
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[command(flatten)]
+    admin: Admin,
 }
 
 pub(crate) fn run(command: &Produce, _: &Global, output: &mut Output) -> Result<Exit, Failure> {
-    let client = Client::writes(&command.admin_url)?;
-    let token = token(command)?;
+    let (client, token) = (command.admin.client()?, command.admin.token()?);
     let mut send = |lines: String| client.post_lines(&["topics", &command.topic], lines, token.as_ref());
     let written = match &command.file {
         Some(path) => {
@@ -52,20 +45,6 @@ pub(crate) fn run(command: &Produce, _: &Global, output: &mut Output) -> Result<
         return Err(Failure::new(Exit::Usage, "there was no event to write").help("give one JSON object a line"));
     }
     Ok(Exit::Ok)
-}
-
-fn token(command: &Produce) -> Result<Option<Secret>, Failure> {
-    match &command.token_file {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
-            Ok(Some(Secret::new(text.trim_end())))
-        }
-        None => Ok(Environment::read().get(&variable_name("admin.token")).map(Secret::new)),
-    }
-}
-
-fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Usage, format!("`{}` cannot be read: {error}", path.display()))
 }
 
 /// Sends lines in batches; a batch is also sent when nothing more is there yet, so that a slow writer's events are not held

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fmt, net::SocketAddr};
 
-use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -14,9 +15,9 @@ use axum::{Json, Router};
 use tokio::sync::Semaphore;
 
 use super::problem::Problem;
-use super::{Options, health, produce, reads};
+use super::{Options, health, letters, produce, reads};
 use crate::error::codes;
-use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_REQUESTS_AT_ONCE_MAX, HTTP_TURN_WAIT_MAX_MS};
+use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_REQUESTS_AT_ONCE_MAX, HTTP_TURN_WAIT_MAX_MS, HTTP_WAIT_MAX_MS};
 use crate::metrics;
 use crate::runtime::Service;
 use crate::runtime::service::{ReadError, Sample};
@@ -116,7 +117,10 @@ pub(super) fn read_router(shared: Arc<Shared>) -> Router {
         .route("/v1/entities/{entity}/keys/{key}/history", get(reads::history))
         .route("/v1/entities/{entity}/keys/{key}/blame", get(reads::blame))
         .route("/v1/topics/{topic}", get(reads::topic))
-        .route("/v1/topics/{topic}/records", get(reads::records));
+        .route("/v1/topics/{topic}/records", get(reads::records))
+        .route("/v1/dlq", get(letters::topics))
+        .route("/v1/dlq/{topic}", get(letters::list))
+        .route("/v1/dlq/{topic}/{letter}", get(letters::show));
     with_common(router, shared, Listener::Http)
 }
 
@@ -124,6 +128,9 @@ pub(super) fn read_router(shared: Arc<Shared>) -> Router {
 pub(super) fn admin_router(shared: Arc<Shared>) -> Router {
     let router = Router::new()
         .route("/v1/topics/{topic}", post(produce::produce))
+        .route("/v1/tasks/{task}/release", post(release))
+        .route("/v1/dlq/{topic}/replay", post(letters::replay))
+        .route("/v1/dlq/{topic}/drop", post(letters::drop_letters))
         .layer(DefaultBodyLimit::max(HTTP_BODY_BYTES_MAX));
     with_common(router, shared, Listener::Admin)
 }
@@ -219,6 +226,19 @@ async fn topology(State(shared): App) -> Result<Response, Problem> {
 async fn tasks(State(shared): App) -> Result<Response, Problem> {
     let tasks = shared.look(|service| service.tasks()).await?;
     Ok(Json(serde_json::json!({ "tasks": tasks })).into_response())
+}
+
+/// `POST /v1/tasks/{task}/release`: a task that is quarantined starts again from what is committed.
+async fn release(
+    State(shared): App,
+    path: Result<Path<String>, PathRejection>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Path(task) = path?;
+    produce::check_media_type(&headers)?;
+    let (name, wait) = (task.clone(), Duration::from_millis(HTTP_WAIT_MAX_MS));
+    let released = shared.call(move |service| service.release(&name, wait)).await?;
+    Ok(Json(serde_json::json!({ "task": task, "released": released })).into_response())
 }
 
 async fn stores(State(shared): App) -> Result<Response, Problem> {

@@ -5,6 +5,7 @@
 
 mod app;
 mod health;
+mod letters;
 mod params;
 mod problem;
 mod produce;

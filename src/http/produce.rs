@@ -51,7 +51,7 @@ async fn body(request: Request) -> Result<Bytes, Problem> {
 }
 
 /// A browser sends these types across sites only after asking, and is told no: no page can make it write here.
-fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if matches!(essence.as_str(), "application/json" | "application/x-ndjson" | "application/jsonl") {

@@ -12,7 +12,8 @@ use super::*;
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::time::DateTime;
 use crate::runtime::service::{
-    At, Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
+    At, Health, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewEvent, Produced, Read, ReadError,
+    ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
 };
 
 /// Remembers what it was asked; knows the key `JFK`, panics at `panic`, blocks at `slow`.
@@ -37,6 +38,10 @@ impl Service for Fake {
 
     fn tasks(&self) -> Vec<TaskStatus> {
         Vec::new()
+    }
+
+    fn release(&self, task: &str, _: Duration) -> Result<bool, ReadError> {
+        Ok(task == "s_1")
     }
 
     fn stores(&self) -> Vec<StoreStatus> {
@@ -85,6 +90,28 @@ impl Service for Fake {
         Ok((0..events.len()).map(|offset| Produced { partition: 2, offset: offset as i64 }).collect())
     }
 
+    fn dead_letter_topics(&self, _: Duration) -> Result<Value, ReadError> {
+        Ok(json!({ "topics": [] }))
+    }
+
+    fn dead_letters(&self, topic: &str, query: &LetterQuery, _: Duration) -> Result<Value, ReadError> {
+        Ok(json!({ "topic": topic, "asked": format!("{query:?}") }))
+    }
+
+    fn dead_letter(&self, _: &str, letter: &LetterPlace, _: Duration) -> Result<Value, ReadError> {
+        Ok(json!({ "letter": letter.to_string() }))
+    }
+
+    fn settle_letters(
+        &self,
+        _: &str,
+        letters: &Letters,
+        action: LetterAction,
+        _: Duration,
+    ) -> Result<Value, ReadError> {
+        Ok(json!({ "asked": format!("{action:?} {letters:?}") }))
+    }
+
     fn measurements(&self) -> Measurements {
         let labels = vec!["running".to_owned()];
         Measurements { samples: vec![Sample { name: "tasks", labels, value: 3.0 }], histograms: Vec::new() }
@@ -123,9 +150,12 @@ impl Daemon {
     }
 
     fn post(&self, headers: &str, body: &str) -> Answer {
+        self.post_to("/v1/topics/flights.events", headers, body)
+    }
+
+    fn post_to(&self, path: &str, headers: &str, body: &str) -> Answer {
         let length = body.len();
-        let head =
-            format!("POST /v1/topics/flights.events HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n");
+        let head = format!("POST {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n");
         exchange(self.admin(), &format!("{head}{headers}\r\n{body}"))
     }
 
@@ -189,6 +219,45 @@ fn keys_are_decoded_whatever_is_in_them() {
     }
     let (status, code, _) = daemon.get("/v1/stores/s/keys/%FF").problem();
     assert_eq!((status, code.as_str()), (400, "E0523"));
+}
+
+#[test]
+fn dead_letters_are_named_by_their_place() {
+    let daemon = Daemon::start(options());
+    let body = |answer: Answer| {
+        assert_eq!(answer.status, 200, "{answer:?}");
+        serde_json::from_str::<Value>(&answer.body).unwrap()
+    };
+    let page = body(daemon.get("/v1/dlq/d?reason=decode&limit=7&cursor=1%402"));
+    let wanted =
+        r#"LetterQuery { reason: Some("decode"), after: Some(LetterPlace { partition: 1, offset: 2 }), limit: 7 }"#;
+    assert_eq!(page["asked"], wanted);
+    assert_eq!(body(daemon.get("/v1/dlq/d/0@17"))["letter"], "0@17");
+    assert_eq!(daemon.get("/v1/dlq/d/17").problem().0, 400);
+    let asked = |path: &str, text: &str| body(daemon.post_to(path, LOCAL_JSON, text))["asked"].clone();
+    let named = "Replay Named([LetterPlace { partition: 0, offset: 3 }])";
+    assert_eq!(asked("/v1/dlq/d/replay", r#"{"letters": ["0@3"]}"#), named);
+    assert_eq!(
+        asked("/v1/dlq/d/drop", r#"{"all": true, "reason": "decode"}"#),
+        r#"Drop All { reason: Some("decode") }"#
+    );
+    for wrong in ["{}", r#"{"all": false}"#, r#"{"letters": []}"#, r#"{"letters": ["x"]}"#, r#"{"every": true}"#, "all"]
+    {
+        assert_eq!(daemon.post_to("/v1/dlq/d/replay", LOCAL_JSON, wrong).status, 400, "{wrong}");
+    }
+    let plain = "Host: 127.0.0.1:7401\r\nContent-Type: text/plain\r\n";
+    assert_eq!(daemon.post_to("/v1/dlq/d/replay", plain, r#"{"all": true}"#).problem().0, 415);
+}
+
+#[test]
+fn a_task_is_released_by_the_admin_listener_alone() {
+    let daemon = Daemon::start(options());
+    let released = daemon.post_to("/v1/tasks/s_1/release", LOCAL_JSON, "{}");
+    assert_eq!((released.status, released.body.contains("\"released\":true")), (200, true), "{released:?}");
+    assert!(daemon.post_to("/v1/tasks/s_2/release", LOCAL_JSON, "{}").body.contains("\"released\":false"));
+    assert_eq!(daemon.get("/v1/tasks/s_1/release").problem().0, 404);
+    let elsewhere = "Host: evil.example\r\nContent-Type: application/json\r\n";
+    assert_eq!(daemon.post_to("/v1/tasks/s_1/release", elsewhere, "{}").problem().0, 403);
 }
 
 #[test]

@@ -77,9 +77,14 @@ pub const GROUPS: &[Group] = &[
             counter(
                 "records_dropped_total",
                 &["node", "reason"],
-                "Records that a node dropped: null_key, null_value, late, undeclared_type, decode, process, future, too_large, duplicate.",
+                "Records that a node dropped: null_key, null_value, late, undeclared_type, decode, process, future, too_large, produce, duplicate.",
             ),
             counter("dead_letters_total", &["node", "reason"], "Records that were written to a dead-letter topic."),
+            counter(
+                "record_retries_total",
+                &["node", "reason"],
+                "Attempts that failed and are made again, as `on_error` says.",
+            ),
             histogram(
                 "record_e2e_latency_seconds",
                 &["node"],
@@ -107,7 +112,12 @@ pub const GROUPS: &[Group] = &[
     Group {
         title: "Tasks",
         metrics: &[
-            gauge("tasks", &["state"], "Tasks of this instance by state: restoring, running, quarantined."),
+            gauge("tasks", &["state"], "Tasks of this instance by state: waiting, restoring, running, quarantined."),
+            gauge(
+                "task_quarantined",
+                &["task", "reason"],
+                "1 for a task that cannot go on, by reason: decode, future, process, too_large, produce, topic_refused, offset_out_of_range, offset_missing, state_corrupt, state_io, state_unreadable, bug.",
+            ),
             gauge(
                 "stream_time_timestamp_seconds",
                 &["task"],

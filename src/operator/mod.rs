@@ -27,7 +27,7 @@ pub use functions::result_row;
 pub use held::{HeldRow, Released, drop_held, hold, is_held, release};
 pub use join::{Joined, join};
 pub use scalar::{scalar_bytes, scalar_value};
-pub use stream_join::{JoinedRow, Met, SideTimes, SweptJoin, Tidying, join_streams, sweep_join, tidy_up};
+pub use stream_join::{JoinedRow, Met, SideTimes, SweptJoin, Tidying, join_alone, join_streams, sweep_join, tidy_up};
 pub use table::{Upserted, upsert, upsert_versioned};
 pub use table_join::{TableChange, join_tables};
 pub use window::{Hops, WindowSpan};
@@ -87,15 +87,17 @@ pub enum DropReason {
     Process,
     /// Dated further ahead of the clock than `max_future`.
     Future,
-    /// The row is larger than its topic takes.
+    /// The row, or the record with its reason, is larger than its topic takes.
     TooLarge,
+    /// The row cannot be written: null where its schema has no null, or its topic is gone or not ours to write to.
+    Produce,
     /// Its id has come before, within the span that ids are remembered for.
     Duplicate,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NullKey,
         Self::NullValue,
         Self::Late,
@@ -104,6 +106,7 @@ impl DropReason {
         Self::Process,
         Self::Future,
         Self::TooLarge,
+        Self::Produce,
         Self::Duplicate,
     ];
 
@@ -118,6 +121,7 @@ impl DropReason {
             Self::Process => "process",
             Self::Future => "future",
             Self::TooLarge => "too_large",
+            Self::Produce => "produce",
             Self::Duplicate => "duplicate",
         }
     }
@@ -126,9 +130,15 @@ impl DropReason {
 /// What stopped a row.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// This record cannot be worked on; the node's `on_error` decides.
+    /// This record cannot be worked on; the node's `on_error.process` decides.
     #[error("{message}")]
     Record { message: String },
+    /// A row of it cannot be written; the node's `on_error.produce` decides.
+    #[error("{message}")]
+    Produce { reason: DropReason, message: String },
+    /// A row that stands by itself failed, and its task is to stop, whatever the record at hand says.
+    #[error("{message}")]
+    Stop { message: String },
     #[error(transparent)]
     Store(store::Error),
 }
@@ -147,7 +157,7 @@ impl Error {
     /// Tells what the caller should do.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Record { .. } => Kind::Record,
+            Self::Record { .. } | Self::Produce { .. } | Self::Stop { .. } => Kind::Record,
             Self::Store(error) => error.kind(),
         }
     }

@@ -49,13 +49,19 @@ pub enum Met {
     },
 }
 
-/// What everything here works on.
+/// What a row is joined with.
 struct Joining<'a> {
     node: &'a StreamJoin,
     times: SideTimes,
+    making: Making<'a>,
+    stores: &'a mut TaskStores,
+}
+
+/// How a result is made.
+struct Making<'a> {
+    node: &'a StreamJoin,
     key_format: &'a KeyFormat,
     context: &'a RecordContext,
-    stores: &'a mut TaskStores,
     evaluator: &'a mut Evaluator,
 }
 
@@ -128,19 +134,20 @@ pub fn join_streams(
     evaluator: &mut Evaluator,
 ) -> Result<Met, Error> {
     let Some(slots) = row.slots else { return Ok(Met::Dropped(DropReason::NullValue)) };
-    let mut joining = Joining { node, times, key_format: row.key_format, context, stores, evaluator };
+    let making = Making { node, key_format: row.key_format, context, evaluator };
+    let mut joining = Joining { node, times, making, stores };
     let Some(key) = row.key else {
         if !node.keeps(side) {
             return Ok(Met::Dropped(DropReason::NullKey));
         }
-        let alone = joining.alone(side, None, slots, row.timestamp)?;
+        let alone = joining.making.alone(side, None, slots, row.timestamp)?;
         return Ok(Met::Rows { results: vec![alone], due: None });
     };
     let mut results = joining.meet(side, key, slots, row.timestamp)?;
     let matched = !results.is_empty();
     let late = node.window.closes_at(side, row.timestamp) <= times.operator;
     if late && !matched && node.keeps(side) {
-        results.push(joining.alone(side, Some(key), slots, row.timestamp)?);
+        results.push(joining.making.alone(side, Some(key), slots, row.timestamp)?);
     }
     let due = joining.keep(side, key, slots, row.timestamp, sequence, matched || late)?;
     Ok(Met::Rows { results, due })
@@ -165,7 +172,7 @@ impl Joining<'_> {
             let theirs = &found.fields[1..];
             let (left, right) = if side == Input::Left { (slots, theirs) } else { (theirs, slots) };
             let timestamp = found.timestamp.max(at);
-            results.push(self.joined(Some(key), left, right, timestamp)?);
+            results.push(self.making.joined(Some(key), left, right, timestamp)?);
             if self.node.keeps(other) && found.fields[0] == Value::Bool(false) {
                 let fields = std::iter::once(Value::Bool(true)).chain(theirs.iter().cloned()).collect();
                 self.stores.put(store, &store_key, Some(store::Row { timestamp: found.timestamp, fields }))?;
@@ -174,6 +181,35 @@ impl Joining<'_> {
         Ok(results)
     }
 
+    /// Puts a row where the other side's find it, and notes when to look at it again.
+    fn keep(
+        &mut self,
+        side: Input,
+        key: &[u8],
+        slots: &[Value],
+        at: Timestamp,
+        sequence: u64,
+        settled: bool,
+    ) -> Result<Option<Timestamp>, Error> {
+        let window = &self.node.window;
+        if at.saturating_add(window.kept()) <= self.times.of(side) {
+            return Ok(None);
+        }
+        let mut store_key = keys::timed(key, at);
+        keys::push_u64(&mut store_key, sequence);
+        let fields = std::iter::once(Value::Bool(settled)).chain(slots.iter().cloned()).collect();
+        let store = StoreIndex(self.node.side(side).store.0);
+        self.stores.put(store, &store_key, Some(store::Row { timestamp: at, fields }))?;
+        if !self.node.keeps(side) || settled {
+            return Ok(None);
+        }
+        let due = window.closes_at(side, at);
+        due::put(self.stores, self.node.due, &Due { at: due, what: what(side, at, key, sequence), done: false })?;
+        Ok(Some(due))
+    }
+}
+
+impl Making<'_> {
     /// A row without one of the other side.
     fn alone(
         &mut self,
@@ -209,33 +245,6 @@ impl Joining<'_> {
             fields.map(|field| self.evaluator.eval(field, &row, right, self.context)).collect::<Result<_, _>>()?;
         Ok(JoinedRow { key: key.map(<[u8]>::to_vec), slots, timestamp })
     }
-
-    /// Puts a row where the other side's find it, and notes when to look at it again.
-    fn keep(
-        &mut self,
-        side: Input,
-        key: &[u8],
-        slots: &[Value],
-        at: Timestamp,
-        sequence: u64,
-        settled: bool,
-    ) -> Result<Option<Timestamp>, Error> {
-        let window = &self.node.window;
-        if at.saturating_add(window.kept()) <= self.times.of(side) {
-            return Ok(None);
-        }
-        let mut store_key = keys::timed(key, at);
-        keys::push_u64(&mut store_key, sequence);
-        let fields = std::iter::once(Value::Bool(settled)).chain(slots.iter().cloned()).collect();
-        let store = StoreIndex(self.node.side(side).store.0);
-        self.stores.put(store, &store_key, Some(store::Row { timestamp: at, fields }))?;
-        if !self.node.keeps(side) || settled {
-            return Ok(None);
-        }
-        let due = window.closes_at(side, at);
-        due::put(self.stores, self.node.due, &Due { at: due, what: what(side, at, key, sequence), done: false })?;
-        Ok(Some(due))
-    }
 }
 
 /// Sorts by time, right before left, key, number.
@@ -266,11 +275,34 @@ fn kept(what: &[u8]) -> Result<Kept, store::Error> {
     Ok(Kept { side, at, key, store_key })
 }
 
+/// A row of one side that has met nobody of the other.
+#[derive(Debug)]
+pub struct Unmatched {
+    side: Input,
+    pub key: Vec<u8>,
+    slots: Vec<Value>,
+    pub timestamp: Timestamp,
+}
+
+/// The result of a row without one of the other side.
+///
+/// # Errors
+/// An expression that fails: of the record.
+pub fn join_alone(
+    node: &StreamJoin,
+    row: &Unmatched,
+    key_format: &KeyFormat,
+    context: &RecordContext,
+    evaluator: &mut Evaluator,
+) -> Result<JoinedRow, Error> {
+    Making { node, key_format, context, evaluator }.alone(row.side, Some(&row.key), &row.slots, row.timestamp)
+}
+
 /// What a sweep found.
 #[derive(Debug)]
 pub struct SweptJoin {
     /// Rows that have met nobody and will not any more, in order of time.
-    pub unmatched: Vec<JoinedRow>,
+    pub unmatched: Vec<Unmatched>,
     /// When something is due again, at once where the sweep stopped at its bound; none when nothing is.
     pub next: Option<Timestamp>,
 }
@@ -278,23 +310,19 @@ pub struct SweptJoin {
 /// Looks at the rows that are due: gives those on that have met nobody; nothing is due before `from`. At most [`WINDOW_CLOSE_ROWS_MAX`] a call: call again while `next` is not after the operator's time.
 ///
 /// # Errors
-/// As [`join_streams`].
+/// The store's.
 pub fn sweep_join(
     node: &StreamJoin,
     from: Timestamp,
     times: SideTimes,
-    key_format: &KeyFormat,
-    context: &RecordContext,
     stores: &mut TaskStores,
-    evaluator: &mut Evaluator,
 ) -> Result<SweptJoin, Error> {
-    let mut joining = Joining { node, times, key_format, context, stores, evaluator };
-    let (mut entries, behind) = due::until(joining.stores, node.due, from, times.operator, WINDOW_CLOSE_ROWS_MAX)?;
+    let (mut entries, behind) = due::until(stores, node.due, from, times.operator, WINDOW_CLOSE_ROWS_MAX)?;
     entries.sort_by(|a, b| a.what.cmp(&b.what));
     let mut swept = SweptJoin { unmatched: Vec::new(), next: behind };
     for entry in entries {
-        joining.look_at(&entry, &mut swept.unmatched)?;
-        due::remove(joining.stores, node.due, &entry)?;
+        swept.unmatched.extend(look_at(node, &entry, stores)?);
+        due::remove(stores, node.due, &entry)?;
     }
     Ok(swept)
 }
@@ -348,19 +376,15 @@ pub fn tidy_up(
     Ok(())
 }
 
-impl Joining<'_> {
-    /// Gives a row on that has met nobody and will not any more.
-    fn look_at(&mut self, entry: &Due, unmatched: &mut Vec<JoinedRow>) -> Result<(), Error> {
-        let Kept { side, at, key, store_key } = kept(&entry.what)?;
-        let store = StoreIndex(self.node.side(side).store.0);
-        let Some(row) = self.stores.get(store, &store_key)? else { return Ok(()) };
-        if row.fields[0] == Value::Bool(false) {
-            let alone = self.alone(side, Some(&key), &row.fields[1..], at)?;
-            unmatched.push(alone);
-            let fields: Arc<[Value]> =
-                std::iter::once(Value::Bool(true)).chain(row.fields[1..].iter().cloned()).collect();
-            self.stores.put(store, &store_key, Some(store::Row { timestamp: at, fields }))?;
-        }
-        Ok(())
-    }
+/// Returns a row that has met nobody and will not any more.
+fn look_at(node: &StreamJoin, entry: &Due, stores: &mut TaskStores) -> Result<Option<Unmatched>, Error> {
+    let Kept { side, at, key, store_key } = kept(&entry.what)?;
+    let store = StoreIndex(node.side(side).store.0);
+    let Some(row) = stores.get(store, &store_key)?.filter(|row| row.fields[0] == Value::Bool(false)) else {
+        return Ok(None);
+    };
+    let slots = row.fields[1..].to_vec();
+    let fields: Arc<[Value]> = std::iter::once(Value::Bool(true)).chain(slots.iter().cloned()).collect();
+    stores.put(store, &store_key, Some(store::Row { timestamp: at, fields }))?;
+    Ok(Some(Unmatched { side, key, slots, timestamp: at }))
 }

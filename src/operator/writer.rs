@@ -7,7 +7,7 @@ use crate::avro::{Encoder, Schema, frame, to_json};
 use crate::base::ids::SchemaId;
 use crate::base::value::Value;
 use crate::operator::scalar::scalar_bytes;
-use crate::operator::{Error, key_value};
+use crate::operator::{DropReason, Error, key_value};
 use crate::plan::{KeyFormat, ValueFormat, Writer};
 
 /// The two bytes that begin Avro's single-object encoding (Avro specification, "Single-object encoding").
@@ -63,7 +63,7 @@ impl RowWriter {
     /// Encodes a row into `buffer`, in place of what is there.
     ///
     /// # Errors
-    /// A value that the schema does not take, as an error of the record.
+    /// A value that the schema does not take.
     pub fn encode(&self, slots: &[Value], buffer: &mut Vec<u8>) -> Result<(), Error> {
         buffer.clear();
         match &self.encoding {
@@ -75,12 +75,13 @@ impl RowWriter {
                     let fields: Vec<Value> = self.slots.iter().map(|slot| slots[*slot].clone()).collect();
                     encoder.encode(&fields, buffer)
                 };
-                encoded.map_err(|error| Error::Record { message: error.to_string() })
+                encoded.map_err(|error| Error::Produce { reason: DropReason::Produce, message: error.to_string() })
             }
             Encoding::Json(schema) => self.encode_json(schema, slots, buffer),
             Encoding::Scalar(format) => {
                 let value = self.slots.first().and_then(|slot| slots.get(*slot)).unwrap_or(&Value::Null);
-                scalar_bytes(*format, value, buffer).map_err(|message| Error::Record { message })
+                scalar_bytes(*format, value, buffer)
+                    .map_err(|message| Error::Produce { reason: DropReason::Produce, message })
             }
         }
     }
@@ -90,12 +91,15 @@ impl RowWriter {
         for (field, slot) in schema.fields().iter().zip(&self.slots) {
             let value = &slots[*slot];
             if value.is_null() && !field.field_type.allows_null() {
-                return Err(Error::Record { message: format!("`{}` is null, which its type is not", field.name) });
+                return Err(Error::Produce {
+                    reason: DropReason::Produce,
+                    message: format!("`{}` is null, which its type is not", field.name),
+                });
             }
             object.insert(field.name.to_string(), to_json(value, &field.field_type));
         }
         serde_json::to_writer(buffer, &Json::Object(object))
-            .map_err(|error| Error::Record { message: error.to_string() })
+            .map_err(|error| Error::Produce { reason: DropReason::Produce, message: error.to_string() })
     }
 }
 
@@ -134,7 +138,9 @@ impl KeyWriter {
     pub fn encode(&self, key: &[u8]) -> Result<Vec<u8>, Error> {
         let value = key_value(Some(key), &self.format)?;
         let mut bytes = self.prefix.clone();
-        self.encoder.encode_value(&value, &mut bytes).map_err(|error| Error::Record { message: error.to_string() })?;
+        self.encoder
+            .encode_value(&value, &mut bytes)
+            .map_err(|error| Error::Produce { reason: DropReason::Produce, message: error.to_string() })?;
         Ok(bytes)
     }
 }

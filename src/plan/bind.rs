@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::base::ids::Topic;
-use crate::plan::model::{ErrorAction, NodeKind, Partitions, Payload, Plan, TopicPlan, TopicRole};
+use crate::plan::model::{ErrorAction, NodeKind, OnError, Partitions, Payload, Plan, TopicPlan, TopicRole};
 
 impl Plan {
     /// Gives the topics that others read and write the names they have in this environment; our own keep theirs.
@@ -34,8 +34,8 @@ impl Plan {
                 *topic = new.clone();
             }
         };
-        let rename_action = |action: &mut ErrorAction| {
-            if let ErrorAction::DeadLetter { topic } = action {
+        let rename_action = |on_error: &mut OnError| {
+            if let ErrorAction::DeadLetter { topic } = &mut on_error.action {
                 rename(topic);
             }
         };
@@ -50,6 +50,7 @@ impl Plan {
             }
             for node in &mut sub.nodes {
                 rename_action(&mut node.on_process_error);
+                rename_action(&mut node.on_produce_error);
                 if let NodeKind::Sink { topic, .. } | NodeKind::Repartition { topic, .. } = &mut node.kind {
                     rename(topic);
                 }

@@ -5,8 +5,8 @@ use std::fmt::{self, Write};
 
 use super::model::{
     Aggregate, Child, Entity, ErrorAction, Expression, Flatten, JoinSide, JoinWindow, Keep, KeyFormat, LayoutId, Node,
-    NodeKind, Partitions, Payload, PerLayout, Plan, Reader, ResultField, SinkKey, Source, Store, StoreKind,
-    StreamTableJoin, SubTopology, SuppressUntil, TopicRole, ValueFormat, Window, WindowShape, Writer,
+    NodeKind, OnError, Partitions, Payload, PerLayout, Plan, Reader, ResultField, Retry, SinkKey, Source, Store,
+    StoreKind, StreamTableJoin, SubTopology, SuppressUntil, TopicRole, ValueFormat, Window, WindowShape, Writer,
 };
 use crate::avro::Schema;
 use crate::base::value::Value;
@@ -109,9 +109,7 @@ impl Out {
         self.per_layout(sub, &source.timestamp, |out, expression| {
             write!(out.text, "timestamp {}", written(expression))
         })?;
-        if source.on_decode_error != ErrorAction::StopTask {
-            writeln!(self.text, "    on a record that cannot be decoded: {}", action(&source.on_decode_error))?;
-        }
+        self.on_error("a record that cannot be decoded", &source.on_decode_error)?;
         self.children(sub, &source.children)
     }
 
@@ -186,8 +184,9 @@ impl Out {
             NodeKind::Entity(entity) => self.entity(sub, entity)?,
             NodeKind::Merge => writeln!(self.text)?,
         }
-        if node.on_process_error != ErrorAction::StopTask {
-            writeln!(self.text, "    on a record that fails: {}", action(&node.on_process_error))?;
+        self.on_error("a record that fails", &node.on_process_error)?;
+        if matches!(node.kind, NodeKind::Sink { .. } | NodeKind::Repartition { .. }) {
+            self.on_error("a row that cannot be written", &node.on_produce_error)?;
         }
         self.children(sub, &node.children)
     }
@@ -200,6 +199,17 @@ impl Out {
             self.per_layout(sub, keys, |out, key| write!(out.text, "{name} key {}", written(key)))?;
         }
         self.fields(sub, &flatten.fields, flatten.layout)
+    }
+
+    fn on_error(&mut self, what: &str, on_error: &OnError) -> fmt::Result {
+        if *on_error == OnError::default() {
+            return Ok(());
+        }
+        write!(self.text, "    on {what}: ")?;
+        if let Some(Retry { attempts, backoff }) = on_error.retry {
+            write!(self.text, "try again {attempts} times from {backoff} on, then ")?;
+        }
+        writeln!(self.text, "{}", action(&on_error.action))
     }
 
     fn writer(&mut self, writer: &Writer) -> fmt::Result {

@@ -239,8 +239,9 @@ fn topics(sub_topologies: &[SubTopology], subs: &[Sub]) -> BTreeMap<Topic, Topic
             }
         }
         let actions = made.sources.iter().map(|source| &source.on_decode_error);
-        for action in actions.chain(made.nodes.iter().map(|node| &node.on_process_error)) {
-            if let ErrorAction::DeadLetter { topic } = action {
+        let of_nodes = made.nodes.iter().flat_map(|node| [&node.on_process_error, &node.on_produce_error]);
+        for on_error in actions.chain(of_nodes) {
+            if let ErrorAction::DeadLetter { topic } = &on_error.action {
                 topics.entry(topic.clone()).or_insert_with(|| external(TopicRole::DeadLetter));
             }
         }

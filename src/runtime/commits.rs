@@ -2,15 +2,16 @@
 
 use tracing::{debug, info, warn};
 
-use crate::base::ids::TaskId;
+use crate::base::ids::{TaskId, Topic};
 use crate::base::time::Timestamp;
 use crate::broker::{self, Acknowledged, Commit, CommitProgress};
 use crate::crash::{self, Step};
 use crate::limits;
 use crate::runtime::options::Guarantee;
+use crate::runtime::quarantine::Quarantine;
 use crate::runtime::thread::StreamThread;
 use crate::runtime::{Error, clock};
-use crate::task::{CommitStep, Outcome};
+use crate::task::{CommitStep, Outcome, Refusal, Writes};
 
 impl StreamThread {
     /// Sends what may be sent, seals when it is time, and looks at the commit that is under way.
@@ -45,12 +46,7 @@ impl StreamThread {
             }
         }
         if let Some((id, error)) = failed {
-            if let Some(slot) = self.slots.get_mut(&id) {
-                tracing::error!(task = %id, %error, "a task stops, the others go on");
-                slot.quarantined = Some(error.to_string());
-                slot.clean = false;
-            }
-            return self.lose_transaction(now);
+            return self.quarantine(&id, &error, false, now);
         }
         if !sealed {
             self.cycle.skip(now);
@@ -147,11 +143,22 @@ impl StreamThread {
         let outcome = match &failure {
             broker::Error::Fenced { .. } => Outcome::Fenced,
             broker::Error::OutcomeUnknown { .. } => Outcome::Unknown,
-            broker::Error::Aborted { .. }
-            | broker::Error::Unavailable { .. }
-            | broker::Error::RecordTooLarge { .. } => Outcome::Lost,
-            broker::Error::UnknownTopic { .. }
-            | broker::Error::OffsetOutOfRange { .. }
+            broker::Error::Aborted { .. } | broker::Error::Unavailable { .. } => Outcome::Lost,
+            broker::Error::RecordTooLarge { topic, size_bytes } => {
+                self.refuse(topic, &failure, &Refusal::TooLarge { size_bytes: *size_bytes }, now);
+                Outcome::Lost
+            }
+            broker::Error::UnknownTopic { topic } => {
+                let message = format!("{failure} (E0601)");
+                self.refuse(topic, &failure, &Refusal::All { keyless: false, message }, now);
+                Outcome::Lost
+            }
+            broker::Error::WriteRefused { topic, keyless, .. } => {
+                let message = format!("{failure} (E0611)");
+                self.refuse(topic, &failure, &Refusal::All { keyless: *keyless, message }, now);
+                Outcome::Lost
+            }
+            broker::Error::OffsetOutOfRange { .. }
             | broker::Error::Unauthorized { .. }
             | broker::Error::Unsupported { .. }
             | broker::Error::Invalid { .. }
@@ -166,6 +173,27 @@ impl StreamThread {
             CommitStep::Continue | CommitStep::Send | CommitStep::Commit | CommitStep::Confirm | CommitStep::Rewind => {
                 Ok(())
             }
+        }
+    }
+
+    /// The broker refuses what was written to a topic. The tasks that write there will meet the refusal at the record that makes such a
+    /// row; those that cannot go on without the topic stop.
+    fn refuse(&mut self, topic: &Topic, failure: &broker::Error, refusal: &Refusal, now: Timestamp) {
+        let mut stopped = Vec::new();
+        for (id, slot) in &mut self.slots {
+            let stops = match slot.task.writes(topic) {
+                Writes::Nothing => continue,
+                Writes::Rows | Writes::DeadLetters => false,
+                Writes::Changelog => !matches!(refusal, Refusal::TooLarge { .. }),
+                Writes::Meta => true,
+            };
+            slot.task.refused(topic, refusal, now);
+            if stops && slot.quarantined.is_none() {
+                stopped.push(id.clone());
+            }
+        }
+        for id in stopped {
+            self.stop_task(&id, Quarantine::of_topic(failure, now), false);
         }
     }
 
@@ -184,6 +212,7 @@ impl StreamThread {
     }
 
     fn abort(&mut self, now: Timestamp) -> Result<(), Error> {
+        self.beat();
         if self.shared.options.guarantee == Guarantee::ExactlyOnce
             && let Err(error) = self.producer.abort(limits::BROKER_WAIT_MAX)
         {
@@ -219,10 +248,12 @@ impl StreamThread {
     /// A new producer finishes what the old one left open; then every task reads from its changelogs what was committed.
     fn settle(&mut self, now: Timestamp) -> Result<(), Error> {
         info!(thread = self.index, "settling a commit whose outcome is unknown");
+        self.beat();
         self.producer = self.shared.open_producer(self.index)?;
         self.in_transaction = false;
         self.committing.clear();
         let partitions: Vec<_> = self.assigned.iter().cloned().collect();
+        self.beat();
         let offsets = self.consumer.committed(&partitions, limits::BROKER_WAIT_MAX)?;
         self.group_offsets = partitions.iter().cloned().zip(offsets).collect();
         self.consumer.pause(&partitions)?;
@@ -241,6 +272,7 @@ impl StreamThread {
         let watch = clock::Stopwatch::start();
         let mut sealed = false;
         while watch.elapsed() < limits::BROKER_WAIT_MAX {
+            self.beat();
             if self.cycle.awaits_outcome() {
                 self.poll_outcome(now, limits::BROKER_WAIT_SLICE)?;
             } else if self.cycle.is_sending() {

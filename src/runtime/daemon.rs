@@ -11,21 +11,23 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 use tracing::{error, info, warn};
 
+use crate::avro::{DecodePlan, to_json};
 use crate::base::ids::{Partition, TaskId};
 use crate::base::time::SpanMs;
 use crate::broker::{Broker, Leave};
 use crate::error::{Kind, codes};
-use crate::plan::Plan;
+use crate::plan::{Payload, Plan, Reader, TopicRole};
 use crate::registry::Registry;
 use crate::runtime::cluster::Cluster;
+use crate::runtime::dead_letters::DeadLetters;
 use crate::runtime::events::EventWriter;
 use crate::runtime::options::Options;
-use crate::runtime::query::{Ask, Concerns, Reply, concerns, partition_of_key};
+use crate::runtime::query::{Ask, Concerns, Reply, Request, concerns, partition_of_key};
 use crate::runtime::samples;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::service::{
-    Health, Measurements, NewEvent, Produced, Read, ReadError, ReadKind, Sample, Service, StoreStatus, TaskStatus,
-    TopicPage,
+    Health, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewEvent, Produced, Read, ReadError,
+    ReadKind, Sample, Service, StoreStatus, TaskStatus, TopicPage,
 };
 use crate::runtime::shared::{Shared, pause_before_rejoin};
 use crate::runtime::status::Snapshot;
@@ -39,11 +41,12 @@ const BEAT_MAX: SpanMs = SpanMs(60_000);
 /// A daemon whose threads run. Dropping it stops them without waiting; [`Daemon::stop`] waits.
 pub struct Daemon {
     shared: Arc<Shared>,
-    asks: Vec<Sender<Ask>>,
+    asks: Vec<Sender<Request>>,
     threads: Mutex<Vec<JoinHandle<Result<(), Error>>>>,
     count: usize,
     writer: Mutex<EventWriter>,
     topics: TopicReader,
+    letters: DeadLetters,
 }
 
 impl std::fmt::Debug for Daemon {
@@ -86,6 +89,7 @@ impl Daemon {
         ));
         let mut daemon = Self {
             topics: TopicReader::new(Arc::clone(&broker), Arc::clone(&registry)),
+            letters: DeadLetters::new(Arc::clone(&broker), &shared.options),
             writer: Mutex::new(EventWriter::new(broker, registry)),
             asks: Vec::new(),
             threads: Mutex::new(Vec::new()),
@@ -172,7 +176,9 @@ impl Daemon {
             };
             let (reply, answer) = sync_channel(1);
             let ask = Ask { task: task.clone(), read: read.clone(), reply };
-            self.asks[thread].send(ask).map_err(|_| unavailable("the stream thread has ended".to_owned()))?;
+            self.asks[thread]
+                .send(Request::Read(ask))
+                .map_err(|_| unavailable("the stream thread has ended".to_owned()))?;
             match answer.recv_timeout(wait.saturating_sub(watch.elapsed())) {
                 Ok(Reply::Answer(json)) => return Ok(json),
                 Ok(Reply::Failed(error)) => return Err(error),
@@ -184,6 +190,27 @@ impl Daemon {
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(unavailable("the stream thread is joining the group anew".to_owned()));
                 }
+            }
+        }
+    }
+
+    /// Decodes a dead letter as its origin is written: under a registry, as JSON, or as rows of ours.
+    fn decoded_letter(&self, origin: &str, bytes: &[u8], wait: Duration) -> Result<Json, String> {
+        let sources = self.shared.plan.sub_topologies.iter().flat_map(|sub| &sub.sources);
+        match sources.into_iter().find(|source| source.topic.as_str() == origin).map(|source| &source.payload) {
+            Some(Payload::Internal { readers, .. }) => {
+                let (head, datum) = bytes.split_at_checked(10).ok_or("it is too short for a row")?;
+                let written = |reader: &&Reader| head[2..] == reader.schema.fingerprint().to_le_bytes();
+                let reader = readers.iter().find(written).ok_or("this topology does not write such rows")?;
+                let plan = DecodePlan::whole(&reader.schema, &reader.schema).map_err(|error| error.to_string())?;
+                let value = plan.decode_value(datum).map_err(|error| error.to_string())?;
+                Ok(to_json(&value, &reader.schema.value_type()))
+            }
+            Some(Payload::Json { .. }) => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
+            Some(Payload::Registry { .. } | Payload::Scalar { .. }) | None => {
+                let decoded = self.topics.decoded(bytes, wait);
+                // The letter of a result is JSON.
+                decoded.map(|(_, value)| value).or_else(|why| serde_json::from_slice(bytes).map_err(|_| why))
             }
         }
     }
@@ -219,7 +246,7 @@ impl Drop for Daemon {
 }
 
 /// A stream thread's life: turns until the stop, and a new start after every failure that a new start can mend.
-fn run(index: usize, shared: &Arc<Shared>, asks: Receiver<Ask>) -> Result<(), Error> {
+fn run(index: usize, shared: &Arc<Shared>, asks: Receiver<Request>) -> Result<(), Error> {
     let mut asks = Some(asks);
     let mut failures = 0;
     loop {
@@ -244,9 +271,17 @@ fn run(index: usize, shared: &Arc<Shared>, asks: Receiver<Ask>) -> Result<(), Er
     }
 }
 
-fn open(index: usize, shared: &Arc<Shared>, asks: Receiver<Ask>) -> Result<StreamThread, (Error, Receiver<Ask>)> {
+fn open(
+    index: usize,
+    shared: &Arc<Shared>,
+    asks: Receiver<Request>,
+) -> Result<StreamThread, (Error, Receiver<Request>)> {
     match Connection::open(index, shared) {
-        Ok(connection) => Ok(StreamThread::new(index, Arc::clone(shared), connection, asks, clock::now())),
+        Ok(connection) => {
+            let mut thread = StreamThread::new(index, Arc::clone(shared), connection, asks, clock::now());
+            thread.paced = true;
+            Ok(thread)
+        }
         Err(error) => Err((error, asks)),
     }
 }
@@ -268,13 +303,13 @@ fn give_up_or_pause(index: usize, shared: &Shared, failure: Error, failures: &mu
     };
     {
         let mut snapshots = shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
-        let beat = snapshots[index].beat;
-        snapshots[index] = Snapshot { beat, failure: Some(failure.to_string()), ..Snapshot::default() };
+        snapshots[index] = Snapshot { failure: Some(failure.to_string()), ..Snapshot::default() };
     }
     if !again {
         error!(thread = index, error = %failure, "a stream thread ends");
         return Err(failure);
     }
+    shared.beat(index, clock::now());
     *failures += 1;
     let pause = pause_before_rejoin(*failures);
     warn!(thread = index, error = %failure, ?pause, "joining anew");
@@ -293,7 +328,7 @@ impl Service for Daemon {
             (0..self.count).map(|index| threads.get(index).is_none_or(JoinHandle::is_finished)).collect()
         };
         for (index, (snapshot, ended)) in snapshots.iter().zip(ended).enumerate() {
-            let silent = snapshot.beat.is_some_and(|beat| beat.saturating_add(BEAT_MAX) < now);
+            let silent = self.shared.last_beat(index).is_some_and(|beat| beat.saturating_add(BEAT_MAX) < now);
             if ended || silent {
                 health.live = false;
                 health.reasons.push(format!("stream thread {index} does not beat"));
@@ -324,6 +359,24 @@ impl Service for Daemon {
         tasks
     }
 
+    fn release(&self, task: &str, wait: Duration) -> Result<bool, ReadError> {
+        let known = self.tasks().into_iter().find(|known| known.task == task);
+        let known = known.ok_or_else(|| ReadError::NotFound {
+            code: codes::TASK_UNKNOWN,
+            detail: format!("this instance has no task `{task}`"),
+        })?;
+        let unavailable = |detail: &str| ReadError::Unavailable {
+            code: codes::READ_UNAVAILABLE,
+            detail: format!("task `{task}`: {detail}"),
+        };
+        let (name, partition) = known.task.rsplit_once('_').ok_or_else(|| unavailable("it has no partition"))?;
+        let partition = partition.parse().map_err(|_| unavailable("it has no partition"))?;
+        let (reply, answer) = sync_channel(1);
+        let request = Request::Release { task: TaskId::new(name, partition), reply };
+        self.asks[known.thread].send(request).map_err(|_| unavailable("its thread has ended"))?;
+        answer.recv_timeout(wait).map_err(|_| unavailable("no answer in time"))
+    }
+
     fn stores(&self) -> Vec<StoreStatus> {
         let mut stores: Vec<StoreStatus> = self.snapshots().into_iter().flat_map(|snapshot| snapshot.stores).collect();
         stores.sort_by(|a, b| (&a.store, a.partition).cmp(&(&b.store, b.partition)));
@@ -351,6 +404,35 @@ impl Service for Daemon {
     fn produce(&self, topic: &str, events: &[NewEvent], wait: Duration) -> Result<Vec<Produced>, ReadError> {
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         writer.write(topic, events, clock::now(), wait)
+    }
+
+    fn dead_letter_topics(&self, wait: Duration) -> Result<Json, ReadError> {
+        let planned = self.shared.plan.topics.iter().filter(|(_, planned)| planned.role == TopicRole::DeadLetter);
+        let none = LetterQuery::default();
+        let topics = planned.map(|(topic, _)| {
+            let found = self.letters.list(topic.as_str(), &none, wait)?;
+            Ok(json!({ "topic": topic.as_str(), "open": found["open"], "reasons": found["reasons"] }))
+        });
+        Ok(json!({ "topics": topics.collect::<Result<Vec<Json>, ReadError>>()? }))
+    }
+
+    fn dead_letters(&self, topic: &str, query: &LetterQuery, wait: Duration) -> Result<Json, ReadError> {
+        self.letters.list(topic, query, wait)
+    }
+
+    fn dead_letter(&self, topic: &str, letter: &LetterPlace, wait: Duration) -> Result<Json, ReadError> {
+        let decoded = |origin: &str, bytes: &[u8]| self.decoded_letter(origin, bytes, wait);
+        self.letters.show(topic, letter, wait, &decoded)
+    }
+
+    fn settle_letters(
+        &self,
+        topic: &str,
+        letters: &Letters,
+        action: LetterAction,
+        wait: Duration,
+    ) -> Result<Json, ReadError> {
+        self.letters.settle(topic, letters, action, wait)
     }
 
     fn measurements(&self) -> Measurements {

@@ -1,7 +1,6 @@
 //! What stops a stream thread or the daemon, by what can be done about it.
 
-use crate::base::ids::TaskId;
-use crate::error::{Code, Kind, codes};
+use crate::error::{Code, Kind};
 use crate::{broker, registry, store, task};
 
 /// A failure of the running daemon.
@@ -18,17 +17,11 @@ pub enum Error {
     /// The topology and the cluster do not fit; `code` has the page that says what to do.
     #[error("{message}")]
     Refused { code: Code, message: String },
-    #[error("task `{task}`: {message}")]
-    State { task: TaskId, message: String },
     #[error("{message}")]
     Bug { message: String },
 }
 
 impl Error {
-    pub(super) fn state(task: &TaskId, message: String) -> Self {
-        Self::State { task: task.clone(), message }
-    }
-
     /// Tells what the caller should do.
     pub fn kind(&self) -> Kind {
         match self {
@@ -37,7 +30,6 @@ impl Error {
             Self::Store(error) => error.kind(),
             Self::Task(error) => error.kind(),
             Self::Refused { .. } => Kind::Config,
-            Self::State { .. } => Kind::Corrupt,
             Self::Bug { .. } => Kind::Bug,
         }
     }
@@ -47,7 +39,6 @@ impl Error {
         match self {
             Self::Refused { code, .. } => Some(*code),
             Self::Store(error) => Some(error.code()),
-            Self::State { .. } => Some(codes::STATE_CORRUPT),
             Self::Broker(error) => error.code(),
             Self::Registry(error) => error.code(),
             Self::Task(_) | Self::Bug { .. } => None,

@@ -27,6 +27,17 @@ use crate::runtime::shared::Shared;
 use crate::runtime::thread::Slot;
 use crate::store::{self, Row, StoreIndex, TaskStores, keys};
 
+/// What a thread is asked for.
+#[derive(Debug)]
+pub(super) enum Request {
+    Read(Ask),
+    /// Let a task go on that is quarantined; the reply is whether it was.
+    Release {
+        task: TaskId,
+        reply: SyncSender<bool>,
+    },
+}
+
 /// A read on its way to the thread that owns the task.
 #[derive(Debug)]
 pub(super) struct Ask {

@@ -1,28 +1,34 @@
 //! What a stream thread does when the group gives and takes partitions: which tasks that makes, where their stores come from,
 //! where their inputs are read on. A task runs only when all its partitions are here.
 
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::time::Timestamp;
 use crate::crash::{self, Step};
+use crate::error::codes;
 use crate::limits;
 use crate::runtime::Error;
+use crate::runtime::quarantine::Quarantine;
 use crate::runtime::restorer::Restored;
 use crate::runtime::thread::{Slot, StreamThread};
-use crate::store;
+use crate::store::{self, SetAsideReason};
 use crate::task::{StartOffset, Task, start_offset};
 
 impl StreamThread {
     /// The group gave partitions: they are assigned at once, paused, and read on when their tasks are restored.
     pub(super) fn on_assigned(&mut self, partitions: &[TopicPartition], now: Timestamp) -> Result<(), Error> {
         self.status.rebalanced();
+        self.beat();
         let offsets = self.consumer.committed(partitions, limits::BROKER_WAIT_MAX)?;
         let mut positions = Vec::with_capacity(partitions.len());
         for (partition, offset) in partitions.iter().zip(offsets) {
             let start = match offset {
                 Some(offset) => offset,
-                None => self.consumer.watermarks(partition, limits::BROKER_WAIT_MAX)?.low,
+                None => {
+                    self.beat();
+                    self.consumer.watermarks(partition, limits::BROKER_WAIT_MAX)?.low
+                }
             };
             positions.push((partition.clone(), start));
             self.group_offsets.insert(partition.clone(), offset);
@@ -33,7 +39,8 @@ impl StreamThread {
         crash::at(Step::Assigned);
         self.status.assigned();
         for task in self.complete_tasks() {
-            if !self.slots.contains_key(&task) && !self.restorer.restores(&task) {
+            let known = self.slots.contains_key(&task) || self.unopened.contains_key(&task);
+            if !known && !self.restorer.restores(&task) {
                 self.waiting.insert(task);
             }
         }
@@ -65,7 +72,7 @@ impl StreamThread {
     /// Opens the stores of tasks that wait for them; a folder that another thread still has open is tried again next turn.
     fn start_waiting(&mut self, now: Timestamp) -> Result<(), Error> {
         for task in std::mem::take(&mut self.waiting) {
-            let stores = match self.shared.open_stores(&task) {
+            let mut stores = match self.shared.open_stores(&task) {
                 Ok(stores) => stores,
                 Err(store::Error::Locked { path }) => {
                     if self.status.waits_for_lock(&task) {
@@ -74,12 +81,21 @@ impl StreamThread {
                     self.waiting.insert(task);
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => {
+                    self.state_failed(&task, error, now)?;
+                    continue;
+                }
             };
+            if self.set_aside.remove(&task) {
+                stores.note_set_aside(SetAsideReason::Corrupt);
+            }
             let sub = self.shared.sub_topology_of(&task);
             let shared = std::sync::Arc::clone(&self.shared);
-            self.restorer.begin(&task, &shared.plan.sub_topologies[sub], &shared.cluster, stores, now)?;
-            self.shared.owners.set(&task, self.index);
+            match self.restorer.begin(&task, &shared.plan.sub_topologies[sub], &shared.cluster, stores, now) {
+                Ok(()) => self.shared.owners.set(&task, self.index),
+                Err(Error::Store(error)) => self.state_failed(&task, error, now)?,
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }
@@ -90,12 +106,16 @@ impl StreamThread {
             self.start_waiting(now)?;
         }
         for restored in self.restorer.step()? {
-            self.start(restored)?;
+            self.start(restored, now)?;
+        }
+        for (task, failure) in self.restorer.take_failed() {
+            self.shared.owners.clear(&task);
+            self.state_failed(&task, failure, now)?;
         }
         Ok(())
     }
 
-    fn start(&mut self, restored: Restored) -> Result<(), Error> {
+    fn start(&mut self, restored: Restored, now: Timestamp) -> Result<(), Error> {
         let Restored { task: id, stores, meta } = restored;
         let sub = self.shared.sub_topology_of(&id);
         let known = meta.as_ref().map(|meta| meta.offsets.clone()).unwrap_or_default();
@@ -108,7 +128,9 @@ impl StreamThread {
             std::sync::Arc::clone(&self.shared.cluster.resolved[sub]),
             self.shared.options.max_future,
         )?;
-        let mut slot = Slot { task, quarantined: None, clean: true, started_at: Vec::new() };
+        let pace = if self.paced { limits::TASK_RUN_RECORDS_MIN } else { limits::TASK_RUN_RECORDS_MAX };
+        let mut slot = Slot { task, quarantined: None, clean: true, pace, started_at: Vec::new() };
+        let mut stopped = None;
         let sources: Vec<TopicPartition> = self.shared.plan.sub_topologies[sub]
             .sources
             .iter()
@@ -119,6 +141,7 @@ impl StreamThread {
                 slot.task.reached_end(&partition.topic, Offset(0));
                 continue;
             }
+            self.beat();
             let ends = self.consumer.watermarks(&partition, limits::BROKER_WAIT_MAX)?;
             let group = self.group_offsets.get(&partition).copied().flatten();
             let meta = known.get(partition.topic.as_str()).map(|offset| Offset(*offset));
@@ -132,21 +155,27 @@ impl StreamThread {
                     self.consumer.resume(&[partition])?;
                 }
                 StartOffset::OutOfRange(offset) => {
-                    error!(task = %id, %partition, offset = offset.0, low = ends.low.0, high = ends.high.0, "the committed offset is out of range, the task stops");
-                    slot.quarantined = Some(format!(
+                    let message = format!(
                         "the committed offset {offset} of `{partition}` is not in the topic, which has {} to {} (E0602)",
                         ends.low, ends.high
-                    ));
+                    );
+                    let at = (partition, Some(offset));
+                    stopped = Some(Quarantine::of_offset(codes::OFFSET_OUT_OF_RANGE, message, at, now));
                 }
                 StartOffset::Missing => {
-                    slot.quarantined = Some(format!(
+                    let message = format!(
                         "there is no committed offset for `{partition}` and `auto_offset_reset` is `error` (E0603)"
-                    ));
+                    );
+                    stopped = Some(Quarantine::of_offset(codes::OFFSET_MISSING, message, (partition, None), now));
                 }
             }
         }
         info!(task = %id, stream_time = %slot.task.stream_time(), "running");
-        self.slots.insert(id, slot);
+        self.slots.insert(id.clone(), slot);
+        self.retries.remove(&id);
+        if let Some(quarantine) = stopped {
+            self.stop_task(&id, quarantine, true);
+        }
         Ok(())
     }
 
@@ -183,6 +212,8 @@ impl StreamThread {
             let Some(sub) = self.shared.cluster.sub_topology_of(&partition.topic) else { continue };
             let task = self.shared.task_id(sub, partition.partition);
             self.waiting.remove(&task);
+            self.unopened.remove(&task);
+            self.forget_mending(&task);
             if let Some(slot) = self.slots.remove(&task) {
                 let mut stores = slot.task.into_stores();
                 stores.abort();
@@ -196,6 +227,7 @@ impl StreamThread {
 
     /// Gives up every task, keeping the stores open: the thread joins anew.
     pub(super) fn park_all(&mut self) {
+        self.unopened.clear();
         let tasks: Vec<TaskId> = self.slots.keys().cloned().collect();
         for task in tasks {
             if let Some(slot) = self.slots.remove(&task) {

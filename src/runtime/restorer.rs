@@ -16,7 +16,7 @@ use crate::plan::SubTopology;
 use crate::runtime::Error;
 use crate::runtime::cluster::Cluster;
 use crate::store::restore::{Decision, RestoreFacts, decide};
-use crate::store::{StoreIndex, TaskStores};
+use crate::store::{self, StoreIndex, TaskStores};
 use crate::task::{AtRest, TaskMeta};
 
 /// A task whose stores are complete.
@@ -56,6 +56,8 @@ enum Target {
 pub(super) struct Restorer {
     consumer: Box<dyn Consumer>,
     restores: BTreeMap<TaskId, Restore>,
+    /// Tasks whose state failed at it.
+    failed: Vec<(TaskId, store::Error)>,
     events: Vec<Event>,
     records: u64,
 }
@@ -63,7 +65,7 @@ pub(super) struct Restorer {
 impl Restorer {
     /// Takes a consumer without a group.
     pub(super) fn new(consumer: Box<dyn Consumer>) -> Self {
-        Self { consumer, restores: BTreeMap::new(), events: Vec::new(), records: 0 }
+        Self { consumer, restores: BTreeMap::new(), failed: Vec::new(), events: Vec::new(), records: 0 }
     }
 
     /// Begins to restore a task's stores.
@@ -111,7 +113,7 @@ impl Restorer {
             }
         }
         let at_rest = match stores.committed_meta() {
-            Some(bytes) => Some(AtRest::decode(bytes).map_err(|message| Error::state(task, message))?),
+            Some(bytes) => Some(AtRest::decode(bytes).map_err(|message| store::Error::Corrupt { message })?),
             None => None,
         };
         let partition = TopicPartition { topic: sub.meta_topic.clone(), partition: task.partition };
@@ -158,10 +160,22 @@ impl Restorer {
             .filter(|(_, restore)| restore.pending.is_empty())
             .map(|(task, _)| task.clone())
             .collect();
-        complete.into_iter().map(|task| self.finish(task)).collect()
+        let mut restored = Vec::with_capacity(complete.len());
+        for task in complete {
+            match self.finish(task.clone()) {
+                Ok(complete) => restored.push(complete),
+                Err(failure) => self.failed.push((task, failure)),
+            }
+        }
+        Ok(restored)
     }
 
-    fn finish(&mut self, task: TaskId) -> Result<Restored, Error> {
+    /// Returns the tasks whose state failed; their stores are closed.
+    pub(super) fn take_failed(&mut self) -> Vec<(TaskId, store::Error)> {
+        std::mem::take(&mut self.failed)
+    }
+
+    fn finish(&mut self, task: TaskId) -> Result<Restored, store::Error> {
         let Restore { mut stores, at_rest, .. } = self.restores.remove(&task).expect("listed just above");
         if let Some(at_rest) = &at_rest {
             stores.restore_meta(&at_rest.encode())?;
@@ -179,22 +193,34 @@ impl Restorer {
                 let restore = self.restores.get_mut(&task).expect("found just above");
                 let Some(last) = fetched.records.last() else { return Ok(()) };
                 restore.pending[at].position = last.offset.next();
-                restore.apply(&task, at, &fetched.records, last.offset.next())?;
+                let applied = restore.apply(&task, at, &fetched.records, last.offset.next());
                 crash::at(Step::RestoreBatch);
-                Ok(())
+                self.applied(task, applied)
             }
             Event::EndOfPartition { partition, position } => {
                 let Some((task, at)) = self.pending_of(&partition) else { return Ok(()) };
                 let restore = self.restores.get_mut(&task).expect("found just above");
                 if position >= restore.pending[at].end {
-                    restore.apply(&task, at, &[], position)?;
-                    restore.pending.swap_remove(at);
-                    self.consumer.unassign(&[partition])?;
+                    let applied = restore.apply(&task, at, &[], position);
+                    if applied.is_ok() {
+                        restore.pending.swap_remove(at);
+                        self.consumer.unassign(&[partition])?;
+                    }
+                    self.applied(task, applied)?;
                 }
                 Ok(())
             }
             Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) => Ok(()),
         }
+    }
+
+    /// State that fails is its task's affair.
+    fn applied(&mut self, task: TaskId, applied: Result<(), store::Error>) -> Result<(), Error> {
+        if let Err(failure) = applied {
+            drop(self.cancel(&task)?);
+            self.failed.push((task, failure));
+        }
+        Ok(())
     }
 
     fn pending_of(&self, partition: &TopicPartition) -> Option<(TaskId, usize)> {
@@ -247,15 +273,15 @@ impl Restorer {
 }
 
 impl Restore {
-    fn apply(&mut self, task: &TaskId, at: usize, records: &[Record], next: Offset) -> Result<(), Error> {
+    fn apply(&mut self, task: &TaskId, at: usize, records: &[Record], next: Offset) -> Result<(), store::Error> {
         match self.pending[at].target {
-            Target::Store(index) => Ok(self.stores.restore_batch(index, records, next)?),
+            Target::Store(index) => self.stores.restore_batch(index, records, next),
             Target::Meta => {
                 let key = task.to_string();
                 for record in records {
                     let (Some(known), Some(value)) = (&record.key, &record.value) else { continue };
                     if **known == *key.as_bytes() {
-                        let meta = TaskMeta::decode(value).map_err(|message| Error::state(task, message))?;
+                        let meta = TaskMeta::decode(value).map_err(|message| store::Error::Corrupt { message })?;
                         self.at_rest = Some(AtRest { meta, next_offset: None });
                     }
                 }

@@ -9,7 +9,7 @@ use crate::runtime::service::{HistogramSample, Sample};
 use crate::runtime::status::{Snapshot, ThreadStatus};
 use crate::runtime::thread::Slot;
 use crate::store::{SetAsideReason, StoreIndex};
-use crate::task::Task;
+use crate::task::{Failures, Task};
 
 /// Takes samples: name, labels, value.
 type Add<'a> = dyn FnMut(&'static str, Vec<String>, f64) + 'a;
@@ -77,25 +77,29 @@ fn records(task: &Task, add: &mut Add<'_>) {
     for (index, source) in sub.sources.iter().enumerate() {
         let labels = vec![source.topic.to_string(), partition.to_string()];
         add("records_consumed_total", labels, stats.consumed[index] as f64);
-        drops(&source.name, &stats.dropped[index], add);
+        failures(&source.name, &stats.failures[index], add);
     }
-    let (dropped, produced) = task.node_stats();
+    let (of_nodes, produced) = task.node_stats();
     for (index, node) in sub.nodes.iter().enumerate() {
-        drops(&node.name, &dropped[index], add);
+        failures(&node.name, &of_nodes[index], add);
         if let NodeKind::Sink { topic, .. } | NodeKind::Repartition { topic, .. } = &node.kind {
             add("records_produced_total", vec![topic.to_string()], produced[index] as f64);
         }
     }
-    if stats.dead_letters > 0 {
-        add("dead_letters_total", vec![sub.name.to_string(), "record".to_owned()], stats.dead_letters as f64);
-    }
 }
 
-fn drops(node: &str, dropped: &[u64; DropReason::ALL.len()], add: &mut Add<'_>) {
-    for reason in DropReason::ALL {
-        let count = dropped[reason as usize];
-        if count > 0 {
-            add("records_dropped_total", vec![node.to_owned(), reason.label().to_owned()], count as f64);
+fn failures(node: &str, failures: &Failures, add: &mut Add<'_>) {
+    let counted = [
+        ("records_dropped_total", &failures.dropped),
+        ("dead_letters_total", &failures.dead_letters),
+        ("record_retries_total", &failures.retried),
+    ];
+    for (name, by_reason) in counted {
+        for reason in DropReason::ALL {
+            let count = by_reason[reason as usize];
+            if count > 0 {
+                add(name, vec![node.to_owned(), reason.label().to_owned()], count as f64);
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use tracing::{info, warn};
 use crate::base::ids::SchemaId;
 use crate::limits;
 use crate::registry::{self, Registry};
+use crate::runtime::clock::Stopwatch;
 
 /// What is known about an id.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,11 +21,14 @@ pub(super) enum Answer {
     Failed(String),
 }
 
+/// By id: the answer and when it came; none while it is being asked for.
+type Answers = HashMap<SchemaId, Option<(Answer, Stopwatch)>>;
+
 /// Asks a registry on a thread of its own. Dropping it ends the thread.
 #[derive(Clone, Debug)]
 pub(super) struct SchemaFetcher {
     requests: Sender<SchemaId>,
-    answers: Arc<Mutex<HashMap<SchemaId, Option<Answer>>>>,
+    answers: Arc<Mutex<Answers>>,
 }
 
 impl SchemaFetcher {
@@ -43,8 +47,13 @@ impl SchemaFetcher {
     /// Returns the answer for an id, or none while it is being asked for.
     pub(super) fn schema(&self, id: SchemaId) -> Option<Answer> {
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = answers.get(&id) {
-            return known.clone();
+        match answers.get(&id) {
+            Some(Some((Answer::Failed(message), since))) if since.elapsed() < limits::SCHEMA_FAILURE_KEPT => {
+                return Some(Answer::Failed(message.clone()));
+            }
+            // Whoever asks again after a while wants to know whether it is there by now.
+            Some(Some((Answer::Failed(_), _))) | None => {}
+            Some(known) => return known.as_ref().map(|(answer, _)| answer.clone()),
         }
         answers.insert(id, None);
         // The receiver lives as long as this sender: a send that fails means that the process is ending.
@@ -55,10 +64,10 @@ impl SchemaFetcher {
     }
 }
 
-fn fetch(registry: &dyn Registry, incoming: &Receiver<SchemaId>, answers: &Mutex<HashMap<SchemaId, Option<Answer>>>) {
+fn fetch(registry: &dyn Registry, incoming: &Receiver<SchemaId>, answers: &Mutex<Answers>) {
     while let Ok(id) = incoming.recv() {
         let answer = fetch_one(registry, id);
-        answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Some(answer));
+        answers.lock().unwrap_or_else(PoisonError::into_inner).insert(id, Some((answer, Stopwatch::start())));
     }
 }
 

@@ -24,6 +24,12 @@ pub trait Service: Send + Sync {
     /// Returns the tasks of this instance, sorted by id.
     fn tasks(&self) -> Vec<TaskStatus>;
 
+    /// Lets a task of this instance go on that is quarantined; tells whether it was.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn release(&self, task: &str, wait: Duration) -> Result<bool, ReadError>;
+
     /// Returns the stores of this instance, sorted by name and partition.
     fn stores(&self) -> Vec<StoreStatus>;
 
@@ -52,6 +58,36 @@ pub trait Service: Send + Sync {
     /// # Errors
     /// See [`ReadError`].
     fn produce(&self, topic: &str, events: &[NewEvent], wait: Duration) -> Result<Vec<Produced>, ReadError>;
+
+    /// Returns the dead-letter topics of the topology, with the open letters of each by reason.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn dead_letter_topics(&self, wait: Duration) -> Result<serde_json::Value, ReadError>;
+
+    /// Returns a page of a topic's open dead letters, and all of them counted by reason.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn dead_letters(&self, topic: &str, query: &LetterQuery, wait: Duration) -> Result<serde_json::Value, ReadError>;
+
+    /// Returns one open dead letter, its value decoded as far as that is possible.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn dead_letter(&self, topic: &str, letter: &LetterPlace, wait: Duration) -> Result<serde_json::Value, ReadError>;
+
+    /// Sends dead letters back to where they came from, or drops them; says which could not be.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn settle_letters(
+        &self,
+        topic: &str,
+        letters: &Letters,
+        action: LetterAction,
+        wait: Duration,
+    ) -> Result<serde_json::Value, ReadError>;
 
     /// Returns the counters as they stand, for the metrics exporter.
     fn measurements(&self) -> Measurements;
@@ -112,6 +148,73 @@ pub struct TopicPage {
     pub limit: usize,
 }
 
+/// Which open dead letters of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LetterQuery {
+    pub reason: Option<String>,
+    /// Only those behind this one.
+    pub after: Option<LetterPlace>,
+    pub limit: usize,
+}
+
+/// A dead letter's place in its topic: `partition@offset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LetterPlace {
+    pub partition: i32,
+    pub offset: i64,
+}
+
+impl LetterPlace {
+    /// Reads `partition@offset`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (partition, offset) = text.split_once('@')?;
+        let (partition, offset) = (partition.parse().ok()?, offset.parse().ok()?);
+        (partition >= 0 && offset >= 0).then_some(Self { partition, offset })
+    }
+}
+
+impl std::fmt::Display for LetterPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.partition, self.offset)
+    }
+}
+
+/// Which dead letters are to be settled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Letters {
+    Named(Vec<LetterPlace>),
+    /// All that are open, or all with this reason.
+    All {
+        reason: Option<String>,
+    },
+}
+
+/// What is done about a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LetterAction {
+    /// It goes back to where it came from, as it was.
+    Replay,
+    Drop,
+}
+
+impl LetterAction {
+    /// Returns the word of commands and paths.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Replay => "replay",
+            Self::Drop => "drop",
+        }
+    }
+
+    /// Returns the word of marks.
+    pub fn past(self) -> &'static str {
+        match self {
+            Self::Replay => "replayed",
+            Self::Drop => "dropped",
+        }
+    }
+}
+
 /// Which version of an entity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
@@ -155,7 +258,7 @@ pub struct Health {
 pub struct TaskStatus {
     pub task: String,
     pub thread: usize,
-    /// `created`, `restoring`, `running`, `suspended`, `quarantined`, `closed`.
+    /// `waiting` (its folder is open elsewhere), `restoring`, `running`, `quarantined`.
     pub state: String,
     /// RFC 3339; none before the first record.
     pub stream_time: Option<String>,
@@ -164,6 +267,41 @@ pub struct TaskStatus {
     pub restore_remaining: u64,
     /// Why it is quarantined.
     pub error: Option<String>,
+    pub quarantine: Option<QuarantineStatus>,
+}
+
+impl TaskStatus {
+    /// A task in a state, of which no more is known.
+    pub fn of(task: String, thread: usize, state: &str) -> Self {
+        let (stream_time, error, quarantine) = (None, None, None);
+        let state = state.to_owned();
+        Self { task, thread, state, stream_time, records: 0, lag: 0, restore_remaining: 0, error, quarantine }
+    }
+}
+
+/// Why a task does not run.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct QuarantineStatus {
+    /// One of a closed set, as in `tidemill_task_quarantined`.
+    pub reason: String,
+    /// The code of the page that helps, where there is one.
+    pub code: Option<String>,
+    /// The node that failed.
+    pub node: Option<String>,
+    /// The record that it stopped at.
+    pub record: Option<RecordPlace>,
+    /// RFC 3339.
+    pub since: String,
+    /// When it is tried again by itself.
+    pub retry_at: Option<String>,
+}
+
+/// Where a record stands.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct RecordPlace {
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
 }
 
 /// A store as `/v1/stores` shows it.

@@ -2,12 +2,14 @@
 //! thread to another. Nothing here is touched per record.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::base::ids::{Partition, TaskId, Topic};
-use crate::broker::{Broker, Consumer, ConsumerSettings, GroupSettings, Isolation, Producer, ProducerSettings};
+use crate::base::time::Timestamp;
+use crate::broker::{self, Broker, Consumer, ConsumerSettings, GroupSettings, Isolation, Producer, ProducerSettings};
+use crate::error::codes;
 use crate::limits;
 use crate::plan::{Plan, StoreKind, TopicRole};
 use crate::runtime::Error;
@@ -33,6 +35,8 @@ pub(super) struct Shared {
     pub(super) stop: AtomicBool,
     /// What each thread showed last.
     pub(super) snapshots: Mutex<Vec<Snapshot>>,
+    /// By thread: when it last showed that it lives, by the wall clock in milliseconds; 0 before its first turn.
+    beats: Vec<AtomicI64>,
     parked: Mutex<BTreeMap<TaskId, TaskStores>>,
 }
 
@@ -65,6 +69,7 @@ impl Shared {
         // A third each for RocksDB, the row caches and everything that is on its way (queues, generations, the client's).
         let rocks = RocksShared::new(options.memory_budget_bytes / 3);
         Self {
+            beats: (0..options.threads).map(|_| AtomicI64::new(0)).collect(),
             snapshots: Mutex::new((0..options.threads).map(|_| Snapshot::default()).collect()),
             plan,
             options,
@@ -76,6 +81,17 @@ impl Shared {
             stop: AtomicBool::new(false),
             parked: Mutex::new(BTreeMap::new()),
         }
+    }
+
+    /// A thread lives: said each turn, and before each call that may wait for the broker.
+    pub(super) fn beat(&self, thread: usize, now: Timestamp) {
+        self.beats[thread].store(now.0, Ordering::Relaxed);
+    }
+
+    /// When a thread last said so; none before its first turn.
+    pub(super) fn last_beat(&self, thread: usize) -> Option<Timestamp> {
+        let beat = self.beats[thread].load(Ordering::Relaxed);
+        (beat != 0).then_some(Timestamp(beat))
     }
 
     pub(super) fn task_id(&self, sub_topology: usize, partition: Partition) -> TaskId {
@@ -104,7 +120,7 @@ impl Shared {
             transaction_timeout: exactly_once.then_some(*transaction_timeout),
         })?;
         if exactly_once {
-            producer.init_transactions(limits::BROKER_WAIT_MAX)?;
+            producer.init_transactions(limits::BROKER_WAIT_MAX).map_err(no_transactions)?;
         }
         Ok(producer)
     }
@@ -169,6 +185,13 @@ impl Shared {
         Ok(stores)
     }
 
+    /// Takes a task's folder, which nobody has open, out of the way; what is in it stays, as far as `state.keep_set_aside` says.
+    pub(super) fn set_folder_aside(&self, task: &TaskId) -> Result<String, store::Error> {
+        let Some(state) = &self.options.state_dir else { return Ok(String::new()) };
+        let application = state.join(&self.options.application_id);
+        store::rocks::set_folder_aside(&application, &task.to_string(), self.options.keep_set_aside)
+    }
+
     /// Keeps a task's stores open for whoever runs it next in this process.
     pub(super) fn park(&self, task: TaskId, stores: TaskStores) {
         self.owners.clear(&task);
@@ -176,12 +199,35 @@ impl Shared {
     }
 
     /// Writes out and closes the stores that nobody took.
-    pub(super) fn close_parked(&self, now: crate::base::time::Timestamp) -> Result<(), store::Error> {
+    pub(super) fn close_parked(&self, now: Timestamp) -> Result<(), store::Error> {
         let parked = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
         for mut stores in parked.into_values() {
             stores.write_behind(now, true)?;
         }
         Ok(())
+    }
+}
+
+/// Says what to do where the broker has no transactions.
+fn no_transactions(error: broker::Error) -> Error {
+    match error {
+        broker::Error::Unsupported { message } => {
+            let message = format!(
+                "the broker has no transactions ({message}): set `processing_guarantee = \"at_least_once\"`, or use a broker that has them"
+            );
+            Error::Refused { code: codes::NO_TRANSACTIONS, message }
+        }
+        other @ (broker::Error::Unavailable { .. }
+        | broker::Error::Fenced { .. }
+        | broker::Error::Aborted { .. }
+        | broker::Error::OutcomeUnknown { .. }
+        | broker::Error::UnknownTopic { .. }
+        | broker::Error::OffsetOutOfRange { .. }
+        | broker::Error::RecordTooLarge { .. }
+        | broker::Error::WriteRefused { .. }
+        | broker::Error::Unauthorized { .. }
+        | broker::Error::Invalid { .. }
+        | broker::Error::Storage { .. }) => other.into(),
     }
 }
 

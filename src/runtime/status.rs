@@ -11,9 +11,10 @@ use crate::base::time::{SpanMs, Timestamp};
 use crate::metrics::names::COMMIT_BOUNDS_SECONDS;
 use crate::operator::DropReason;
 use crate::plan::StoreKind;
+use crate::runtime::quarantine::Quarantine;
 use crate::runtime::restorer::Restorer;
 use crate::runtime::samples;
-use crate::runtime::service::{HistogramSample, Sample, StoreStatus, TaskStatus};
+use crate::runtime::service::{HistogramSample, QuarantineStatus, RecordPlace, Sample, StoreStatus, TaskStatus};
 use crate::runtime::shared::Shared;
 use crate::runtime::thread::Slot;
 use crate::store::StoreIndex;
@@ -25,8 +26,6 @@ const PUBLISH_EVERY: SpanMs = SpanMs(250);
 /// What a thread showed last.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
-    /// The wall clock; none before the thread's first turn.
-    pub(super) beat: Option<Timestamp>,
     /// The group has given this thread its partitions (perhaps none) at least once.
     pub(super) assigned: bool,
     pub(super) restoring: usize,
@@ -40,6 +39,15 @@ pub(super) struct Snapshot {
     pub(super) consumed: u64,
     /// Everything that can be processed has been, and is committed.
     pub(super) drained: bool,
+}
+
+/// What a thread has, to be shown.
+pub(super) struct View<'a> {
+    pub(super) slots: &'a BTreeMap<TaskId, Slot>,
+    pub(super) restorer: &'a Restorer,
+    pub(super) ends: &'a BTreeMap<TopicPartition, Offset>,
+    pub(super) unopened: &'a BTreeMap<TaskId, Quarantine>,
+    pub(super) waiting: &'a BTreeSet<TaskId>,
 }
 
 /// A thread's own counters, and when it showed them last.
@@ -116,20 +124,13 @@ impl ThreadStatus {
         self.locked.insert(task.clone())
     }
 
-    pub(super) fn publish(
-        &mut self,
-        shared: &Shared,
-        slots: &BTreeMap<TaskId, Slot>,
-        restorer: &Restorer,
-        ends: &BTreeMap<TopicPartition, Offset>,
-        now: Timestamp,
-    ) {
+    pub(super) fn publish(&mut self, shared: &Shared, view: &View<'_>, now: Timestamp) {
+        let View { slots, restorer, ends, unopened, waiting } = view;
         if now < self.published.saturating_add(PUBLISH_EVERY) {
             return;
         }
         self.published = now;
         let mut snapshot = Snapshot {
-            beat: Some(now),
             assigned: self.assigned,
             commits: self.commits,
             drained: self.assigned && restorer.is_idle() && slots.values().all(|slot| slot.is_drained(now)),
@@ -138,18 +139,23 @@ impl ThreadStatus {
         for slot in slots.values() {
             self.show_task(slot, ends, now, &mut snapshot);
         }
+        for (task, quarantine) in *unopened {
+            let shown = TaskStatus::of(task.to_string(), self.thread, "quarantined");
+            show_quarantine(&task.to_string(), quarantine, &mut snapshot.samples);
+            snapshot.tasks.push(TaskStatus {
+                quarantine: Some(quarantined(quarantine)),
+                error: Some(quarantine.message.clone()),
+                ..shown
+            });
+        }
+        for task in *waiting {
+            snapshot.restoring += 1;
+            snapshot.tasks.push(TaskStatus::of(task.to_string(), self.thread, "waiting"));
+        }
         for (task, remaining) in restorer.remaining() {
             snapshot.restoring += 1;
-            snapshot.tasks.push(TaskStatus {
-                task: task.to_string(),
-                thread: self.thread,
-                state: "restoring".to_owned(),
-                stream_time: None,
-                records: 0,
-                lag: 0,
-                restore_remaining: remaining,
-                error: None,
-            });
+            let shown = TaskStatus::of(task.to_string(), self.thread, "restoring");
+            snapshot.tasks.push(TaskStatus { restore_remaining: remaining, ..shown });
         }
         for (task, store, remaining) in restorer.remaining_of_stores() {
             let sub = &shared.plan.sub_topologies[shared.sub_topology_of(task)];
@@ -181,17 +187,21 @@ impl ThreadStatus {
             records,
             lag,
             restore_remaining: 0,
-            error: slot.quarantined.clone(),
+            error: slot.quarantined.as_ref().map(|quarantine| quarantine.message.clone()),
+            quarantine: slot.quarantined.as_ref().map(quarantined),
         });
+        if let Some(quarantine) = &slot.quarantined {
+            show_quarantine(&task.id().to_string(), quarantine, &mut snapshot.samples);
+        }
         samples::of_task(slot, now, &mut snapshot.samples, &mut snapshot.histograms);
         self.warn_of_keyless(task);
         Self::show_stores(slot, snapshot);
     }
 
     fn warn_of_keyless(&mut self, task: &Task) {
-        let (dropped, _) = task.node_stats();
+        let (failures, _) = task.node_stats();
         for (index, node) in task.sub_topology().nodes.iter().enumerate() {
-            let keyless = dropped[index][DropReason::NullKey as usize] > 0;
+            let keyless = failures[index].dropped[DropReason::NullKey as usize] > 0;
             if keyless && self.keyless.insert((task.id().clone(), index)) {
                 warn!(task = %task.id(), node = %node.name, "records without a key are dropped (E1001)");
             }
@@ -221,6 +231,26 @@ impl ThreadStatus {
     }
 }
 
+fn quarantined(quarantine: &Quarantine) -> QuarantineStatus {
+    QuarantineStatus {
+        reason: quarantine.reason.to_owned(),
+        code: quarantine.code.map(|code| code.to_string()),
+        node: quarantine.node.clone(),
+        record: quarantine.record.as_ref().map(|(place, offset)| RecordPlace {
+            topic: place.topic.to_string(),
+            partition: place.partition.0,
+            offset: offset.0,
+        }),
+        since: quarantine.since.to_string(),
+        retry_at: quarantine.retry_at.map(|at| at.to_string()),
+    }
+}
+
+fn show_quarantine(task: &str, quarantine: &Quarantine, samples: &mut Vec<Sample>) {
+    let labels = vec![task.to_owned(), quarantine.reason.to_owned()];
+    samples.push(Sample { name: "task_quarantined", labels, value: 1.0 });
+}
+
 /// Counts how far a task is behind the ends of its inputs; what is not known yet counts as nothing.
 fn show_lag(slot: &Slot, ends: &BTreeMap<TopicPartition, Offset>, snapshot: &mut Snapshot) -> u64 {
     let mut sum = 0;
@@ -248,8 +278,9 @@ pub(super) fn kind_name(kind: &StoreKind) -> &'static str {
 }
 
 impl Slot {
-    /// Everything that was handed out has been processed and is committed, or the task does not run.
+    /// Everything that can be processed by now has been and is committed, or the task does not run.
     pub(super) fn is_drained(&self, now: Timestamp) -> bool {
-        self.quarantined.is_some() || (self.task.is_drained() && !self.task.needs_commit(now))
+        let drained = self.task.is_drained() || self.task.is_retrying(now);
+        self.quarantined.is_some() || (drained && !self.task.needs_commit(now))
     }
 }

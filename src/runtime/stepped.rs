@@ -84,7 +84,7 @@ impl Stepped {
     /// Returns each task that has stopped, with why.
     pub fn stopped(&self) -> Vec<(String, String)> {
         let stopped = |(id, slot): (&crate::base::ids::TaskId, &crate::runtime::thread::Slot)| {
-            Some((id.to_string(), slot.quarantined.clone()?))
+            Some((id.to_string(), slot.quarantined.as_ref()?.message.clone()))
         };
         self.thread.slots.iter().filter_map(stopped).collect()
     }

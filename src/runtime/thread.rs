@@ -12,14 +12,15 @@ use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::time::Timestamp;
 use crate::broker::{self, Consumer, Event, Fetched, Leave, Producer};
 use crate::crash::{self, Step};
-use crate::error::Kind;
+use crate::error::{Kind, codes};
 use crate::limits;
 use crate::plan::LogLevel;
-use crate::runtime::query::Ask;
+use crate::runtime::quarantine::Quarantine;
+use crate::runtime::query::Request;
 use crate::runtime::restorer::Restorer;
 use crate::runtime::schemas::Answer;
 use crate::runtime::shared::Shared;
-use crate::runtime::status::ThreadStatus;
+use crate::runtime::status::{ThreadStatus, View};
 use crate::runtime::{Error, clock};
 use crate::task::{CommitCycle, LogLine, Ran, Task};
 
@@ -37,9 +38,11 @@ pub(super) enum Wait {
 pub(super) struct Slot {
     pub(super) task: Task,
     /// Why it does not run. Its committed state stays readable.
-    pub(super) quarantined: Option<String>,
+    pub(super) quarantined: Option<Quarantine>,
     /// What was processed before it stopped may still be committed.
     pub(super) clean: bool,
+    /// Records of its next turn.
+    pub(super) pace: usize,
     /// Where each input was started; what a rewind goes back to before the first commit.
     pub(super) started_at: Vec<(TopicPartition, Offset)>,
 }
@@ -55,8 +58,16 @@ pub(super) struct StreamThread {
     pub(super) restorer: Restorer,
     pub(super) cycle: CommitCycle,
     pub(super) assigned: BTreeSet<TopicPartition>,
-    /// Tasks whose folder another thread has open still.
+    /// Tasks to be started; their folders may be open still elsewhere.
     pub(super) waiting: BTreeSet<TaskId>,
+    /// Tasks that are quarantined and have no stores open.
+    pub(super) unopened: BTreeMap<TaskId, Quarantine>,
+    /// Tasks whose damaged state was set aside since they were assigned.
+    pub(super) mended: BTreeSet<TaskId>,
+    /// Those of them that have not been opened since.
+    pub(super) set_aside: BTreeSet<TaskId>,
+    /// How often a task's state was tried again since the task last ran.
+    pub(super) retries: BTreeMap<TaskId, u32>,
     pub(super) group_offsets: BTreeMap<TopicPartition, Option<Offset>>,
     pub(super) paused: BTreeSet<TopicPartition>,
     pub(super) status: ThreadStatus,
@@ -67,8 +78,12 @@ pub(super) struct StreamThread {
     ends: BTreeMap<TopicPartition, Offset>,
     /// When the ends were last looked at, and which partition was the last.
     ends_seen: (Timestamp, Option<TopicPartition>),
-    asks: Receiver<Ask>,
+    asks: Receiver<Request>,
     events: Vec<Event>,
+    /// The place of the task that is worked on first.
+    first_task: usize,
+    /// Turns are bounded by time, too; else by records alone, and the same inputs give the same turns.
+    pub(super) paced: bool,
     /// Someone asked for a schema that is being fetched: look again soon.
     awaits_schema: bool,
 }
@@ -86,12 +101,27 @@ impl Connection {
     /// # Errors
     /// The broker refuses, or does not answer in time: try again.
     pub(super) fn open(index: usize, shared: &Shared) -> Result<Self, Error> {
+        // Each of these calls may wait for the broker.
+        let beat = || shared.beat(index, clock::now());
+        beat();
         let producer = shared.open_producer(index)?;
+        beat();
         let mut consumer = shared.open_consumer(index)?;
         let restorer = Restorer::new(shared.open_restore_consumer()?);
         consumer.subscribe(&shared.cluster.input_topics)?;
         info!(thread = index, topics = shared.cluster.input_topics.len(), "joined the group");
+        beat();
         Ok(Self { producer, consumer, restorer })
+    }
+}
+
+/// How many records a task gets after a turn that took so long: one slow record more or less is no matter, a thousand would keep the
+/// thread from its broker.
+fn next_pace(pace: usize, took: Duration) -> usize {
+    if took.as_millis() > limits::TASK_RUN_MS {
+        (pace / 2).max(1)
+    } else {
+        (pace * 2).min(limits::TASK_RUN_RECORDS_MAX)
     }
 }
 
@@ -110,7 +140,7 @@ impl StreamThread {
         index: usize,
         shared: Arc<Shared>,
         connection: Connection,
-        asks: Receiver<Ask>,
+        asks: Receiver<Request>,
         now: Timestamp,
     ) -> Self {
         let Connection { producer, consumer, restorer } = connection;
@@ -125,6 +155,10 @@ impl StreamThread {
             restorer,
             assigned: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            unopened: BTreeMap::new(),
+            mended: BTreeSet::new(),
+            set_aside: BTreeSet::new(),
+            retries: BTreeMap::new(),
             group_offsets: BTreeMap::new(),
             paused: BTreeSet::new(),
             committing: Vec::new(),
@@ -133,13 +167,20 @@ impl StreamThread {
             ends_seen: (now, None),
             asks,
             events: Vec::new(),
+            first_task: 0,
+            paced: false,
             awaits_schema: false,
             shared,
         }
     }
 
+    /// Says that the thread lives, before a call that may wait for the broker.
+    pub(super) fn beat(&self) {
+        self.shared.beat(self.index, clock::now());
+    }
+
     /// Gives the receiver of reads back, for the thread that takes this one's place.
-    pub(super) fn into_asks(self) -> Receiver<Ask> {
+    pub(super) fn into_asks(self) -> Receiver<Request> {
         self.asks
     }
 
@@ -149,14 +190,17 @@ impl StreamThread {
     /// # Errors
     /// What the thread cannot go on after: [`Kind::Fenced`] and [`Kind::Retry`] ask for a new thread, everything else stops it.
     pub(super) fn turn(&mut self, now: Timestamp, wait: Wait) -> Result<Wait, Error> {
-        self.answer_reads();
+        self.shared.beat(self.index, now);
+        self.answer(now)?;
         self.poll(now, wait)?;
+        self.try_again(now)?;
         self.restore(now)?;
         let busy = self.process(now)?;
         self.commit_turn(now)?;
         self.write_behind(now)?;
         self.look_at_ends(now)?;
-        self.status.publish(&self.shared, &self.slots, &self.restorer, &self.ends, now);
+        let Self { slots, restorer, ends, unopened, waiting, status, shared, .. } = self;
+        status.publish(shared, &View { slots, restorer, ends, unopened, waiting }, now);
         Ok(self.wait(busy, now))
     }
 
@@ -217,11 +261,19 @@ impl StreamThread {
         self.ends.remove(partition);
     }
 
-    fn answer_reads(&mut self) {
+    fn answer(&mut self, now: Timestamp) -> Result<(), Error> {
         for _ in 0..limits::READS_PER_TURN_MAX {
-            let Ok(ask) = self.asks.try_recv() else { return };
-            ask.answer(&self.shared, &self.slots, &self.restorer);
+            match self.asks.try_recv() {
+                Ok(Request::Read(ask)) => ask.answer(&self.shared, &self.slots, &self.restorer),
+                Ok(Request::Release { task, reply }) => {
+                    let released = self.release(&task, now)?;
+                    // Nobody waits any more: it is done all the same.
+                    reply.try_send(released).unwrap_or_default();
+                }
+                Err(_) => return Ok(()),
+            }
         }
+        Ok(())
     }
 
     fn poll(&mut self, now: Timestamp, wait: Wait) -> Result<(), Error> {
@@ -254,7 +306,7 @@ impl StreamThread {
                 Ok(())
             }
             Err(broker::Error::OffsetOutOfRange { partition, offset }) => {
-                self.out_of_range(&partition, offset);
+                self.out_of_range(&partition, offset, now);
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -262,13 +314,14 @@ impl StreamThread {
     }
 
     /// The input was truncated below, or made anew: the task stops and says so; nothing is reset in silence.
-    pub(super) fn out_of_range(&mut self, partition: &TopicPartition, offset: Offset) {
+    pub(super) fn out_of_range(&mut self, partition: &TopicPartition, offset: Offset, now: Timestamp) {
         let message = format!(
             "offset {offset} of `{partition}` is not in the topic: it was deleted before it was read, or the topic was made anew (E0602)"
         );
-        if let Some(slot) = self.slot_of(partition) {
-            error!(task = %slot.task.id(), %partition, offset = offset.0, "the next offset is out of range, the task stops");
-            slot.quarantined = Some(message);
+        if let Some(task) = self.slot_of(partition).map(|slot| slot.task.id().clone()) {
+            let at = (partition.clone(), Some(offset));
+            let quarantine = Quarantine::of_offset(codes::OFFSET_OUT_OF_RANGE, message, at, now);
+            self.stop_task(&task, quarantine, true);
         }
     }
 
@@ -321,11 +374,25 @@ impl StreamThread {
         let mut busy = false;
         let mut failed = Vec::new();
         let shared = Arc::clone(&self.shared);
-        for (id, slot) in &mut self.slots {
+        let first = std::mem::take(&mut self.first_task);
+        // Those from the first one on, then those before it.
+        let places = (first..self.slots.len()).chain(0..first.min(self.slots.len()));
+        let mut slots: Vec<_> = self.slots.iter_mut().collect();
+        for place in places {
+            let (id, slot) = &mut slots[place];
             if slot.quarantined.is_some() || slot.task.uncommitted_bytes() > limits::GENERATION_BYTES_MAX {
                 continue;
             }
-            match slot.task.run(limits::TASK_RUN_RECORDS_MAX, now) {
+            if self.paced && watch.elapsed().as_millis() > limits::PROCESS_MS {
+                (busy, self.first_task) = (true, place);
+                break;
+            }
+            let turn = clock::Stopwatch::start();
+            let ran = slot.task.run(slot.pace, now);
+            if self.paced {
+                slot.pace = next_pace(slot.pace, turn.elapsed());
+            }
+            match ran {
                 Ok(Ran::Busy) => busy = true,
                 Ok(Ran::Waiting) => {}
                 Ok(Ran::NeedsSchema(schema)) => match shared.schemas.schema(schema) {
@@ -338,28 +405,17 @@ impl StreamThread {
                     }
                     None => self.awaits_schema = true,
                 },
-                Err(error) => failed.push((id.clone(), error)),
+                Err(error) => failed.push(((*id).clone(), error)),
             }
             slot.task.take_lines().iter().for_each(|line| write_line(id, line));
         }
         self.status.spent_processing(watch.elapsed());
         for (id, error) in failed {
-            self.quarantine(&id, &error, now)?;
+            let clean = error.kind() == Kind::Record && !self.cycle.is_sending();
+            self.quarantine(&id, &error, clean, now)?;
         }
         self.resume()?;
         Ok(busy)
-    }
-
-    /// A task cannot go on: the others do (D7). After a record that must not be passed over the task's work so far is good;
-    /// after anything else the transaction is aborted and every task goes back to the last commit.
-    pub(super) fn quarantine(&mut self, id: &TaskId, reason: &crate::task::Error, now: Timestamp) -> Result<(), Error> {
-        error!(task = %id, error = %reason, "a task stops, the others go on");
-        let clean = reason.kind() == Kind::Record && !self.cycle.is_sending();
-        if let Some(slot) = self.slots.get_mut(id) {
-            slot.quarantined = Some(reason.to_string());
-            slot.clean = clean;
-        }
-        if clean { Ok(()) } else { self.lose_transaction(now) }
     }
 
     fn write_behind(&mut self, now: Timestamp) -> Result<(), Error> {
@@ -375,7 +431,7 @@ impl StreamThread {
         }
         for (id, error) in failed {
             if self.slots.get(&id).is_some_and(|slot| slot.quarantined.is_none()) {
-                self.quarantine(&id, &error, now)?;
+                self.quarantine(&id, &error, false, now)?;
             }
         }
         Ok(())
@@ -385,7 +441,7 @@ impl StreamThread {
     ///
     /// # Errors
     /// What could not be committed or written; the state is whole all the same.
-    pub(super) fn close(mut self, now: Timestamp, leave: Leave) -> Result<Receiver<Ask>, Error> {
+    pub(super) fn close(mut self, now: Timestamp, leave: Leave) -> Result<Receiver<Request>, Error> {
         let committed = self.commit_now(now);
         crash::at(Step::Closing);
         let ids: Vec<TaskId> = self.slots.keys().cloned().collect();
@@ -416,5 +472,24 @@ fn write_line(task: &TaskId, line: &LogLine) {
         LogLevel::Info => info!(%node, %task, left_out, "{message}"),
         LogLevel::Warn => warn!(%node, %task, left_out, "{message}"),
         LogLevel::Error => error!(%node, %task, left_out, "{message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_task_gets_fewer_records_and_a_quick_one_all() {
+        let (slow, quick) = (Duration::from_millis(400), Duration::from_millis(1));
+        let mut pace = limits::TASK_RUN_RECORDS_MIN;
+        for _ in 0..10 {
+            pace = next_pace(pace, quick);
+        }
+        assert_eq!(pace, limits::TASK_RUN_RECORDS_MAX);
+        for _ in 0..20 {
+            pace = next_pace(pace, slow);
+        }
+        assert_eq!((pace, next_pace(1, quick)), (1, 2));
     }
 }

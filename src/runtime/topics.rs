@@ -122,7 +122,7 @@ impl TopicReader {
         Json::Object(shown)
     }
 
-    fn decoded(&self, bytes: &[u8], wait: Duration) -> Result<(Option<String>, Json), String> {
+    pub(super) fn decoded(&self, bytes: &[u8], wait: Duration) -> Result<(Option<String>, Json), String> {
         let (id, datum) = match frame::split(bytes) {
             Ok(split) => split,
             // Other formats do not say what they are: an object is JSON, anything else that can be read is text.
@@ -197,14 +197,14 @@ impl Page {
 }
 
 /// Text as it is, other bytes as base64.
-fn text(bytes: &[u8]) -> Json {
+pub(super) fn text(bytes: &[u8]) -> Json {
     match std::str::from_utf8(bytes) {
         Ok(text) => json!(text),
         Err(_) => to_json(&Value::Bytes(bytes.into()), &Type::Bytes),
     }
 }
 
-fn headers(headers: &Headers) -> Json {
+pub(super) fn headers(headers: &Headers) -> Json {
     headers
         .iter()
         .map(|header| (header.name.to_string(), header.value.as_deref().map_or(Json::Null, text)))

@@ -254,6 +254,13 @@ impl TaskStores {
         Ok(())
     }
 
+    /// Counts that the whole of the task's state was set aside before it was opened.
+    pub fn note_set_aside(&mut self, reason: SetAsideReason) {
+        for store in &mut self.stores {
+            store.counters.set_aside[reason.index()] += 1;
+        }
+    }
+
     /// Returns what was set aside and is still there, oldest first: store name and reason.
     ///
     /// # Errors

@@ -134,6 +134,38 @@ impl RocksBackend {
     }
 }
 
+/// The folder beside the tasks' that holds what was set aside whole, by task and number.
+const ASIDE: &str = "set_aside";
+
+/// Moves a task's folder, which nobody has open, to the next number of what was set aside, and deletes all but the newest `keep` of
+/// them. Returns where it is now.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn set_folder_aside(application: &Path, task: &str, keep: usize) -> Result<String, Error> {
+    let failed = |path: &Path, error: std::io::Error| Error::Io { message: format!("{}: {error}", path.display()) };
+    let aside = application.join(ASIDE).join(task);
+    fs::create_dir_all(&aside).map_err(|error| failed(&aside, error))?;
+    let mut numbers: Vec<u64> = fs::read_dir(&aside)
+        .map_err(|error| failed(&aside, error))?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    numbers.sort_unstable();
+    let next = numbers.last().map_or(1, |last| last + 1);
+    let (from, to) = (application.join(task), aside.join(next.to_string()));
+    match fs::rename(&from, &to) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(&from, error)),
+    }
+    numbers.push(next);
+    for number in &numbers[..numbers.len().saturating_sub(keep)] {
+        let old = aside.join(number.to_string());
+        fs::remove_dir_all(&old).map_err(|error| failed(&old, error))?;
+    }
+    Ok(to.display().to_string())
+}
+
 impl fmt::Debug for RocksBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RocksBackend").field("path", &self.path).finish_non_exhaustive()

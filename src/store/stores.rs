@@ -40,7 +40,8 @@ pub struct TaskStores {
     pub(super) generation: u64,
     /// Generations up to this one are committed or dropped.
     pub(super) settled: u64,
-    pub(super) savepoint: Option<Savepoint>,
+    /// Innermost last.
+    pub(super) savepoints: Vec<Savepoint>,
     pub(super) undo: UndoLog,
     pub(super) meta: Option<Vec<u8>>,
     /// The largest row timestamp put so far: what a deletion is dated with.
@@ -134,7 +135,7 @@ impl TaskStores {
             sealed: None,
             generation: 1,
             settled: 0,
-            savepoint: None,
+            savepoints: Vec::new(),
             undo: UndoLog::default(),
             meta,
             latest: Timestamp::UNKNOWN,
@@ -194,7 +195,7 @@ impl TaskStores {
         };
         let (dirty, size_before) = before.as_ref().map_or((0, 0), |before| (before.dirty, before.size_bytes));
         self.note_change(index, slot, dirty, size_before, size_bytes);
-        if self.savepoint.is_some() {
+        if !self.savepoints.is_empty() {
             self.undo.push(Undo::Entry { slot, before });
         }
         Ok(())
@@ -213,7 +214,7 @@ impl TaskStores {
         let key: Key = Arc::from(key);
         let before = store.appended.insert(Arc::clone(&key), value.clone());
         self.open.push(Change::Append { store: index.0, key: Arc::clone(&key), value, timestamp });
-        if self.savepoint.is_some() {
+        if !self.savepoints.is_empty() {
             self.undo.push(Undo::Append { store: index.0, key, before });
         }
         Ok(())
@@ -229,7 +230,7 @@ impl TaskStores {
     /// [`Error::RowInvalid`]; nothing was handed out and the generation is still open.
     pub fn seal(&mut self, sink: &mut SealSink<'_>) -> Result<(), Error> {
         assert!(self.sealed.is_none(), "at most one generation waits for its commit");
-        assert!(self.savepoint.is_none(), "a generation ends between records");
+        assert!(self.savepoints.is_empty(), "a generation ends between records");
         let mut writes = Vec::with_capacity(self.open.len());
         for change in &self.open {
             writes.push(match change {
@@ -311,7 +312,7 @@ impl TaskStores {
 
     /// Drops the sealed and the open generation with their cache entries. What was committed stays.
     pub fn abort(&mut self) {
-        self.savepoint = None;
+        self.savepoints.clear();
         self.undo.clear();
         let sealed = self.sealed.take().unwrap_or_default();
         let open = self.open.drain(..).filter_map(|change| match change {

@@ -1,4 +1,5 @@
-//! Savepoints: what one record changed, and how that is taken back when a node fails on it.
+//! Savepoints: what one record changed, and how that is taken back when a node fails on it. One may lie in another: a row that is
+//! sent on beside the record has its own.
 //!
 //! A row that is put is kept as it was; of a row that is changed in place its values are, side by side in one reusable list, so
 //! that a fold of a hot row allocates nothing.
@@ -15,6 +16,8 @@ use crate::store::{Access, Error, Row, StoreIndex, TaskStores};
 /// Where a record's writes begin.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Savepoint {
+    /// Steps of the log before it.
+    steps: usize,
     changes: usize,
     open_bytes: u64,
     latest: Timestamp,
@@ -111,7 +114,7 @@ impl TaskStores {
         self.stats.puts += 1;
         self.latest = self.latest.max(latest);
         self.note_change(index, slot, dirty, size_before, size_bytes);
-        if self.savepoint.is_some() {
+        if !self.savepoints.is_empty() {
             self.undo.push(Undo::InPlace { slot, values, timestamp: time_before, dirty, size_bytes: size_before });
         } else {
             self.undo.values.truncate(values);
@@ -159,23 +162,26 @@ impl TaskStores {
         self.open.iter().filter_map(row).collect()
     }
 
-    /// Begins one record's writes. Savepoints do not nest.
+    /// Begins one record's writes, or within them those of a row that stands or falls by itself.
     pub fn savepoint(&mut self) {
-        debug_assert!(self.savepoint.is_none(), "one record is worked on at a time");
         let (changes, open_bytes, latest) = (self.open.len(), self.stats.open_bytes, self.latest);
-        self.savepoint = Some(Savepoint { changes, open_bytes, latest });
+        self.savepoints.push(Savepoint { steps: self.undo.steps.len(), changes, open_bytes, latest });
     }
 
-    /// Keeps the writes since the savepoint.
+    /// Keeps the writes since the innermost savepoint; one around it may still take them back.
     pub fn release(&mut self) {
-        self.savepoint = None;
-        self.undo.clear();
+        self.savepoints.pop();
+        if self.savepoints.is_empty() {
+            self.undo.clear();
+        }
     }
 
-    /// Takes the writes since the savepoint back. Without a savepoint, does nothing.
+    /// Takes the writes since the innermost savepoint back. Without a savepoint, does nothing.
     pub fn rollback(&mut self) {
-        let Some(savepoint) = self.savepoint.take() else { return };
-        while let Some(undo) = self.undo.steps.pop() {
+        let Some(savepoint) = self.savepoints.pop() else { return };
+        while self.undo.steps.len() > savepoint.steps
+            && let Some(undo) = self.undo.steps.pop()
+        {
             match undo {
                 Undo::Entry { slot, before } => self.undo_entry(slot, before),
                 Undo::InPlace { slot, values, timestamp, dirty, size_bytes } => {

@@ -9,6 +9,7 @@
 
 mod commit;
 mod decode;
+mod failure;
 mod graph;
 mod latency;
 mod lines;
@@ -32,13 +33,15 @@ use crate::operator::{DropReason, Evaluator};
 use crate::plan::{Plan, Source, SourceIndex, SubTopology};
 use crate::store::{self, StoreIndex, TaskStores};
 use decode::{Decoded, SourceDecoder};
+use failure::Retrying;
 use graph::Graph;
-use process::{Context, own_timestamp};
+use process::{Context, Done, own_timestamp};
 use queue::{Next, SourceQueue};
 use times::Times;
 
 pub use commit::{CommitCycle, CommitStep, Outcome};
-pub use graph::{DeadLetterTopic, Resolved};
+pub use failure::{ByReason, Failures, NODE_HEADER, REASON_HEADER};
+pub use graph::{DeadLetterTopic, Refusal, Resolved, Writes};
 pub use latency::{LATENCY_BOUNDS_SECONDS, Latency};
 pub use lines::LogLine;
 pub use marker::MARKER_HEADER;
@@ -71,6 +74,8 @@ pub struct Task {
     last_marker: Option<Option<Timestamp>>,
     /// Records or markers were processed since the last seal.
     dirty: bool,
+    /// The record that is being tried again.
+    retrying: Option<Retrying>,
     stats: Stats,
 }
 
@@ -85,10 +90,8 @@ struct Sealed {
 pub struct Stats {
     /// By source: records consumed.
     pub consumed: Vec<u64>,
-    /// By source: records dropped, by reason.
-    pub dropped: Vec<[u64; DropReason::ALL.len()]>,
-    /// Records written to dead-letter topics.
-    pub dead_letters: u64,
+    /// By source: records that were given up or are tried again before a node saw them.
+    pub failures: Vec<Failures>,
 }
 
 /// How far a call of [`Task::run`] came.
@@ -107,7 +110,15 @@ pub enum Ran {
 pub enum Error {
     /// A record that its node's or source's `on_error` says to stop at. The record is still there.
     #[error("task `{task}` stopped in `{node}` at {topic}-{partition} offset {offset}: {message}")]
-    Stopped { task: TaskId, node: String, topic: Topic, partition: Partition, offset: Offset, message: String },
+    Stopped {
+        task: TaskId,
+        node: String,
+        topic: Topic,
+        partition: Partition,
+        offset: Offset,
+        reason: DropReason,
+        message: String,
+    },
     #[error("task `{task}`: {source}")]
     Store { task: TaskId, source: store::Error },
     #[error("task `{task}`: {message}")]
@@ -163,10 +174,10 @@ impl Task {
             heard_at: vec![None; sub.sources.len()],
             last_marker: None,
             dirty: false,
+            retrying: None,
             stats: Stats {
                 consumed: vec![0; sub.sources.len()],
-                dropped: vec![[0; DropReason::ALL.len()]; sub.sources.len()],
-                dead_letters: 0,
+                failures: vec![Failures::default(); sub.sources.len()],
             },
             graph: Graph::new(id.clone(), sub, stores, times, Arc::clone(&resolved)),
             committed,
@@ -209,9 +220,9 @@ impl Task {
         &self.stats
     }
 
-    /// Returns, by node, the rows dropped (by reason) and the records sent.
-    pub fn node_stats(&self) -> (&[[u64; DropReason::ALL.len()]], &[u64]) {
-        (&self.graph.dropped, &self.graph.produced)
+    /// Returns, by node, the rows that were given up or are tried again, and the records sent.
+    pub fn node_stats(&self) -> (&[Failures], &[u64]) {
+        (&self.graph.failures, &self.graph.produced)
     }
 
     /// Returns the latencies of the sinks that have sent something, by node.
@@ -284,6 +295,9 @@ impl Task {
         let plan = Arc::clone(&self.plan);
         let sub = &plan.sub_topologies[self.sub_topology];
         self.ring(sub, now)?;
+        if self.waits_to_retry(now) {
+            return Ok(Ran::Waiting);
+        }
         for _ in 0..records_max {
             let (evaluator, contexts) = (&mut self.evaluator, &mut self.head_contexts);
             let mut timestamp_of = |source: SourceIndex,
@@ -301,7 +315,9 @@ impl Task {
                 Next::NeedsSchema(_, id) => return Ok(Ran::NeedsSchema(id)),
                 Next::Source(source) => {
                     let head = self.queues[usize::from(source.0)].take().expect("the rule chose a queue with a head");
-                    self.process(sub, source, head, now)?;
+                    if self.process(sub, source, head, now)? == Done::Later {
+                        return Ok(Ran::Waiting);
+                    }
                 }
             }
         }
@@ -311,6 +327,11 @@ impl Task {
     /// Tells whether everything that was handed out is processed, to the end of every input, and nothing is on its way.
     pub fn is_drained(&self) -> bool {
         self.sealed.is_none() && self.queues.iter().all(SourceQueue::is_drained)
+    }
+
+    /// Tells whether a record waits to be tried again; nothing else is worked on meanwhile.
+    pub fn is_retrying(&self, now: Timestamp) -> bool {
+        self.retrying.is_some_and(|retrying| retrying.waits(now))
     }
 
     /// Tells whether there is anything to commit.
@@ -422,6 +443,23 @@ impl Task {
         let at_rest = AtRest { meta: sealed.meta.clone(), next_offset: next(&sub.meta_topic).map(|offset| offset.0) };
         self.graph.stores.confirm(&positions, &at_rest.encode());
         self.committed = sealed.meta;
+        let is_done = |retrying: &Retrying| {
+            let topic = &self.queues[retrying.source].partition.topic;
+            self.committed.offsets.get(topic.as_str()).is_some_and(|next| *next > retrying.offset.0)
+        };
+        self.retrying = self.retrying.filter(|retrying| !is_done(retrying));
+    }
+
+    /// Returns what the task writes to a topic.
+    pub fn writes(&self, topic: &Topic) -> Writes {
+        self.graph.writes(self.sub_topology(), topic)
+    }
+
+    /// The broker has refused what the task wrote to a topic. The host takes everything back to the last commit; then the record
+    /// that makes such a row meets the refusal, and `on_error` decides about it.
+    pub fn refused(&mut self, topic: &Topic, refusal: &Refusal, now: Timestamp) {
+        let plan = Arc::clone(&self.plan);
+        self.graph.refused(&plan.sub_topologies[self.sub_topology], topic, refusal, now);
     }
 
     /// Drops everything that is not committed and goes back to the last commit. The host reads the inputs again from the

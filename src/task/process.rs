@@ -3,21 +3,37 @@
 
 use std::ops::Deref;
 
-use bytes::Bytes;
-
 use super::decode::{Decoded, SourceDecoder};
-use super::graph::{DeadLetterTopic, NodeError};
+use super::failure::{Failures, Letter, Retrying};
+use super::graph::{NodeError, too_large};
 use super::marker;
 use super::queue::Head;
 use super::times::UpstreamTime;
 use super::{Error, Task};
-use crate::base::hash::partition_of;
-use crate::base::ids::{Offset, Partition, TaskId, Topic};
-use crate::base::record::{Header, Headers, Outgoing, Record};
+use crate::base::ids::{Offset, Partition, TaskId, Topic, TopicPartition};
+use crate::base::record::{Headers, Record};
 use crate::base::time::Timestamp;
 use crate::base::value::{Text, Value};
 use crate::operator::{self, DropReason, Evaluator, RecordContext, Row};
-use crate::plan::{ErrorAction, LayoutId, NodeIndex, Source, SourceIndex, SubTopology};
+use crate::plan::{ErrorAction, LayoutId, NodeIndex, OnError, Source, SourceIndex, SubTopology};
+
+/// Whether a record is done with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Done {
+    Yes,
+    /// It is tried again later; until then nothing of its task is worked on.
+    Later,
+}
+
+/// A record that failed: where, why, and what is to be done about it.
+struct Failed<'a> {
+    on_error: &'a OnError,
+    name: &'a str,
+    /// None: before a node saw it.
+    node: Option<NodeIndex>,
+    reason: DropReason,
+    message: String,
+}
 
 impl Task {
     pub(super) fn process(
@@ -26,7 +42,7 @@ impl Task {
         index: SourceIndex,
         head: Head,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Done, Error> {
         let at = usize::from(index.0);
         let source = &sub.sources[at];
         self.dirty = true;
@@ -39,9 +55,9 @@ impl Task {
         let (reason, message) = match &head.decoded {
             Decoded::NeedsSchema(_) => return Err(self.bug("a record without its schema was chosen to be next")),
             Decoded::Undeclared => {
-                self.stats.dropped[at][DropReason::UndeclaredType as usize] += 1;
+                self.stats.failures[at].drop_one(DropReason::UndeclaredType);
                 self.queues[at].recycle(head.slots);
-                return Ok(());
+                return Ok(Done::Yes);
             }
             Decoded::Failed(message) => (DropReason::Decode, message.clone()),
             Decoded::Row { .. } | Decoded::Tombstone if head.timestamp > now.saturating_add(self.max_future) => (
@@ -53,11 +69,12 @@ impl Task {
             ),
             Decoded::Row { .. } | Decoded::Tombstone => return self.walk(sub, index, head, now),
         };
-        self.fail(&source.on_decode_error, &source.name, at, reason, &message, head)
+        let failed = Failed { on_error: &source.on_decode_error, name: &source.name, node: None, reason, message };
+        self.fail(&failed, at, head, now)
     }
 
     /// Walks a decoded record through the graph; all its effects stand or fall together.
-    fn walk(&mut self, sub: &SubTopology, index: SourceIndex, head: Head, now: Timestamp) -> Result<(), Error> {
+    fn walk(&mut self, sub: &SubTopology, index: SourceIndex, head: Head, now: Timestamp) -> Result<Done, Error> {
         let at = usize::from(index.0);
         let source = &sub.sources[at];
         let (layout, slots) = match &head.decoded {
@@ -81,23 +98,28 @@ impl Task {
         self.graph.begin(now);
         self.graph.times.stream = self.graph.times.stream.max(head.timestamp);
         self.graph.times.recorded = self.graph.times.recorded.max(head.timestamp);
-        match self.graph.forward(sub, &source.children, &row, &self.contexts[at]) {
-            Ok(()) => {
-                self.graph.finish();
-                self.queues[at].recycle(head.slots);
-                Ok(())
+        let Err(failed) = self.graph.forward(sub, &source.children, &row, &self.contexts[at]) else {
+            self.graph.finish();
+            self.queues[at].recycle(head.slots);
+            return Ok(Done::Yes);
+        };
+        self.graph.undo();
+        let NodeError { node, error } = failed;
+        let name = &*sub.nodes[usize::from(node.0)].name;
+        let (on_error, reason, message) = match error {
+            operator::Error::Record { message } => {
+                (&sub.nodes[usize::from(node.0)].on_process_error, DropReason::Process, message)
             }
-            Err(NodeError { node, error: operator::Error::Record { message } }) => {
-                self.graph.undo();
-                let failed = &sub.nodes[usize::from(node.0)];
-                self.fail(&failed.on_process_error, &failed.name, at, DropReason::Process, &message, head)
+            operator::Error::Produce { reason, message } => {
+                (&sub.nodes[usize::from(node.0)].on_produce_error, reason, message)
             }
-            Err(NodeError { error: operator::Error::Store(source), .. }) => {
-                self.graph.undo();
+            operator::Error::Stop { message } => return self.stop_at(at, name, DropReason::Process, message, head),
+            operator::Error::Store(source) => {
                 self.queues[at].put_back(head);
-                Err(Error::Store { task: self.id.clone(), source })
+                return Err(Error::Store { task: self.id.clone(), source });
             }
-        }
+        };
+        self.fail(&Failed { on_error, name, node: Some(node), reason, message }, at, head, now)
     }
 
     fn take_marker(
@@ -108,7 +130,7 @@ impl Task {
         time: UpstreamTime,
         head: Head,
         now: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<Done, Error> {
         let at = usize::from(source.0);
         let mut first = 0;
         for (name, tasks) in &self.resolved.upstream[at] {
@@ -120,10 +142,18 @@ impl Task {
         // What a window that closes now sends on is no record's: the marker's header must not go with it.
         self.contexts[at].take_marker(head.record.offset, head.timestamp);
         self.graph.begin(now);
-        let moved = self.graph.upstream_moved(sub, source, &self.contexts[at]);
-        self.graph.finish();
-        self.queues[at].recycle(head.slots);
-        moved.map_err(|error| self.node_failed(sub, error, &self.contexts[at]))
+        match self.graph.upstream_moved(sub, source, &self.contexts[at]) {
+            Ok(()) => {
+                self.graph.finish();
+                self.queues[at].recycle(head.slots);
+                Ok(Done::Yes)
+            }
+            Err(failed) => {
+                self.graph.undo();
+                self.queues[at].put_back(head);
+                Err(self.node_failed(sub, failed, &self.contexts[at]))
+            }
+        }
     }
 
     /// Lets the timers ring that go by the wall clock.
@@ -133,99 +163,112 @@ impl Task {
         }
         self.dirty = true;
         self.graph.begin(now);
-        let rung = self.graph.ring_all(sub, &self.contexts[self.last_source]);
-        self.graph.finish();
-        rung.map_err(|error| self.node_failed(sub, error, &self.contexts[self.last_source]))
+        match self.graph.ring_all(sub, &self.contexts[self.last_source]) {
+            Ok(()) => {
+                self.graph.finish();
+                Ok(())
+            }
+            Err(failed) => {
+                self.graph.undo();
+                Err(self.node_failed(sub, failed, &self.contexts[self.last_source]))
+            }
+        }
+    }
+
+    /// Tells whether a record is to be tried again and its time has not come.
+    pub(super) fn waits_to_retry(&mut self, now: Timestamp) -> bool {
+        self.graph.forget_refusals(now, false);
+        let Some(retrying) = &mut self.retrying else { return false };
+        if retrying.waits(now) {
+            return true;
+        }
+        if retrying.begin() {
+            self.decoders[retrying.source].forget_failures();
+            self.graph.forget_refusals(now, true);
+        }
+        false
     }
 
     /// Does with a record that cannot be worked on what the topology says.
-    fn fail(
-        &mut self,
-        action: &ErrorAction,
-        node: &str,
-        source: usize,
-        reason: DropReason,
-        message: &str,
-        head: Head,
-    ) -> Result<(), Error> {
-        let topic = self.queues[source].partition.topic.clone();
-        match action {
-            ErrorAction::StopTask => {
-                let stopped = Error::Stopped {
-                    task: self.id.clone(),
-                    node: node.to_owned(),
-                    topic,
-                    partition: self.id.partition,
-                    offset: head.record.offset,
-                    message: message.to_owned(),
-                };
-                self.queues[source].put_back(head);
-                return Err(stopped);
-            }
+    fn fail(&mut self, failed: &Failed<'_>, source: usize, head: Head, now: Timestamp) -> Result<Done, Error> {
+        let Failed { on_error, name, node, reason, message } = failed;
+        let offset = head.record.offset;
+        let again = |retry| Retrying::plan(self.retrying, source, offset, retry, now);
+        if let Some(retrying) = on_error.retry.and_then(again) {
+            self.retrying = Some(retrying);
+            self.failures(source, *node).retried[*reason as usize] += 1;
+            self.stats.consumed[source] -= 1;
+            self.queues[source].put_back_encoded(head);
+            return Ok(Done::Later);
+        }
+        match &on_error.action {
+            ErrorAction::StopTask => return self.stop_at(source, name, *reason, message.clone(), head),
             ErrorAction::Skip => {}
-            ErrorAction::DeadLetter { topic: target } => {
-                let letter = self.dead_letter(target, &topic, node, message, &head.record);
-                let bytes_max = self.dead_letter_topic(target).map_or(usize::MAX, |known| known.record_bytes_max);
-                if letter.size_bytes() > bytes_max {
-                    let size = letter.size_bytes();
-                    let larger =
-                        format!("the dead letter has {size} bytes, topic `{target}` takes {bytes_max} (E1003)");
-                    let message = format!("{message}; {larger}");
-                    return self.fail(&ErrorAction::StopTask, node, source, reason, &message, head);
+            ErrorAction::DeadLetter { topic } => {
+                let target = match self.graph.dead_letter_topic(topic, head.record.key.is_none()) {
+                    Ok(target) => target,
+                    Err(why) => return self.stop_at(source, name, *reason, format!("{message}; {why}"), head),
+                };
+                let letter = Letter {
+                    task: &self.id,
+                    node: name,
+                    reason: *reason,
+                    message,
+                    topic: &self.queues[source].partition.topic,
+                    partition: self.id.partition,
+                    offset,
+                };
+                let letter = letter.of_record(&target, &head.record);
+                if letter.size_bytes() > target.record_bytes_max {
+                    let message = format!("{message}; {}", too_large(letter.size_bytes(), &target));
+                    return self.stop_at(source, name, DropReason::TooLarge, message, head);
                 }
                 self.graph.push_out(letter);
-                self.stats.dead_letters += 1;
+                self.failures(source, *node).dead_letters[*reason as usize] += 1;
             }
         }
-        self.stats.dropped[source][reason as usize] += 1;
+        self.failures(source, *node).drop_one(*reason);
         self.queues[source].recycle(head.slots);
-        Ok(())
+        Ok(Done::Yes)
     }
 
-    fn dead_letter_topic(&self, topic: &Topic) -> Option<&DeadLetterTopic> {
-        self.resolved.dead_letters.iter().find(|known| known.topic == *topic)
+    /// Puts the record back, and says why its task stops at it.
+    fn stop_at(
+        &mut self,
+        source: usize,
+        node: &str,
+        reason: DropReason,
+        message: String,
+        head: Head,
+    ) -> Result<Done, Error> {
+        let TopicPartition { topic, partition } = self.queues[source].partition.clone();
+        let (task, node, offset) = (self.id.clone(), node.to_owned(), head.record.offset);
+        self.queues[source].put_back(head);
+        Err(Error::Stopped { task, node, topic, partition, offset, reason, message })
     }
 
-    /// The original bytes, key and headers, with the reason in Kafka Streams' headers (KIP-1034).
-    fn dead_letter(&self, target: &Topic, topic: &Topic, node: &str, message: &str, record: &Record) -> Outgoing {
-        let partitions = self.dead_letter_topic(target).map_or(1, |known| known.partitions);
-        let partition = match &record.key {
-            Some(key) => partition_of(key, partitions),
-            None => Partition(self.id.partition.0.rem_euclid(partitions.max(1) as i32)),
-        };
-        let mut headers: Vec<Header> = record.headers.iter().cloned().collect();
-        let mut add = |name: &str, value: String| {
-            headers
-                .push(Header { name: Text::new(format!("__streams.errors.{name}")), value: Some(Bytes::from(value)) });
-        };
-        add("exception", "tidemill.RecordError".to_owned());
-        add("message", message.to_owned());
-        add("stacktrace", format!("task {}, node {node}", self.id));
-        add("topic", topic.to_string());
-        add("partition", self.id.partition.to_string());
-        add("offset", record.offset.to_string());
-        Outgoing {
-            topic: target.clone(),
-            partition,
-            timestamp: Timestamp(record.timestamp.0.max(0)),
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: Headers::new(headers),
+    fn failures(&mut self, source: usize, node: Option<NodeIndex>) -> &mut Failures {
+        match node {
+            Some(node) => &mut self.graph.failures[usize::from(node.0)],
+            None => &mut self.stats.failures[source],
         }
     }
 
     pub(super) fn node_failed(&self, sub: &SubTopology, failed: NodeError, context: &RecordContext) -> Error {
         let NodeError { node: NodeIndex(node), error } = failed;
-        match error {
-            operator::Error::Store(source) => Error::Store { task: self.id.clone(), source },
-            operator::Error::Record { message } => Error::Stopped {
-                task: self.id.clone(),
-                node: sub.nodes[usize::from(node)].name.to_string(),
-                topic: context.topic.clone(),
-                partition: context.partition,
-                offset: context.offset,
-                message,
-            },
+        let (reason, message) = match error {
+            operator::Error::Store(source) => return Error::Store { task: self.id.clone(), source },
+            operator::Error::Record { message } | operator::Error::Stop { message } => (DropReason::Process, message),
+            operator::Error::Produce { reason, message } => (reason, message),
+        };
+        Error::Stopped {
+            task: self.id.clone(),
+            node: sub.nodes[usize::from(node)].name.to_string(),
+            topic: context.topic.clone(),
+            partition: context.partition,
+            offset: context.offset,
+            reason,
+            message,
         }
     }
 
@@ -341,6 +384,7 @@ pub(super) fn own_timestamp(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::record::Header;
     use crate::plan::{KeyFormat, Payload, PerLayout};
 
     #[test]
@@ -362,7 +406,7 @@ mod tests {
             payload: Payload::Registry { readers: Vec::new() },
             timestamp: PerLayout::default(),
             idle: None,
-            on_decode_error: ErrorAction::StopTask,
+            on_decode_error: OnError::default(),
             children: Vec::new(),
         };
         let decoder = SourceDecoder::new(&source).unwrap();

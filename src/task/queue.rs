@@ -138,6 +138,14 @@ impl SourceQueue {
         self.head = Some(head);
     }
 
+    /// Puts a record back that is to be worked on from the beginning, decoded anew.
+    pub(super) fn put_back_encoded(&mut self, head: Head) {
+        self.bytes += head.record.size_bytes();
+        self.taken = Some(head.record.offset);
+        self.spare = head.slots;
+        self.records.push_front(head.record);
+    }
+
     /// Gives the head's space back for the next one.
     pub(super) fn recycle(&mut self, slots: Vec<Value>) {
         self.spare = slots;

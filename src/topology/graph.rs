@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::sources::Place;
 use super::terms::{
-    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, SinkKey,
-    SubjectNaming, SuppressUntil, ValueFormat, Window, WindowShape,
+    AggregateFunction, Clock, Emit, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, SinkKey, SubjectNaming,
+    SuppressUntil, ValueFormat, Window, WindowShape,
 };
 use crate::avro::Schema;
 use crate::base::ids::Topic;
@@ -38,7 +38,8 @@ pub struct Node {
     pub kind: NodeKind,
     /// What those that name it as their input see; a sink's are what it writes.
     pub rows: Rows,
-    pub on_process_error: ErrorAction,
+    pub on_process_error: OnError,
+    pub on_produce_error: OnError,
 }
 
 /// The rows that a node gives.
@@ -165,7 +166,7 @@ pub struct Source {
     pub framed_keys: bool,
     pub timestamp: Option<ByVariant<Expression>>,
     pub idle: Option<SpanMs>,
-    pub on_decode_error: ErrorAction,
+    pub on_decode_error: OnError,
 }
 
 /// A stream made of another: which rows, with which key, in which shape. All expressions see the input's row and key.

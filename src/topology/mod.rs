@@ -39,8 +39,8 @@ pub use parse::FORMAT;
 pub use render::{Colour, JsonDiagnostic, render, to_json};
 pub use sources::{Place, SchemaFile, SourceFile, Sources};
 pub use terms::{
-    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, SinkKey,
-    SubjectNaming, SuppressUntil, ValueFormat, Window, WindowShape, roots,
+    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, Retry,
+    SinkKey, SubjectNaming, SuppressUntil, ValueFormat, Window, WindowShape, roots,
 };
 
 /// Checks a topology: the graph when there is no error, and everything that was found, in the order of files and places.

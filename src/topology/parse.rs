@@ -9,11 +9,12 @@ use super::nodes;
 use super::reader::{File, TableReader, not_yet, span_of};
 use super::sources::{Located, Sources};
 use super::spec::{ErrorActions, NodeSpec, Spec};
-use super::terms::ErrorAction;
+use super::terms::{ErrorAction, OnError, Retry};
 use crate::base::diag::{Diagnostic, FileId, Span, suggestion};
 use crate::base::ids::Topic;
+use crate::base::time::SpanMs;
 use crate::error::codes;
-use crate::limits::TOPOLOGY_NAME_BYTES_MAX;
+use crate::limits::{RETRY_ATTEMPTS_MAX, RETRY_BACKOFF_MAX_MS, TOPOLOGY_NAME_BYTES_MAX};
 
 /// The version of the language, `[topology] format`.
 pub const FORMAT: i64 = 1;
@@ -132,7 +133,11 @@ fn is_topic_part(text: &str) -> bool {
 fn read_defaults(mut table: TableReader<'_>, spec: &mut Spec) {
     if let Some(actions) = read_on_error(&mut table) {
         let defaults = &mut spec.defaults;
-        for (said, new) in [(&mut defaults.decode, actions.decode), (&mut defaults.process, actions.process)] {
+        for (said, new) in [
+            (&mut defaults.decode, actions.decode),
+            (&mut defaults.process, actions.process),
+            (&mut defaults.produce, actions.produce),
+        ] {
             if said.is_some() && new.is_some() {
                 table.file.report(
                     Diagnostic::error(codes::DUPLICATE_NAME, table.at, "`[defaults.on_error]` is said twice")
@@ -148,17 +153,11 @@ fn read_defaults(mut table: TableReader<'_>, spec: &mut Spec) {
 /// Reads `on_error`: what happens to records that cannot be decoded, worked on, written.
 pub(super) fn read_on_error(table: &mut TableReader<'_>) -> Option<ErrorActions> {
     let mut on_error = table.table("on_error")?;
-    let mut actions = ErrorActions::default();
-    if let Some(decode) = on_error.table("decode") {
-        actions.decode = read_action(decode, false);
-    }
-    if let Some(process) = on_error.table("process") {
-        actions.process = read_action(process, false);
-    }
-    if let Some(produce) = on_error.table("produce") {
-        // A record that cannot be written stops its task, whether that is said or not.
-        read_action(produce, true);
-    }
+    let actions = ErrorActions {
+        decode: on_error.table("decode").and_then(read_action),
+        process: on_error.table("process").and_then(read_action),
+        produce: on_error.table("produce").and_then(read_action),
+    };
     on_error.finish();
     Some(actions)
 }
@@ -171,48 +170,90 @@ enum Action {
     Retry,
 }
 
-fn read_action(mut table: TableReader<'_>, produce: bool) -> Option<ErrorAction> {
+const ACTIONS: [(&str, Action); 4] = [
+    ("stop_task", Action::StopTask),
+    ("skip", Action::Skip),
+    ("dead_letter", Action::DeadLetter),
+    ("retry", Action::Retry),
+];
+
+fn read_action(mut table: TableReader<'_>) -> Option<OnError> {
     let file = table.file;
-    let text = table.text("action");
-    if text.is_none() && table.key_span("action").is_none() {
-        table.missing("action", "one of \"stop_task\", \"skip\", \"dead_letter\"");
+    let action = table.choice("action", &ACTIONS);
+    if action.is_none() && !table.has("action") {
+        table.missing("action", "one of \"stop_task\", \"skip\", \"dead_letter\", \"retry\"");
     }
+    let retry = read_retry(&mut table, action == Some(Action::Retry));
+    let last = match action {
+        Some(Action::Retry) => match table.choice("then", &ACTIONS[..3]) {
+            None if !table.has("then") => Some(Action::StopTask),
+            then => then,
+        },
+        other => other,
+    };
     let topic = table.text("topic");
-    table.later(&["attempts", "backoff", "then"]);
-    let choices = [
-        ("stop_task", Action::StopTask),
-        ("skip", Action::Skip),
-        ("dead_letter", Action::DeadLetter),
-        ("retry", Action::Retry),
-    ];
-    let action = text
-        .as_ref()
-        .and_then(|text| Some((super::reader::choice_of(file, "action", text, &choices)?, text.place.span)));
-    let read = match action {
-        Some((Action::StopTask, _)) => Some(ErrorAction::StopTask),
-        Some((Action::Skip, _)) if !produce => Some(ErrorAction::Skip),
-        Some((Action::DeadLetter, _)) if !produce => match &topic {
+    let action = match last {
+        Some(Action::StopTask) => Some(ErrorAction::StopTask),
+        Some(Action::Skip) => Some(ErrorAction::Skip),
+        Some(Action::DeadLetter) => match &topic {
             Some(topic) => Some(ErrorAction::DeadLetter { topic: Topic::new(&topic.value) }),
             None => {
                 table.missing("topic", "dead letters need a topic: `topic = \"orders.dlq\"`");
                 None
             }
         },
-        Some((Action::Skip | Action::DeadLetter | Action::Retry, span)) => {
-            let word = text.as_ref().map_or("", |text| &text.value);
-            file.report(not_yet(span, &format!("\"{word}\" in {}", table.title)));
-            None
-        }
-        None => None,
+        Some(Action::Retry) | None => None,
     };
-    if let (Some(topic), Some((Action::StopTask | Action::Skip, _))) = (&topic, action) {
+    if let (Some(topic), Some(Action::StopTask | Action::Skip)) = (&topic, last) {
         file.report(
             Diagnostic::error(codes::TOML_CONFLICT, topic.place.span, "only \"dead_letter\" has a `topic`")
                 .help("leave `topic` out, or write `action = \"dead_letter\"`"),
         );
     }
     table.finish();
-    read
+    Some(OnError { retry: retry?, action: action? })
+}
+
+/// Reads `attempts`, `backoff` and `then`, which only a retry has. None: something is wrong, and reported.
+fn read_retry(table: &mut TableReader<'_>, retries: bool) -> Option<Option<Retry>> {
+    let file = table.file;
+    if !retries {
+        let mut only = true;
+        for key in ["attempts", "backoff", "then"] {
+            if let Some(at) = table.key_span(key) {
+                only = false;
+                let message = format!("only \"retry\" has `{key}`");
+                let help = format!("leave `{key}` out, or write `action = \"retry\"`");
+                file.report(Diagnostic::error(codes::TOML_CONFLICT, at, message).help(help));
+            }
+        }
+        return only.then_some(None);
+    }
+    let attempts = table.integer("attempts");
+    if attempts.is_none() && !table.has("attempts") {
+        table.missing("attempts", "how often to try again before `then`: `attempts = 5`");
+    }
+    let backoff = table.duration("backoff");
+    if backoff.is_none() && !table.has("backoff") {
+        table.missing(
+            "backoff",
+            "how long to wait before the first time: `backoff = \"1s\"`; each wait is twice the one before",
+        );
+    }
+    let (attempts, backoff) = (attempts?, backoff?);
+    let bounded = u32::try_from(attempts.value).ok().filter(|count| (1..=RETRY_ATTEMPTS_MAX).contains(count));
+    if bounded.is_none() {
+        let message = format!("`attempts` cannot be {}", attempts.value);
+        let help = format!("between 1 and {RETRY_ATTEMPTS_MAX}");
+        file.report(Diagnostic::error(codes::TOML_VALUE, attempts.place.span, message).help(help));
+    }
+    let waits = (1..=RETRY_BACKOFF_MAX_MS).contains(&backoff.value.0);
+    if !waits {
+        let message = format!("`backoff` cannot be {}", backoff.value);
+        let help = format!("between 1ms and {}", SpanMs(RETRY_BACKOFF_MAX_MS));
+        file.report(Diagnostic::error(codes::TOML_VALUE, backoff.place.span, message).help(help));
+    }
+    Some(Some(Retry { attempts: bounded.filter(|_| waits)?, backoff: backoff.value }))
 }
 
 /// Reads all nodes of one kind in one file.
@@ -229,7 +270,7 @@ fn read_kind(kind: &'static str, table: &TableReader<'_>, spec: &mut Spec) {
         {
             table.file.report(
                 Diagnostic::error(codes::TOML_CONFLICT, at, "`on_error.decode` needs `topic`")
-                    .help("only a node that reads a topic decodes records; here `on_error.process` can be said"),
+                    .help("only a node that reads a topic decodes records; here `on_error.process` and `on_error.produce` can be said"),
             );
         }
         node.finish();

@@ -5,7 +5,7 @@
 
 use super::sources::{Located, Place};
 use super::terms::{
-    Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, SubjectNaming, ValueFormat, Window,
+    Clock, Emit, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, SubjectNaming, ValueFormat, Window,
 };
 use crate::base::time::SpanMs;
 use crate::base::types::Type;
@@ -22,8 +22,9 @@ pub(super) struct Spec {
 /// What to do with records that fail, where it is said.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ErrorActions {
-    pub decode: Option<ErrorAction>,
-    pub process: Option<ErrorAction>,
+    pub decode: Option<OnError>,
+    pub process: Option<OnError>,
+    pub produce: Option<OnError>,
 }
 
 /// An expression as it is written.

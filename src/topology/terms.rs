@@ -55,7 +55,28 @@ impl KeyFormat {
     }
 }
 
-/// What to do with a record that fails.
+/// What to do with a record that fails: try again, where that is said, then the action.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OnError {
+    pub retry: Option<Retry>,
+    pub action: ErrorAction,
+}
+
+impl Default for OnError {
+    /// Nothing is lost, and nothing is passed over.
+    fn default() -> Self {
+        Self { retry: None, action: ErrorAction::StopTask }
+    }
+}
+
+/// How often to try again, and how long to wait before the first time; each further wait is twice the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    pub attempts: u32,
+    pub backoff: SpanMs,
+}
+
+/// What to do with a record that is given up.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ErrorAction {
     /// Stop this task, keep the record unconsumed, leave the others running.

@@ -41,6 +41,7 @@ fn crash_at(app: &App, step: Step, at_least_once: bool) {
         Step::Assigned | Step::WrittenBehind => {
             app.start(&armed(step, 1)).crashes_at(step.name());
         }
+        Step::LettersSent | Step::LettersSettled => panic!("tests/it/on_error.rs has these"),
         Step::Sealed
         | Step::HandedOver
         | Step::Delivered
@@ -73,6 +74,7 @@ fn equals_an_uninterrupted_run(app: &App, run: &mut Run, orders: usize) {
 /// Steps that a place and a guarantee have.
 fn steps(place: &Place, at_least_once: bool) -> Vec<Step> {
     let there = |step: &&Step| match step {
+        Step::LettersSent | Step::LettersSettled => false,
         Step::OffsetsSent | Step::Ended => !at_least_once,
         Step::OffsetsCommitted => at_least_once,
         // One process has the embedded broker, and its threads divide the partitions before they have any work.

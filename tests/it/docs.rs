@@ -47,3 +47,30 @@ fn every_excerpt_stands_in_its_file() {
     }
     assert!(excerpts >= 25, "{excerpts} excerpts");
 }
+
+/// What stands between backquotes on a page and names a test: `module::test`.
+fn named_tests(page: &str) -> Vec<(String, String)> {
+    let quoted = page.split('`').skip(1).step_by(2);
+    let named = quoted.filter_map(|text| text.split_once("::"));
+    let named = named.filter(|(module, test)| {
+        [module, test].iter().all(|part| part.chars().all(|c| c.is_alphanumeric() || c == '_'))
+    });
+    named.map(|(module, test)| (module.to_owned(), test.to_owned())).collect()
+}
+
+#[test]
+fn every_failure_mode_names_a_test_that_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/operations/failure-modes.md")).unwrap();
+    let named = named_tests(&page);
+    assert!(named.len() >= 30, "{named:?}");
+    for (module, test) in &named {
+        let file = root.join(format!("tests/it/{module}.rs"));
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        assert!(text.contains(&format!("#[test]\nfn {test}()")), "{module} has no test `{test}`");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault"));
+    for row in rows {
+        assert!(!named_tests(row).is_empty(), "no test stands behind: {row}");
+    }
+}

@@ -1,11 +1,13 @@
 //! Faults while a daemon runs: the broker is unreachable or killed, the answer to a commit is lost, a process is frozen for
 //! longer than its session, another takes its name, the disk is full. Afterwards the answers are those of a calm run.
 
+use std::time::Duration;
+
 use crate::support::kafka_server::KafkaServer;
 use crate::support::process::Run;
 use crate::support::proxy::{END_TXN, When};
 use crate::support::shop::{self, Answers};
-use crate::support::{App, Launch, Place, until};
+use crate::support::{App, Launch, Place, notes, rest, topics, until};
 
 const FIRST: usize = 900;
 const SECOND: usize = 1800;
@@ -128,11 +130,85 @@ fn a_full_disk_is_said_and_the_state_goes_on_when_there_is_room() {
     // No room even to open a store: it is said, and tried again and again.
     let mut run = app.start(&Launch { file_kib_max: Some(0), ..Launch::default() });
     run.says("the state cannot be read or written");
-    run.says("joining anew");
+    run.says("trying the task's state again");
     assert!(run.exited().is_none());
     run.kill();
     shop::place_orders(&app, &orders[ALL..]);
     let mut run = app.start(&Launch::default());
     shop::wait_for(&app, &mut run, &Answers::of(&orders));
     shop::assert_no_store_was_set_aside(&run.stop());
+}
+
+#[test]
+fn a_transaction_that_timed_out_while_its_process_was_frozen_is_done_again() {
+    let app = shop::open(Place::kafka());
+    let orders = shop::orders(ALL);
+    let mut run = frozen(&app, &orders);
+    // Longer than the transaction may be open and the session silent; nobody else is there.
+    rest(Duration::from_secs(16));
+    run.signal("CONT");
+    shop::place_orders(&app, &orders[SECOND..]);
+    shop::wait_for(&app, &mut run, &Answers::of(&orders));
+    shop::assert_no_store_was_set_aside(&run.stop());
+}
+
+#[test]
+fn a_producer_that_the_broker_has_forgotten_is_made_anew() {
+    let kafka = KafkaServer::start_with(
+        "\ntransactional.id.expiration.ms=3000\ntransaction.remove.expired.transaction.cleanup.interval.ms=500\n\
+         producer.id.expiration.ms=3000\nproducer.id.expiration.check.interval.ms=500\n",
+    );
+    let app = shop::open(kafka.place());
+    let orders = shop::orders(ALL);
+    shop::place_orders(&app, &orders[..FIRST]);
+    let mut run = app.start(&Launch::default());
+    shop::wait_for(&app, &mut run, &Answers::of(&orders[..FIRST]));
+    // Nothing is written for longer than the broker remembers who wrote.
+    rest(Duration::from_secs(10));
+    shop::place_orders(&app, &orders[FIRST..]);
+    shop::wait_for(&app, &mut run, &Answers::of(&orders));
+    shop::assert_no_store_was_set_aside(&run.stop());
+}
+
+#[test]
+fn a_broker_without_transactions_is_refused_by_name_and_served_at_least_once() {
+    let kafka = KafkaServer::start();
+    kafka.proxy.refuse_transactions();
+    let app = shop::open(kafka.place());
+    let orders = shop::orders(FIRST);
+    shop::place_orders(&app, &orders);
+    let mut run = app.start(&Launch::default());
+    let status = run.wait();
+    let said = run.said();
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("[E0610]") && said.contains("processing_guarantee = ") && said.contains("at_least_once"),
+        "{said}"
+    );
+    let mut run = app.start(&Launch { at_least_once: true, ..Launch::default() });
+    shop::wait_for(&app, &mut run, &Answers::of(&orders));
+    run.stop();
+}
+
+#[test]
+fn slow_nodes_do_not_keep_a_thread_from_its_group() {
+    let items: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+    let all = format!("[{}]", items.join(", "));
+    let slow = format!("{all}.all(a, {all}.all(b, {all}.all(c, a + b + c + value.n >= 0)))");
+    let topology = notes::TOPOLOGY.replace(
+        "[aggregate.newest]\nfrom = \"notes\"",
+        &format!("[stream.slow]\nfrom = \"notes\"\nwhere = '{slow}'\n\n[aggregate.newest]\nfrom = \"slow\""),
+    );
+    let app = notes::open(&Place::kafka(), &topology);
+    let key = notes::key_of(0);
+    const NOTES: i64 = 400;
+    let records = (0..NOTES).map(|_| notes::note(&app, &key, notes::AT, r#"{"n": 1}"#));
+    topics::write(&*app.broker(), records);
+    // As short as the session allows; the notes take longer.
+    let launch = Launch { kafka: "\"max.poll.interval.ms\" = \"10000\"", ..Launch::default() };
+    let mut run = app.start(&launch);
+    notes::wait_for(&mut run, &key, (NOTES, NOTES));
+    assert!(run.ask("/metrics").1.contains("tidemill_rebalances_total{thread=\"0\"} 1"));
+    let said = run.stop();
+    assert!(!said.contains("partitions are lost") && !said.contains("joining anew"), "{said}");
 }

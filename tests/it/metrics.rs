@@ -51,7 +51,13 @@ fn prometheus_accepts_a_scrape_of_every_metric() {
 }
 
 /// What a daemon with nothing wrong and nothing to restore has no samples of.
-const OF_TROUBLE: &[&str] = &["dead_letters_total", "restore_remaining_records", "stores_set_aside_total"];
+const OF_TROUBLE: &[&str] = &[
+    "dead_letters_total",
+    "record_retries_total",
+    "restore_remaining_records",
+    "stores_set_aside_total",
+    "task_quarantined",
+];
 
 #[test]
 fn a_daemon_on_kafka_has_a_figure_for_everything_described() {

@@ -262,6 +262,7 @@ impl KafkaConsumer {
         match found {
             Error::Fenced { .. }
             | Error::UnknownTopic { .. }
+            | Error::WriteRefused { .. }
             | Error::Unauthorized { .. }
             | Error::Unsupported { .. } => Err(found),
             // librdkafka goes on by itself, and has logged it.

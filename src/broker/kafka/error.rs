@@ -76,6 +76,22 @@ pub(super) fn from_code(code: Code, topic: Option<&Topic>, message: String) -> E
     }
 }
 
+/// A record that the broker did not take; `keyless` when it had no key.
+#[expect(clippy::wildcard_enum_match_arm, reason = "what is no refusal of the record is sorted by `from_code`")]
+pub(super) fn undelivered(code: Code, topic: Topic, size_bytes: usize, keyless: bool) -> Error {
+    match code {
+        Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => {
+            Error::RecordTooLarge { topic, size_bytes }
+        }
+        Code::TopicAuthorizationFailed | Code::PolicyViolation | Code::InvalidTimestamp => {
+            Error::WriteRefused { topic, keyless: false, message: code.to_string() }
+        }
+        // A compacted topic takes none without key; what else can be wrong with a record is not said either.
+        Code::InvalidRecord => Error::WriteRefused { topic, keyless, message: code.to_string() },
+        code => from_code(code, Some(&topic), format!("a record for `{topic}` was not written: {code}")),
+    }
+}
+
 /// Tells whether a code says that another producer or member has taken this one's place.
 pub(super) fn is_fencing(code: Code) -> bool {
     matches!(
@@ -105,7 +121,10 @@ pub(super) fn fatal(code: Code, message: String) -> Error {
         | Error::OutcomeUnknown { message }
         | Error::Invalid { message }
         | Error::Storage { message } => Error::Fenced { message },
-        other @ (Error::UnknownTopic { .. } | Error::OffsetOutOfRange { .. } | Error::RecordTooLarge { .. }) => other,
+        other @ (Error::UnknownTopic { .. }
+        | Error::OffsetOutOfRange { .. }
+        | Error::RecordTooLarge { .. }
+        | Error::WriteRefused { .. }) => other,
     }
 }
 
@@ -144,6 +163,17 @@ mod tests {
         assert_eq!(kind(Code::ProducerFenced), Kind::Fenced);
         assert_eq!(kind(Code::IllegalGeneration), Kind::Fenced);
         assert_eq!(kind(Code::InvalidTransactionTimeout), Kind::Config);
+    }
+
+    #[test]
+    fn a_record_that_is_not_taken_names_its_topic() {
+        let failed = |code, keyless| undelivered(code, Topic::new("t"), 7, keyless);
+        assert!(matches!(failed(Code::MessageSizeTooLarge, false), Error::RecordTooLarge { size_bytes: 7, .. }));
+        let refused = failed(Code::TopicAuthorizationFailed, true);
+        assert!(refused.to_string().starts_with("topic `t` takes no records of ours: "), "{refused}");
+        assert!(failed(Code::InvalidRecord, true).to_string().contains("without key"));
+        assert!(matches!(failed(Code::UnknownTopicOrPartition, false), Error::UnknownTopic { .. }));
+        assert_eq!(failed(Code::MessageTimedOut, false).kind(), Kind::Retry);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Header as RdHeader, Message, OwnedHeaders};
+use rdkafka::message::{BorrowedMessage, DeliveryResult, Header as RdHeader, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientContext, Statistics};
 
@@ -63,6 +63,7 @@ struct Undelivered {
     partition: TopicPartition,
     code: Code,
     size_bytes: usize,
+    keyless: bool,
 }
 
 /// The callbacks' end.
@@ -97,11 +98,8 @@ impl ProducerContext for Deliveries {
             Ok(message) if message.offset() >= 0 => {
                 slot.last_offset.fetch_max(message.offset(), Ordering::Release);
             }
-            Ok(message) => self.fail(&slot, Code::DuplicateSequenceNumber, message.payload_len() + message.key_len()),
-            Err((error, message)) => {
-                let code = error.rdkafka_error_code().unwrap_or(Code::Unknown);
-                self.fail(&slot, code, message.payload_len() + message.key_len());
-            }
+            Ok(message) => self.fail(&slot, Code::DuplicateSequenceNumber, message),
+            Err((error, message)) => self.fail(&slot, error.rdkafka_error_code().unwrap_or(Code::Unknown), message),
         }
         if slot.watched {
             // The waiter holds the lock between looking and waiting.
@@ -116,8 +114,10 @@ impl Deliveries {
         self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn fail(&self, slot: &Slot, code: Code, size_bytes: usize) {
-        let undelivered = Undelivered { partition: slot.partition.clone(), code, size_bytes };
+    fn fail(&self, slot: &Slot, code: Code, message: &BorrowedMessage<'_>) {
+        let size_bytes = message.payload_len() + message.key_len();
+        let keyless = message.key().is_none();
+        let undelivered = Undelivered { partition: slot.partition.clone(), code, size_bytes, keyless };
         self.failed().get_or_insert(undelivered);
     }
 }
@@ -279,6 +279,10 @@ impl KafkaProducer {
             Err((KafkaError::MessageProduction(Code::MessageSizeTooLarge), _)) => {
                 Err(Error::RecordTooLarge { topic: record.topic.clone(), size_bytes: payload_bytes(record) })
             }
+            Err((KafkaError::MessageProduction(code), _)) => {
+                let (topic, size_bytes) = (record.topic.clone(), payload_bytes(record));
+                Err(self.fatal().unwrap_or_else(|| error::undelivered(code, topic, size_bytes, record.key.is_none())))
+            }
             Err((error, _)) => Err(self.fatal().unwrap_or_else(|| error::map(&error, Some(&record.topic)))),
         }
     }
@@ -429,13 +433,7 @@ fn failure(client: &Client) -> MutexGuard<'_, Option<Undelivered>> {
 
 impl Undelivered {
     fn into_error(self) -> Error {
-        let topic = self.partition.topic;
-        let too_large = [Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidMessageSize];
-        if too_large.contains(&self.code) {
-            return Error::RecordTooLarge { topic, size_bytes: self.size_bytes };
-        }
-        let message = format!("a record for `{topic}` was not written: {}", self.code);
-        error::from_code(self.code, Some(&topic), message)
+        error::undelivered(self.code, self.partition.topic, self.size_bytes, self.keyless)
     }
 }
 

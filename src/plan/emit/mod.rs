@@ -23,7 +23,7 @@ use crate::plan::model::{
 use crate::plan::names::{Names, due_store, history_store};
 use crate::plan::rows;
 use crate::plan::split::{Sub, is_stateful, sub_of, topic_read};
-use crate::topology::{self, ErrorAction, NodeId, ValueFormat};
+use crate::topology::{self, NodeId, OnError, ValueFormat};
 
 /// Makes a sub-topology's plan.
 pub(super) fn emit(flow: &Flow<'_>, names: &Names, subs: &[Sub], sub: &Sub) -> Made<SubTopology> {
@@ -164,7 +164,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 },
                 timestamp,
                 idle: None,
-                on_decode_error: ErrorAction::StopTask,
+                on_decode_error: OnError::default(),
                 children,
             });
         }
@@ -247,8 +247,14 @@ impl<'f, 'g> Emitter<'f, 'g> {
 
     fn node(&self, id: PartId) -> Made<Node> {
         let part = self.flow.part(id);
-        let on_process_error = self.flow.graph.node(part.node).on_process_error.clone();
-        Ok(Node { name: part.name.clone(), kind: self.node_kind(id)?, on_process_error, children: self.children(id) })
+        let node = self.flow.graph.node(part.node);
+        Ok(Node {
+            name: part.name.clone(),
+            kind: self.node_kind(id)?,
+            on_process_error: node.on_process_error.clone(),
+            on_produce_error: node.on_produce_error.clone(),
+            children: self.children(id),
+        })
     }
 
     fn node_kind(&self, id: PartId) -> Made<NodeKind> {

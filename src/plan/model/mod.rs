@@ -27,8 +27,8 @@ pub use joins::{
 pub use rows::{Flatten, Log};
 
 pub use crate::topology::{
-    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, SinkKey,
-    SuppressUntil, ValueFormat, Window, WindowShape, roots,
+    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, Retry,
+    SinkKey, SuppressUntil, ValueFormat, Window, WindowShape, roots,
 };
 
 /// Everything needed to run a topology.
@@ -139,7 +139,7 @@ pub struct Source {
     pub timestamp: PerLayout<Expression>,
     /// A partition that is silent for this long by the wall clock no longer holds back the task's time (D5).
     pub idle: Option<SpanMs>,
-    pub on_decode_error: ErrorAction,
+    pub on_decode_error: OnError,
     pub children: Vec<Child>,
 }
 
@@ -189,7 +189,9 @@ pub struct Upstream {
 pub struct Node {
     pub name: Text,
     pub kind: NodeKind,
-    pub on_process_error: ErrorAction,
+    pub on_process_error: OnError,
+    /// Of a node that writes to a topic.
+    pub on_produce_error: OnError,
     pub children: Vec<Child>,
 }
 

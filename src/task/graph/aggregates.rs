@@ -56,6 +56,28 @@ impl Graph {
         result: &Emitted,
         context: &RecordContext,
     ) -> Step {
+        self.with_result(node, key_format, result, |graph, row| graph.pass(at, row, context))
+    }
+
+    /// The same for a result that no record at hand made.
+    fn emit_alone(
+        &mut self,
+        at: At<'_>,
+        node: &Aggregate,
+        key_format: &KeyFormat,
+        result: &Emitted,
+        context: &RecordContext,
+    ) -> Step {
+        self.with_result(node, key_format, result, |graph, row| graph.pass_result(at, row, context))
+    }
+
+    fn with_result(
+        &mut self,
+        node: &Aggregate,
+        key_format: &KeyFormat,
+        result: &Emitted,
+        send: impl FnOnce(&mut Self, &Row<'_>) -> Step,
+    ) -> Step {
         let mut slots = self.pool.pop().unwrap_or_default();
         if let Some(state) = &result.state {
             operator::result_row(node, state, &mut slots);
@@ -70,7 +92,7 @@ impl Graph {
             previous: None,
             latest: true,
         };
-        self.pass(at, &row, context)?;
+        send(self, &row)?;
         self.pool.push(slots);
         Ok(())
     }
@@ -105,7 +127,7 @@ impl Graph {
                 let closed = operator::close_hops(node, window, hops, &from, time, &mut self.stores);
                 let (closed, next) = closed.map_err(|error| at.failed(error))?;
                 for result in &closed {
-                    self.emit(at, node, format, result, context)?;
+                    self.emit_alone(at, node, format, result, context)?;
                 }
                 from = next;
             }
@@ -137,7 +159,7 @@ impl Graph {
             self.times.next_due[at.slot()] = swept.next.unwrap_or(Timestamp(i64::MAX));
             if node.emit == Emit::OnClose {
                 for result in &swept.closed {
-                    self.emit(at, node, format, result, context)?;
+                    self.emit_alone(at, node, format, result, context)?;
                 }
             }
         }
@@ -206,7 +228,7 @@ impl Graph {
             // Its store is written by this node alone, so what changed there is what waits for the commit.
             for (store_key, row) in self.stores.changed(StoreIndex(node.store.0)) {
                 for result in self.at_commit(at, node, &store_key, row)? {
-                    self.emit(at, node, format, &result, context)?;
+                    self.emit_alone(at, node, format, &result, context)?;
                 }
             }
         }

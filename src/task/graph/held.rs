@@ -108,7 +108,7 @@ impl Graph {
                 previous: None,
                 latest: true,
             };
-            self.pass(at, &row, context)?;
+            self.pass_result(at, &row, context)?;
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ impl Graph {
                     previous: None,
                     latest: true,
                 };
-                self.pass(at, &row, context)?;
+                self.pass_result(at, &row, context)?;
             }
         }
         Ok(())

@@ -64,7 +64,7 @@ impl Graph {
                     previous: None,
                     latest: true,
                 };
-                self.join_now(at, join, &row, context)?;
+                self.alone(at, &row, context, |graph| graph.join_now(at, join, &row, context))?;
             }
         }
         Ok(())
@@ -145,12 +145,27 @@ impl Graph {
     ) -> Step {
         let times = self.side_times(at);
         while self.times.next_due[at.slot()] <= times.operator {
-            let (stores, evaluator) = (&mut self.stores, &mut self.evaluator);
             let from = self.times.next_due[at.slot()];
-            let swept = operator::sweep_join(join, from, times, format, context, stores, evaluator);
+            let swept = operator::sweep_join(join, from, times, &mut self.stores);
             let swept = swept.map_err(|error| at.failed(error))?;
             self.times.next_due[at.slot()] = swept.next.unwrap_or(Timestamp(i64::MAX));
-            self.send_joined(at, join, format, &swept.unmatched, context)?;
+            for unmatched in &swept.unmatched {
+                let row = Row {
+                    key: Some(&unmatched.key),
+                    key_format: format,
+                    layout: join.layout,
+                    slots: None,
+                    timestamp: unmatched.timestamp,
+                    window: None,
+                    previous: None,
+                    latest: true,
+                };
+                self.alone(at, &row, context, |graph| {
+                    let joined = operator::join_alone(join, unmatched, format, context, &mut graph.evaluator);
+                    let joined = joined.map_err(|error| at.failed(error))?;
+                    graph.pass_result(at, &Row { slots: Some(&joined.slots), ..row }, context)
+                })?;
+            }
         }
         Ok(())
     }

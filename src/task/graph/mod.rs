@@ -1,14 +1,17 @@
 //! Walks rows through a sub-topology's nodes, depth first in the order of the plan, as Kafka Streams forwards them.
 //!
 //! All effects of one record (state, times, sends, results to emit) lie between [`Graph::begin`] and [`Graph::finish`] and are
-//! dropped together when a node fails. Sends wait in [`Graph::out`] until the thread may send them.
+//! dropped together when a node fails. A row that is sent on beside the record, because its time has come, stands or falls by itself
+//! (`results`). Sends wait in [`Graph::out`] until the thread may send them.
 //!
 //! Here: the walk and the nodes that need little more. Not here: aggregates and their windows (`aggregates`), `joins`, records
-//! to send (`send`), elements and lines of the log (`rows`).
+//! to send (`send`), what topics refuse (`refused`), elements and lines of the log (`rows`).
 
 mod aggregates;
 mod held;
 mod joins;
+mod refused;
+mod results;
 mod rows;
 mod send;
 
@@ -31,6 +34,7 @@ use crate::plan::{
     SinkKey, SourceIndex, SubTopology,
 };
 use crate::store::TaskStores;
+use crate::task::failure::Failures;
 use crate::task::latency::Latencies;
 use crate::task::lines::Lines;
 use crate::task::times::Times;
@@ -95,6 +99,9 @@ impl<'p> At<'p> {
     }
 }
 
+pub use refused::{Refusal, Writes};
+pub(super) use results::too_large;
+
 /// Whether a node that writes to a topic takes rows of this layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
@@ -111,11 +118,14 @@ pub(super) struct Graph {
     /// Records to send, in order; bytes are counted in `out_bytes`.
     pub(super) out: VecDeque<Outgoing>,
     pub(super) out_bytes: usize,
-    /// By node: rows dropped, by reason.
-    pub(super) dropped: Vec<[u64; DropReason::ALL.len()]>,
+    /// By node: rows dropped, set aside, tried again.
+    pub(super) failures: Vec<Failures>,
     /// By node: records sent.
     pub(super) produced: Vec<u64>,
     resolved: Arc<Resolved>,
+    refusals: refused::Refusals,
+    /// By node: whether something behind it does otherwise than stop the task when it fails.
+    passes_failures: Vec<bool>,
     /// By node: the repartition sources upstream of it, whose writers' times bound its own.
     bounded_by: Vec<Vec<SourceIndex>>,
     evaluator: Evaluator,
@@ -130,7 +140,9 @@ pub(super) struct Graph {
     pub(super) latencies: Latencies,
     pub(super) lines: Lines,
     now: Timestamp,
-    saved: Saved,
+    /// Where the record's effects begin, and within them those of rows that stand by themselves; kept for reuse.
+    saved: Vec<Saved>,
+    depth: usize,
 }
 
 /// Where the record's effects begin.
@@ -155,13 +167,16 @@ impl Graph {
         Self {
             task,
             stores,
-            saved: Saved { times: times.clone(), out: 0, out_bytes: 0, latencies: 0, lines: 0 },
+            saved: Vec::new(),
+            depth: 0,
             times,
             out: VecDeque::new(),
             out_bytes: 0,
-            dropped: vec![[0; DropReason::ALL.len()]; nodes],
+            failures: vec![Failures::default(); nodes],
             produced: vec![0; nodes],
             bounded_by: bounded_by(plan, &resolved),
+            passes_failures: results::passes_failures(plan),
+            refusals: refused::Refusals::new(&resolved),
             resolved,
             evaluator: Evaluator::default(),
             pool: Vec::new(),
@@ -178,30 +193,50 @@ impl Graph {
 
     /// Opens a record: what follows is undone by [`Graph::undo`] or kept by [`Graph::finish`].
     pub(super) fn begin(&mut self, now: Timestamp) {
+        debug_assert_eq!(self.depth, 0, "one record is worked on at a time");
         self.now = now;
-        self.stores.savepoint();
-        self.saved.times.save(&self.times);
-        self.saved.out = self.out.len();
-        self.saved.out_bytes = self.out_bytes;
-        self.saved.latencies = self.latencies.pending();
-        self.saved.lines = self.lines.waiting();
+        self.save();
     }
 
     pub(super) fn finish(&mut self) {
         self.stores.release();
+        self.depth -= 1;
     }
 
     pub(super) fn undo(&mut self) {
+        while self.depth > 0 {
+            self.undo_last();
+        }
+    }
+
+    fn save(&mut self) {
+        self.stores.savepoint();
+        if self.depth == self.saved.len() {
+            self.saved.push(Saved { times: self.times.clone(), out: 0, out_bytes: 0, latencies: 0, lines: 0 });
+        }
+        let saved = &mut self.saved[self.depth];
+        saved.times.save(&self.times);
+        saved.out = self.out.len();
+        saved.out_bytes = self.out_bytes;
+        saved.latencies = self.latencies.pending();
+        saved.lines = self.lines.waiting();
+        self.depth += 1;
+    }
+
+    fn undo_last(&mut self) {
+        self.depth -= 1;
+        let saved = &self.saved[self.depth];
         self.stores.rollback();
-        self.times.save(&self.saved.times);
-        self.out.truncate(self.saved.out);
-        self.out_bytes = self.saved.out_bytes;
-        self.latencies.truncate(self.saved.latencies);
-        self.lines.truncate(self.saved.lines);
+        self.times.save(&saved.times);
+        self.out.truncate(saved.out);
+        self.out_bytes = saved.out_bytes;
+        self.latencies.truncate(saved.latencies);
+        self.lines.truncate(saved.lines);
     }
 
     /// Drops everything that is not committed and takes up `times`.
     pub(super) fn reset(&mut self, times: Times) {
+        self.depth = 0;
         self.stores.abort();
         self.times = times;
         self.out.clear();
@@ -418,7 +453,7 @@ impl Graph {
     }
 
     pub(super) fn count_drop(&mut self, node: NodeIndex, reason: DropReason) {
-        self.dropped[usize::from(node.0)][reason as usize] += 1;
+        self.failures[usize::from(node.0)].drop_one(reason);
     }
 }
 

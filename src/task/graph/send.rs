@@ -4,7 +4,7 @@ use crate::base::hash::partition_of;
 use crate::base::ids::{Partition, Topic};
 use crate::base::record::{Headers, Outgoing};
 use crate::base::time::Timestamp;
-use crate::operator::{self, RecordContext, Row};
+use crate::operator::{RecordContext, Row};
 use crate::plan::{NodeKind, SinkKey, SubTopology};
 use crate::task::marker;
 
@@ -76,11 +76,7 @@ impl Graph {
         let record =
             Outgoing { topic: topic.clone(), partition, timestamp: row.timestamp, key: written_key, value, headers };
         let size = record.size_bytes();
-        if size > resolved.record_bytes_max[slot] {
-            let message =
-                format!("the row has {size} bytes, topic `{topic}` takes {} (E1003)", resolved.record_bytes_max[slot]);
-            return Err(at.failed(operator::Error::Record { message }));
-        }
+        self.refusals.check(slot, topic, row.key.is_none(), size).map_err(|error| at.failed(error))?;
         self.produced[slot] += 1;
         self.push_out(record);
         Ok(Sent::Yes)

@@ -9,7 +9,7 @@ use super::graph::{Graph, Nature, Node, NodeId, NodeKind, Rows, Source, Table, T
 use super::resolve::{Item, Resolved, resolve};
 use super::sources::{Located, Place, Sources};
 use super::spec::{Body, ExpressionText, FromSpec, Spec, TopicSpec};
-use super::terms::ErrorAction;
+use super::terms::OnError;
 use crate::base::diag::{Diagnostic, Span};
 use crate::base::ids::Topic;
 use crate::base::types::{Field, RecordType, Type};
@@ -64,15 +64,15 @@ impl Checker<'_> {
         let Some(inputs) = inputs else { return };
         let Some((kind, rows)) = self.body(item, body, &inputs) else { return };
         let spec = item.spec;
-        let on_process_error = spec
-            .on_error
-            .process
-            .clone()
-            .or_else(|| self.spec.defaults.process.clone())
-            .unwrap_or(ErrorAction::StopTask);
+        let defaults = &self.spec.defaults;
+        let said = |own: &Option<OnError>, default: &Option<OnError>| {
+            own.clone().or_else(|| default.clone()).unwrap_or_default()
+        };
+        let on_process_error = said(&spec.on_error.process, &defaults.process);
+        let on_produce_error = said(&spec.on_error.produce, &defaults.produce);
         self.ids[index] = Some(NodeId(self.nodes.len()));
         let name = Text::new(&item.name.value);
-        self.nodes.push(Node { name, place: item.name.place, kind, rows, on_process_error });
+        self.nodes.push(Node { name, place: item.name.place, kind, rows, on_process_error, on_produce_error });
     }
 
     fn body(&self, item: &Item<'_>, body: &Body, inputs: &[NodeId]) -> Made {
@@ -162,8 +162,7 @@ impl Checker<'_> {
             }
         };
         let on_error = &item.spec.on_error;
-        let on_decode_error =
-            on_error.decode.clone().or_else(|| self.spec.defaults.decode.clone()).unwrap_or(ErrorAction::StopTask);
+        let on_decode_error = on_error.decode.clone().or_else(|| self.spec.defaults.decode.clone()).unwrap_or_default();
         let source = Source {
             topic: Topic::new(&topic.topic.value),
             subjects: topic.subjects,

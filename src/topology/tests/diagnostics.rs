@@ -94,6 +94,11 @@ fn formats_of_keys_and_values() {
 }
 
 #[test]
+fn on_error_says_all_it_needs_and_no_more() {
+    told("on_error_says_all_it_needs_and_no_more");
+}
+
+#[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     told("what_is_not_built_yet_is_refused_by_name");
 }

@@ -24,6 +24,11 @@ pub(crate) struct KafkaServer {
 
 impl KafkaServer {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// With more properties than the others have.
+    pub(crate) fn start_with(more: &str) -> Self {
         let fetched = Command::new(format!("{SERVERS}/fetch")).output().unwrap();
         assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
         let jars = PathBuf::from(String::from_utf8(fetched.stdout).unwrap().trim()).join("kafka/*");
@@ -37,7 +42,8 @@ impl KafkaServer {
             .replace("PLAINTEXT://127.0.0.1:@PORT@\n", &format!("PLAINTEXT://{}\n", proxy.address()))
             .replace("@PORT@", &port.to_string())
             .replace("@CONTROLLER@", &controller.local_addr().unwrap().port().to_string())
-            .replace("@DATA@", data.to_str().unwrap());
+            .replace("@DATA@", data.to_str().unwrap())
+            + more;
         std::fs::write(folder.path().join("kafka.properties"), properties).unwrap();
         drop((listener, controller));
         let mut server = Self { folder, jars, proxy, child: None };

@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests wait for conditions, with generous bounds")]
 
 pub(crate) mod kafka_server;
+pub(crate) mod notes;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod shop;
@@ -22,6 +23,11 @@ use process::Run;
 
 /// Longer than anything takes that a test waits for.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Lets time pass on a server, where what is waited for gives no sign.
+pub(crate) fn rest(span: Duration) {
+    std::thread::sleep(span);
+}
 
 /// Looks until there is something to return; panics with `what` after the deadline.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
@@ -73,12 +79,16 @@ pub(crate) struct Launch<'a> {
     pub(crate) crash: Option<String>,
     /// More of `tidemill.toml`, in front of its sections.
     pub(crate) settings: &'a str,
+    /// More of the section `[kafka]`.
+    pub(crate) kafka: &'a str,
     /// In place of the app's own, as seen from this daemon.
     pub(crate) place: Option<Place>,
     /// The state folder's name, in place of the instance's.
     pub(crate) state: Option<&'a str>,
     /// A limit of the shell's `ulimit` on the size of files, in KiB.
     pub(crate) file_kib_max: Option<u64>,
+    /// Options of a file system in memory that is mounted at the state folder, for this daemon alone.
+    pub(crate) mount: Option<&'a str>,
 }
 
 impl Default for Launch<'_> {
@@ -89,9 +99,11 @@ impl Default for Launch<'_> {
             at_least_once: false,
             crash: None,
             settings: "",
+            kafka: "",
             place: None,
             state: None,
             file_kib_max: None,
+            mount: None,
         }
     }
 }
@@ -153,9 +165,17 @@ impl App {
         let config = self.folder.path().join(format!("tidemill-{}.toml", launch.instance));
         std::fs::write(&config, self.settings(launch)).unwrap();
         let binary = env!("CARGO_BIN_EXE_tidemill");
-        let mut command = match launch.file_kib_max {
-            None => Command::new(binary),
-            Some(kib) => {
+        let mut command = match (launch.file_kib_max, launch.mount) {
+            (None, None) => Command::new(binary),
+            (None, Some(options)) => {
+                let state = self.state(launch.state.unwrap_or(launch.instance));
+                std::fs::create_dir_all(&state).unwrap();
+                let mounted = "mount -t tmpfs -o \"$0\" tmpfs \"$1\" && shift && exec \"$@\"";
+                let mut apart = Command::new("unshare");
+                apart.args(["--mount", "sh", "-c", mounted, options]).arg(state).arg(binary);
+                apart
+            }
+            (Some(kib), _) => {
                 // The signal is ignored, so that a write beyond the limit fails as on a full disk. The log has no limit.
                 let limited = "exec 2> >(exec cat >&2); trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";
                 let mut shell = Command::new("bash");
@@ -191,7 +211,10 @@ impl App {
         ));
         if let Place::Kafka { servers, registry } = launch.place.as_ref().unwrap_or(&self.place) {
             let state = self.state(launch.state.unwrap_or(launch.instance));
-            text.push_str(&format!("[state]\ndir = {state:?}\n[kafka]\nbootstrap_servers = \"{servers}\"\n"));
+            text.push_str(&format!(
+                "[state]\ndir = {state:?}\n[kafka]\nbootstrap_servers = \"{servers}\"\n{}\n",
+                launch.kafka
+            ));
             if let Some(url) = registry {
                 text.push_str(&format!("[registry]\nurl = \"{url}\"\ntimeout = \"2s\"\n"));
             }

@@ -74,6 +74,27 @@ impl Run {
         assert!(sent.success());
     }
 
+    /// Runs something among the mounts that it has.
+    pub(crate) fn among_its_mounts(&self, command: &[&str]) {
+        let pid = self.child.id().to_string();
+        let ran = Command::new("nsenter").args(["--mount", "--target", &pid]).args(command).status().unwrap();
+        assert!(ran.success(), "{command:?}");
+    }
+
+    /// Runs `tidemill` against it, with `--json`; returns the exit code and what it printed.
+    pub(crate) fn command(&mut self, arguments: &[&str]) -> (Option<i32>, Json) {
+        let url = format!("http://{}", self.address("http"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        command.args(arguments).args(["--json", "--url", &url]);
+        if ["replay", "drop", "release"].iter().any(|word| arguments.contains(word)) {
+            command.arg("--admin-url").arg(format!("http://{}", self.address("admin")));
+        }
+        let output = command.output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        let shown = serde_json::from_str(&text).unwrap_or_else(|_| Json::String(text));
+        (output.status.code(), shown)
+    }
+
     pub(crate) fn kill(mut self) -> String {
         self.child.kill().unwrap();
         self.child.wait().unwrap();

@@ -16,6 +16,8 @@ enum Link {
         api: i16,
         when: When,
     },
+    /// Nobody gets a producer id for transactions, as where a broker has none.
+    NoTransactions,
 }
 
 /// When a trap snaps.
@@ -24,6 +26,11 @@ pub(crate) enum When {
     BeforeTheRequest,
     InsteadOfTheAnswer,
 }
+
+/// Kafka's request for a producer id.
+const INIT_PRODUCER_ID: i16 = 22;
+/// Kafka's error of a request that the broker does not serve.
+const UNSUPPORTED_VERSION: i16 = 35;
 
 /// Kafka's request that ends a transaction.
 pub(crate) const END_TXN: i16 = 26;
@@ -80,6 +87,11 @@ impl Proxy {
         self.inner.lock().unwrap().link = Link::Trap { api, when };
     }
 
+    /// Refuses transactions from here on; producers without them go on.
+    pub(crate) fn refuse_transactions(&self) {
+        self.inner.lock().unwrap().link = Link::NoTransactions;
+    }
+
     /// Waits until the trap has snapped.
     pub(crate) fn wait_for_trap(&self) {
         until("the trap snaps", || (self.inner.lock().unwrap().link == Link::Down).then_some(()));
@@ -107,7 +119,7 @@ impl Proxy {
     }
 
     /// Copies bytes until the end; while a trap is set, what passes is looked at frame by frame.
-    fn pump(&self, mut from: TcpStream, mut to: TcpStream, passes: &mut dyn FnMut(&[u8]) -> bool) {
+    fn pump(&self, mut from: TcpStream, mut to: TcpStream, passes: &mut dyn FnMut(&mut [u8]) -> bool) {
         let mut held = Vec::new();
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count) = from.read(&mut buffer) {
@@ -117,8 +129,8 @@ impl Proxy {
             held.extend_from_slice(&buffer[..count]);
             // Frames are cut at their ends at all times, so that a trap finds their beginnings. Anything but Kafka is one "frame".
             while let Some(length) = frame_length(&held) {
-                let frame: Vec<u8> = held.drain(..length).collect();
-                if !passes(&frame) {
+                let mut frame: Vec<u8> = held.drain(..length).collect();
+                if !passes(&mut frame) {
                     self.cut();
                     return;
                 }
@@ -132,7 +144,12 @@ impl Proxy {
     }
 
     fn passes_request(&self, frame: &[u8], sent: &Mutex<Vec<[u8; 4]>>) -> bool {
-        let Link::Trap { api, when } = self.link() else { return true };
+        let (api, when) = match self.link() {
+            Link::Up | Link::Down => return true,
+            Link::Trap { api, when } => (api, when),
+            Link::NoTransactions if is_for_transactions(frame) => (INIT_PRODUCER_ID, When::InsteadOfTheAnswer),
+            Link::NoTransactions => return true,
+        };
         if frame.len() < 12 || frame[4..6] != api.to_be_bytes() {
             return true;
         }
@@ -140,10 +157,26 @@ impl Proxy {
         when == When::InsteadOfTheAnswer
     }
 
-    fn passes_answer(&self, frame: &[u8], met: &Mutex<Vec<[u8; 4]>>) -> bool {
+    fn passes_answer(&self, frame: &mut [u8], met: &Mutex<Vec<[u8; 4]>>) -> bool {
         let awaited = met.lock().unwrap();
-        !(matches!(self.link(), Link::Trap { .. }) && awaited.iter().any(|id| frame.len() >= 8 && frame[4..8] == *id))
+        let is_awaited = awaited.iter().any(|id| frame.len() >= 8 && frame[4..8] == *id);
+        if is_awaited && self.link() == Link::NoTransactions {
+            // Size, correlation id, tags (from version 2 on), throttle time: then the error code.
+            frame[13..15].copy_from_slice(&UNSUPPORTED_VERSION.to_be_bytes());
+            return true;
+        }
+        !(is_awaited && matches!(self.link(), Link::Trap { .. }))
     }
+}
+
+/// Tells whether a request asks for a producer id under a transactional id: size, api, version, correlation id, client id, tags, and
+/// then a text that is not null.
+fn is_for_transactions(frame: &[u8]) -> bool {
+    if frame.len() < 16 || frame[4..6] != INIT_PRODUCER_ID.to_be_bytes() {
+        return false;
+    }
+    let client_bytes = i16::from_be_bytes([frame[12], frame[13]]).max(0) as usize;
+    frame.get(14 + client_bytes + 1).is_some_and(|length| *length != 0)
 }
 
 /// The length of the first frame, if it is there: Kafka's begin with their size. HTTP is passed on as it comes.
