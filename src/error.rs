@@ -100,6 +100,16 @@ pub mod codes {
         TOPOLOGY_UNREADABLE = "E0124";
         /// An event sets a field that the state does not have.
         STATE_FIELD = "E0125";
+        /// A command that its entity does not have.
+        UNKNOWN_COMMAND = "E0130";
+        /// A command that nothing decides.
+        COMMAND_UNDECIDED = "E0131";
+        /// An event is given fields that it has not, or lacks some.
+        EVENT_FIELDS = "E0132";
+        /// An entity gives an event that it does not apply.
+        EVENT_NOT_APPLIED = "E0133";
+        /// An entity that decides has no topic of its own.
+        DECIDING_SOURCE = "E0134";
         /// An expression is not CEL.
         EXPRESSION_SYNTAX = "E0201";
         /// An expression names what is not there.
@@ -224,6 +234,16 @@ pub mod codes {
         TASK_UNKNOWN = "E0911";
         /// A dead letter that is not there, or is settled.
         DEAD_LETTER_UNKNOWN = "E0912";
+        /// An entity that takes no commands, or not this one.
+        NO_SUCH_COMMAND = "E0920";
+        /// A command was made for another version of its entity.
+        WRONG_VERSION = "E0921";
+        /// A command was refused by a rule of its entity.
+        COMMAND_REFUSED = "E0922";
+        /// A command could not be decided.
+        COMMAND_FAILED = "E0923";
+        /// The answer to a command has not come in time.
+        COMMAND_PENDING = "E0924";
         /// A record without the key that a node works by.
         RECORD_WITHOUT_KEY = "E1001";
         /// A record dated too far ahead of the clock.
@@ -234,6 +254,8 @@ pub mod codes {
         TOO_MANY_VALUES = "E1004";
         /// A list has more elements than one row may become rows.
         TOO_MANY_ELEMENTS = "E1005";
+        /// A header of a command is not what it must be.
+        COMMAND_HEADER = "E1010";
     }
 }
 

@@ -268,3 +268,9 @@ pub const LOG_MESSAGE_BYTES_MAX: usize = 4096;
 
 /// Values that `collect` and `count_distinct` keep a key; the row that would be one more is the record's failure (`E1004`).
 pub const COLLECT_VALUES_MAX: usize = 1000;
+
+/// How long the answer to a command is remembered where `commands.within` does not say it: a day.
+pub const COMMANDS_WITHIN_DEFAULT_MS: i64 = 86_400_000;
+
+/// Bytes of a command's id, `command-id` or `ce_id`; a longer one is the record's failure (`E1010`).
+pub const COMMAND_ID_BYTES_MAX: usize = 256;

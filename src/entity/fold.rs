@@ -3,12 +3,19 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use crate::base::ids::Offset;
 use crate::base::record::Headers;
 use crate::base::time::Timestamp;
 use crate::base::value::{Text, Value};
 use crate::operator::{DropReason, Error, Evaluator, RecordContext, Row};
 use crate::plan::{ENTITY_SYSTEM_FIELDS, Entity, HISTORY_SYSTEM_FIELDS, History, Keep};
 use crate::store::{self, StoreIndex, TaskStores, keys};
+
+/// The offset of an event that is not written yet.
+pub const OFFSET_UNKNOWN: Offset = Offset(-1);
+
+/// Where `_offset` stands in a history row.
+const OFFSET_FIELD: usize = 2;
 
 /// When an event is applied, beside its own timestamp.
 #[derive(Clone, Copy, Debug)]
@@ -96,6 +103,28 @@ fn history_row(
         listed(&history.headers, &context.headers),
     ];
     system.into_iter().chain(state.iter().cloned()).collect()
+}
+
+/// Where an event that was applied before it was written is found to stand: its version says it from here on.
+///
+/// # Errors
+/// The store's.
+pub fn set_offset(
+    history: &History,
+    key: &[u8],
+    version: u64,
+    offset: Offset,
+    stores: &mut TaskStores,
+) -> Result<(), Error> {
+    let (store, key) = (StoreIndex(history.store.0), keys::history(key, version));
+    let Some(mut row) = stores.get(store, &key)? else { return Ok(()) };
+    if row.fields[OFFSET_FIELD] == Value::Int(OFFSET_UNKNOWN.0) {
+        let mut fields = row.fields.to_vec();
+        fields[OFFSET_FIELD] = Value::Int(offset.0);
+        row.fields = fields.into();
+        stores.put(store, &key, Some(row))?;
+    }
+    Ok(())
 }
 
 fn listed(names: &[Text], headers: &Headers) -> Value {

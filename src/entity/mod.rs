@@ -5,8 +5,12 @@
 //! processed input, so that "up to T" is always a prefix of what was processed; *occurred* is the event's own timestamp;
 //! *processed* is the wall clock, for people.
 
+mod decide;
 mod fold;
 mod travel;
 
-pub use fold::{Applied, Moment, apply};
+pub use decide::{
+    Answer, COMMAND_ID_HEADER, CommandHead, Decided, EXPECTED_VERSION_HEADER, Outcome, Verdict, answer_key, decide,
+};
+pub use fold::{Applied, Moment, OFFSET_UNKNOWN, apply, set_offset};
 pub use travel::{Version, blame, current, history, version_as_of, version_number};

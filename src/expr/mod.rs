@@ -46,6 +46,8 @@ pub use types::fits;
 #[derive(Clone, Debug, Default)]
 pub struct Env {
     roots: Vec<(String, Type)>,
+    /// Numbers of roots that are there whatever their type says.
+    present: Vec<usize>,
 }
 
 impl Env {
@@ -58,6 +60,13 @@ impl Env {
     #[must_use]
     pub fn root(mut self, name: impl Into<String>, root_type: Type) -> Self {
         self.roots.push((name.into(), root_type));
+        self
+    }
+
+    /// Says that a root whose type is optional is there: something outside the expression has tested it.
+    #[must_use]
+    pub fn present(mut self, root: usize) -> Self {
+        self.present.push(root);
         self
     }
 
@@ -128,6 +137,11 @@ impl Checked {
         uses.sort_unstable();
         uses.dedup();
         uses
+    }
+
+    /// Tells whether a root cannot be null when the expression, a predicate, has come to `outcome`.
+    pub fn proves_present(&self, root: usize, outcome: bool) -> bool {
+        self.tree.facts(outcome).contains(&tree::Path::root(root))
     }
 
     /// Compiles to a program; `layout` tells the slot of each use within its root.

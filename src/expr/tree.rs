@@ -145,6 +145,13 @@ pub(super) struct Path {
     pub fields: Vec<usize>,
 }
 
+impl Path {
+    /// The place that a root's name leads to.
+    pub(super) fn root(number: usize) -> Self {
+        Self { base: PathBase::Root(number), fields: Vec::new() }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PathBase {
     Root(usize),

@@ -72,6 +72,14 @@ pub struct RecordContext {
     pub headers: Headers,
 }
 
+impl RecordContext {
+    /// Returns the context of what comes because time has moved: no record is behind it, so it has no record's headers.
+    #[must_use]
+    pub fn of_time(&self) -> Self {
+        Self { headers: Headers::default(), ..self.clone() }
+    }
+}
+
 /// Why a row went no further. Each is counted by node and reason; the set is closed, so that metrics stay bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DropReason {

@@ -66,6 +66,13 @@ impl<'a> Drawing<'a> {
                 self.topics.push(topic.as_str());
                 writeln!(self.text, "  {id} -> {};", topic_id(topic.as_str()))?;
             }
+            if let NodeKind::Entity(entity) = &node.kind
+                && let Some(deciding) = &entity.deciding
+            {
+                for to in std::iter::once(deciding.events).chain(deciding.replies) {
+                    writeln!(self.text, "  {id} -> {};", node_id(sub, usize::from(to.0)))?;
+                }
+            }
             for store in node.kind.keeps() {
                 writeln!(self.text, "  {id} -> {};", store_id(sub, store))?;
             }

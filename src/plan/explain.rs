@@ -4,9 +4,10 @@
 use std::fmt::{self, Write};
 
 use super::model::{
-    Aggregate, Child, Entity, ErrorAction, Expression, Flatten, JoinSide, JoinWindow, Keep, KeyFormat, LayoutId, Node,
-    NodeKind, OnError, Partitions, Payload, PerLayout, Plan, Reader, ResultField, Retry, SinkKey, Source, Store,
-    StoreKind, StreamTableJoin, SubTopology, SuppressUntil, TopicRole, ValueFormat, Window, WindowShape, Writer,
+    Aggregate, Child, Deciding, Entity, ErrorAction, Expression, Flatten, Given, JoinSide, JoinWindow, Keep, KeyFormat,
+    LayoutId, Node, NodeIndex, NodeKind, OnError, Partitions, Payload, PerLayout, Plan, Reader, ResultField, Retry,
+    SinkKey, Source, Store, StoreKind, StreamTableJoin, SubTopology, SuppressUntil, TopicRole, ValueFormat, Window,
+    WindowShape, Writer,
 };
 use crate::avro::Schema;
 use crate::base::value::Value;
@@ -290,7 +291,40 @@ impl Out {
             .filter(|(_, value)| !value.is_null())
             .map(|(field, value)| format!("{} = {}", field.name, literal(value)))
             .collect();
-        if begins.is_empty() { Ok(()) } else { writeln!(self.text, "    begins with {}", begins.join(", ")) }
+        if !begins.is_empty() {
+            writeln!(self.text, "    begins with {}", begins.join(", "))?;
+        }
+        entity.deciding.as_ref().map_or(Ok(()), |deciding| self.deciding(sub, deciding))
+    }
+
+    fn deciding(&mut self, sub: &SubTopology, deciding: &Deciding) -> fmt::Result {
+        let node = |index: NodeIndex| &sub.nodes[usize::from(index.0)].name;
+        let answers = &sub.stores[usize::from(deciding.answers.store.0)].name;
+        let commands = &sub.sources[usize::from(deciding.commands_source.0)].name;
+        write!(self.text, "    decides {commands}, remembers answers in {answers} for {}", deciding.within)?;
+        write!(self.text, ", gives events to {}", node(deciding.events))?;
+        match deciding.replies {
+            Some(replies) => writeln!(self.text, ", answers to {}", node(replies))?,
+            None => writeln!(self.text)?,
+        }
+        self.per_layout(sub, &deciding.decisions, |out, decision| {
+            for rule in &decision.reject {
+                write!(out.text, "{} refuses when {}; ", rule.code, written(&rule.when))?;
+            }
+            for (index, emission) in decision.emit.iter().enumerate() {
+                let given = emission.fields.iter().map(|(name, _, given)| match given {
+                    Given::Expression(expression) => format!("{name} = {}", written(expression)),
+                    Given::Default(value) => format!("{name} = {}", literal(value)),
+                });
+                let given = given.collect::<Vec<_>>().join(", ");
+                let separator = if index == 0 { "" } else { "; " };
+                write!(out.text, "{separator}gives {} {{ {given} }}", emission.event)?;
+                if let Some(when) = &emission.when {
+                    write!(out.text, " when {}", written(when))?;
+                }
+            }
+            Ok(())
+        })
     }
 
     fn fields(&mut self, sub: &SubTopology, fields: &PerLayout<Vec<Expression>>, made: LayoutId) -> fmt::Result {

@@ -34,7 +34,7 @@ pub use explain::explain;
 pub use model::*;
 
 use flow::Flow;
-use names::{Names, due_store, history_store, kept_rows, left_of, right_of};
+use names::{Names, answers_store, due_store, history_store, kept_rows, left_of, right_of};
 use split::Sub;
 
 /// Makes the plan of a checked topology.
@@ -153,8 +153,12 @@ fn names_taken(graph: &Graph, names: &Names) -> Vec<Diagnostic> {
 fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'static str)> {
     let name = &node.name;
     match &node.kind {
-        crate::topology::NodeKind::Entity(entity) if entity.history.is_some() => {
-            vec![(history_store(name), "the history")]
+        crate::topology::NodeKind::Entity(entity) => {
+            let history = entity.history.is_some().then(|| (history_store(name), "the history"));
+            let answers = answers_store(name);
+            let due = (due_store(&answers), "how long answers are remembered");
+            let answers = entity.deciding.is_some().then_some([(answers, "what was answered"), due]);
+            history.into_iter().chain(answers.into_iter().flatten()).collect()
         }
         crate::topology::NodeKind::Aggregate(aggregate) if has_due_store(aggregate) => {
             vec![(due_store(name), "when to close windows")]
@@ -176,7 +180,6 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
         | crate::topology::NodeKind::Case { .. }
         | crate::topology::NodeKind::Merge { .. }
         | crate::topology::NodeKind::Table(_)
-        | crate::topology::NodeKind::Entity(_)
         | crate::topology::NodeKind::Aggregate(_)
         | crate::topology::NodeKind::Log(_)
         | crate::topology::NodeKind::Sink(_) => Vec::new(),

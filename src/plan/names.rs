@@ -30,6 +30,21 @@ pub(super) fn history_store(entity: &str) -> Text {
     Text::from(format!("{entity}_history"))
 }
 
+/// Returns the name of the store that remembers an entity's answers to commands.
+pub(super) fn answers_store(entity: &str) -> Text {
+    Text::from(format!("{entity}_answers"))
+}
+
+/// Returns the name of what writes an entity's events.
+pub(super) fn decided_by(entity: &str) -> Text {
+    Text::from(format!("{entity}_events"))
+}
+
+/// Returns the name of what writes an entity's replies.
+pub(super) fn replies_of(entity: &str) -> Text {
+    Text::from(format!("{entity}_replies"))
+}
+
 /// Returns the name of the store that keeps a node's rows where it has none to look up in.
 pub(super) fn kept_rows(node: &str) -> Text {
     Text::from(format!("{node}_rows"))

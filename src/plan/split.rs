@@ -35,6 +35,9 @@ pub(super) fn split(flow: &Flow<'_>, names: &Names) -> Vec<Sub> {
         if let PartKind::Join { table, .. } = flow.part(id).kind {
             groups.join(id.0, table.0);
         }
+        if let PartKind::Decided { entity } | PartKind::Replies { entity } = part.kind {
+            groups.join(id.0, entity.0);
+        }
     }
     let mut members: BTreeMap<usize, Vec<PartId>> = BTreeMap::new();
     for id in flow.ids() {
@@ -104,6 +107,8 @@ pub(super) fn is_stateful(kind: &PartKind<'_>) -> bool {
         | PartKind::Repartition
         | PartKind::Merge
         | PartKind::TableJoin { .. }
+        | PartKind::Decided { .. }
+        | PartKind::Replies { .. }
         | PartKind::Sink => false,
         // One whose rows wait for late versions keeps them.
         PartKind::Join { waits, .. } => *waits,
@@ -148,6 +153,8 @@ fn count_partitions(flow: &Flow<'_>, names: &Names, subs: &mut [Sub]) {
                 | PartKind::Merge
                 | PartKind::Table { .. }
                 | PartKind::Entity
+                | PartKind::Decided { .. }
+                | PartKind::Replies { .. }
                 | PartKind::Aggregate
                 | PartKind::Join { .. }
                 | PartKind::StreamJoin

@@ -18,8 +18,8 @@ use crate::error::{Code, codes};
 use crate::limits;
 use crate::operator::{WindowSpan, key_bytes, key_value, result_row, span_of, split_window_key, window_key};
 use crate::plan::{
-    Aggregate, ENTITY_SYSTEM_FIELDS, Entity, HISTORY_SYSTEM_FIELDS, KeyFormat, NodeKind, Plan, Store, StoreKind,
-    SubTopology, Window, WindowShape,
+    Aggregate, ENTITY_SYSTEM_FIELDS, Entity, HELD_SYSTEM_FIELDS, HISTORY_SYSTEM_FIELDS, KeyFormat, NodeKind, Plan,
+    Store, StoreKind, SubTopology, Window, WindowShape,
 };
 use crate::runtime::restorer::Restorer;
 use crate::runtime::service::{At, Read, ReadError, ReadKind};
@@ -108,7 +108,8 @@ pub(super) fn concerns(plan: &Plan, read: &ReadKind) -> Result<Concerns, ReadErr
         ReadKind::Keys { store, .. } => (store, None),
         ReadKind::Entity { entity, key, .. }
         | ReadKind::History { entity, key, .. }
-        | ReadKind::Blame { entity, key } => (entity, Some(key)),
+        | ReadKind::Blame { entity, key }
+        | ReadKind::Answer { entity, key, .. } => (entity, Some(key)),
     };
     for (sub_topology, sub) in plan.sub_topologies.iter().enumerate() {
         if let Some(store) = sub.stores.iter().find(|store| store.name == *name) {
@@ -122,7 +123,9 @@ pub(super) fn concerns(plan: &Plan, read: &ReadKind) -> Result<Concerns, ReadErr
         plan.sub_topologies.iter().flat_map(|sub| sub.stores.iter().map(|store| store.name.as_str())).collect();
     let what = match read {
         ReadKind::Key { .. } | ReadKind::Keys { .. } => "store",
-        ReadKind::Entity { .. } | ReadKind::History { .. } | ReadKind::Blame { .. } => "entity",
+        ReadKind::Entity { .. } | ReadKind::History { .. } | ReadKind::Blame { .. } | ReadKind::Answer { .. } => {
+            "entity"
+        }
     };
     Err(not_found(codes::READ_UNKNOWN_STORE, format!("there is no {what} `{name}`; {}", suggestion(name, names))))
 }
@@ -173,6 +176,7 @@ fn answer(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
             entity_history(sub, entity, key, *limit, cursor.as_deref(), stores)
         }
         ReadKind::Blame { entity, .. } => entity_blame(sub, entity, key, stores),
+        ReadKind::Answer { entity, id, .. } => entity_answer(sub, entity, key, id, stores),
     }
 }
 
@@ -405,10 +409,13 @@ fn event_json(version: &Version) -> Json {
     }
     let shown = |index: usize, shape: &Type| to_json(&version.event[index], shape);
     let headers = Type::Map(std::sync::Arc::new(Type::Bytes));
+    // An event that was decided here is in its topic; where, is known when it has come back.
+    let offset =
+        if version.event[2] == Value::Int(entity::OFFSET_UNKNOWN.0) { Json::Null } else { shown(2, &Type::Int) };
     json!({
         "topic": shown(0, &Type::String),
         "partition": shown(1, &Type::Int),
-        "offset": shown(2, &Type::Int),
+        "offset": offset,
         "type": shown(3, &Type::String),
         "schema_id": shown(4, &Type::Int),
         "timestamp": shown(5, &Type::DateTime),
@@ -465,6 +472,22 @@ fn entity_history(
         answer.insert("cursor".to_owned(), Json::String(next));
     }
     Ok(answer)
+}
+
+/// The answer to a command, as long as it is remembered.
+fn entity_answer(sub: &SubTopology, name: &str, key: &[u8], id: &str, stores: &TaskStores) -> Result<Json, ReadError> {
+    let (entity, _) = entity_of(sub, name)?;
+    let Some(deciding) = &entity.deciding else {
+        return Err(not_found(codes::NO_SUCH_COMMAND, format!("entity `{name}` takes no commands")));
+    };
+    let what = entity::answer_key(key, id);
+    let row = stores.get_committed(StoreIndex(deciding.answers.store.0), &what).map_err(|error| failed(&error))?;
+    let text = row.as_ref().and_then(|row| row.fields[HELD_SYSTEM_FIELDS.len()].as_str());
+    let answer = text.and_then(|text| serde_json::from_str(text).ok());
+    let shown = String::from_utf8_lossy(key);
+    let missing =
+        || format!("`{name}` of key `{shown}` has no answer to a command `{id}`, or it is remembered no more");
+    answer.ok_or_else(|| not_found(codes::READ_UNKNOWN_KEY, missing()))
 }
 
 fn entity_blame(sub: &SubTopology, name: &str, key: &[u8], stores: &TaskStores) -> Result<Json, ReadError> {

@@ -135,6 +135,8 @@ pub enum ReadKind {
     History { entity: String, key: String, limit: usize, cursor: Option<String> },
     /// `…/blame`
     Blame { entity: String, key: String },
+    /// `…/commands/{id}`: the answer to a command.
+    Answer { entity: String, key: String, id: String },
 }
 
 /// Which records of a topic.

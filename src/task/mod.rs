@@ -12,8 +12,10 @@ mod decode;
 mod failure;
 mod graph;
 mod latency;
+mod lineage;
 mod lines;
 mod marker;
+mod own_event;
 mod process;
 mod queue;
 mod restore;
@@ -45,6 +47,7 @@ pub use graph::{DeadLetterTopic, Refusal, Resolved, Writes};
 pub use latency::{LATENCY_BOUNDS_SECONDS, Latency};
 pub use lines::LogLine;
 pub use marker::MARKER_HEADER;
+pub use own_event::DECIDED_HEADER;
 pub use restore::{AtRest, FirstStart, StartOffset, start_offset};
 pub use times::{META_FORMAT, NodeTimes, TaskMeta};
 
@@ -179,7 +182,7 @@ impl Task {
                 consumed: vec![0; sub.sources.len()],
                 failures: vec![Failures::default(); sub.sources.len()],
             },
-            graph: Graph::new(id.clone(), sub, stores, times, Arc::clone(&resolved)),
+            graph: Graph::new(id.clone(), &plan.application_id, sub, stores, times, Arc::clone(&resolved)),
             committed,
             sealed: None,
             id,

@@ -15,7 +15,7 @@ use crate::base::record::{Headers, Record};
 use crate::base::time::Timestamp;
 use crate::base::value::{Text, Value};
 use crate::operator::{self, DropReason, Evaluator, RecordContext, Row};
-use crate::plan::{ErrorAction, LayoutId, NodeIndex, OnError, Source, SourceIndex, SubTopology};
+use crate::plan::{ErrorAction, Expression, LayoutId, NodeIndex, OnError, Source, SourceIndex, SubTopology};
 
 /// Whether a record is done with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,10 +361,20 @@ pub(super) fn own_timestamp(
     if expression.needs.meta || expression.needs.headers {
         context.take(record, record.timestamp, decoded, decoder);
     }
-    match evaluator.eval(expression, &row, &[], context).map_err(|error| error.to_string())? {
-        Value::Int(ms) if ms >= 0 => Ok(Timestamp(ms)),
-        Value::DateTime(moment) if moment.seconds >= 0 => Ok(moment.to_timestamp()),
-        Value::Null => of_record(),
+    timestamp_in(expression, &row, context, evaluator)?.map_or_else(of_record, Ok)
+}
+
+/// The time that a row's own expression gives; none where it gives null.
+pub(super) fn timestamp_in(
+    expression: &Expression,
+    row: &Row<'_>,
+    context: &RecordContext,
+    evaluator: &mut Evaluator,
+) -> Result<Option<Timestamp>, String> {
+    match evaluator.eval(expression, row, &[], context).map_err(|error| error.to_string())? {
+        Value::Int(ms) if ms >= 0 => Ok(Some(Timestamp(ms))),
+        Value::DateTime(moment) if moment.seconds >= 0 => Ok(Some(moment.to_timestamp())),
+        Value::Null => Ok(None),
         other @ (Value::Int(_)
         | Value::DateTime(_)
         | Value::Bool(_)

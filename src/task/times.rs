@@ -24,7 +24,8 @@ pub(super) struct Times {
     /// For joins of streams: the largest timestamp of each side.
     pub(super) left: Vec<Timestamp>,
     pub(super) right: Vec<Timestamp>,
-    /// For joins of streams: how many rows there were, to tell those of one time apart.
+    /// For joins of streams: how many rows there were, to tell those of one time apart. For entities that decide: how many of their
+    /// own events they have applied.
     pub(super) sequence: Vec<u64>,
     /// For nodes with an index of what is due: nothing is before this. Not kept: at first everything may be.
     pub(super) next_due: Vec<Timestamp>,
@@ -219,6 +220,7 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         | NodeKind::Dedupe(_)
         | NodeKind::Timer(_) => true,
         NodeKind::StreamTableJoin(join) => join.grace.is_some(),
+        NodeKind::Entity(entity) => entity.deciding.is_some(),
         NodeKind::Filter { .. }
         | NodeKind::Select { .. }
         | NodeKind::Flatten(_)
@@ -229,7 +231,6 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         | NodeKind::Sink { .. }
         | NodeKind::Table { .. }
         | NodeKind::TableJoin(_)
-        | NodeKind::Entity(_)
         | NodeKind::Merge => false,
     }
 }

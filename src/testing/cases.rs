@@ -47,7 +47,7 @@ impl TestFile {
     fn with_defaults(&self, test: &Test) -> Test {
         let mut test = test.clone();
         for step in test.given.iter_mut().chain(&mut test.when) {
-            let names = [&step.event_type, &step.node, &step.topic];
+            let names = [&step.command, &step.event_type, &step.node, &step.topic];
             let defaults = names.into_iter().flatten().find_map(|name| self.defaults.get(name));
             if let (Some(Data(Json::Object(defaults))), Some(Data(Json::Object(fields)))) = (defaults, &mut step.value)
             {
@@ -98,9 +98,20 @@ impl Filling<'_> {
         self.then(&mut test.then)
     }
 
+    fn text(&self, text: &mut Option<String>) -> Filled {
+        let Some(name) = text.as_deref().and_then(|text| text.strip_prefix('$')) else { return Ok(()) };
+        let value = self.values.get(name).and_then(|value| value.0.as_str());
+        *text = Some(value.ok_or_else(|| format!("the case has no text `{name}`"))?.to_owned());
+        Ok(())
+    }
+
     fn step(&self, step: &mut Step) -> Filled {
+        self.text(&mut step.command)?;
+        self.text(&mut step.event_type)?;
         self.data(&mut step.key)?;
         self.data(&mut step.value)?;
+        self.data(&mut step.id)?;
+        self.data(&mut step.expected_version)?;
         self.data(&mut step.advance)?;
         self.moment(&mut step.at)
     }
@@ -108,6 +119,8 @@ impl Filling<'_> {
     fn then(&self, then: &mut Then) -> Filled {
         then.outputs.values_mut().flatten().try_for_each(|expected| self.expected(expected))?;
         then.state.values_mut().flat_map(BTreeMap::values_mut).try_for_each(|row| self.json(&mut row.0))?;
+        let said = [&mut then.replies, &mut then.refusals, &mut then.events];
+        said.into_iter().flat_map(BTreeMap::values_mut).flatten().try_for_each(|said| self.json(&mut said.0))?;
         let versions = then.history.values_mut().flat_map(BTreeMap::values_mut).flatten();
         versions.into_iter().try_for_each(|version| self.json(&mut version.0))?;
         then.dead_letters.values_mut().flatten().try_for_each(|DeadLetter { key, .. }| self.data(key))

@@ -66,6 +66,18 @@ pub struct Step {
     pub at: Option<Moment>,
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
+    /// In place of an event: a command, with its `key` and `value`.
+    #[serde(default)]
+    pub command: Option<String>,
+    /// The entity that decides the command; may be left out where one takes it.
+    #[serde(default)]
+    pub entity: Option<String>,
+    /// The command's id; else one that no other command of the test has.
+    #[serde(default)]
+    pub id: Option<Data>,
+    /// The version that the command is made for.
+    #[serde(default)]
+    pub expected_version: Option<Data>,
     /// In place of an event: how much time passes.
     #[serde(default)]
     pub advance: Option<Data>,
@@ -87,6 +99,15 @@ pub struct Then {
     /// By entity and key: every version, oldest first: `type`, and `state` after it.
     #[serde(default)]
     pub history: BTreeMap<String, BTreeMap<String, Vec<Data>>>,
+    /// By entity: the answers to the commands of `when`, in order.
+    #[serde(default)]
+    pub replies: BTreeMap<String, Vec<Data>>,
+    /// By entity: those of them that refuse.
+    #[serde(default)]
+    pub refusals: BTreeMap<String, Vec<Data>>,
+    /// By entity: all events that the commands of `when` gave, in order: `type`, `key`, `version`, `id` and `value`.
+    #[serde(default)]
+    pub events: BTreeMap<String, Vec<Data>>,
     /// By dead-letter topic: all that came there since `when` began, in order.
     #[serde(default)]
     pub dead_letters: BTreeMap<String, Vec<DeadLetter>>,

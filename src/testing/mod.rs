@@ -6,6 +6,7 @@
 //! ```
 
 mod cases;
+mod commands;
 mod compare;
 pub mod file;
 mod run;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::cases::Case;
+use super::commands::Answers;
 use super::compare::{Fit, compare};
 use super::file::{DeadLetter, Expected, Step, Test, Then};
 use super::world::{Input, Output, World};
@@ -45,22 +46,28 @@ fn played(plan: &Arc<Plan>, test: &Test) -> Result<Vec<String>, String> {
     };
     let mut world = World::new(Arc::clone(plan), clock).map_err(|error| error.to_string())?;
     let topics_of = sources(plan);
+    let mut answers = Answers::default();
     let mut at = clock;
     let (before, what_happens) =
         if test.when.is_empty() { (&[][..], &test.given) } else { (test.given.as_slice(), &test.when) };
     for (index, step) in before.iter().enumerate() {
-        happen(&mut world, step, &topics_of, &mut at).map_err(|problem| format!("given[{index}]: {problem}"))?;
+        happen(plan, &mut world, step, &topics_of, &mut at, &mut answers)
+            .map_err(|problem| format!("given[{index}]: {problem}"))?;
     }
     let topics: Vec<String> = world.written_topics().map(str::to_owned).collect();
     for topic in &topics {
         world.outputs(topic).map_err(|error| error.to_string())?;
     }
+    answers.begin();
     let name = if test.when.is_empty() { "given" } else { "when" };
     for (index, step) in what_happens.iter().enumerate() {
-        happen(&mut world, step, &topics_of, &mut at).map_err(|problem| format!("{name}[{index}]: {problem}"))?;
+        happen(plan, &mut world, step, &topics_of, &mut at, &mut answers)
+            .map_err(|problem| format!("{name}[{index}]: {problem}"))?;
     }
     let mut mismatches = Vec::new();
-    Looking { world: &mut world, then: &test.then, mismatches: &mut mismatches }.all()?;
+    let mut looking = Looking { world: &mut world, then: &test.then, mismatches: &mut mismatches };
+    looking.all()?;
+    answers.look(&test.then, looking.fit(), &mut mismatches);
     Ok(mismatches)
 }
 
@@ -75,9 +82,22 @@ fn sources(plan: &Plan) -> BTreeMap<String, String> {
     sources.map(|source| (source.name.to_string(), source.topic.to_string())).collect()
 }
 
-fn happen(world: &mut World, step: &Step, topics: &BTreeMap<String, String>, at: &mut Timestamp) -> Result<(), String> {
+fn happen(
+    plan: &Plan,
+    world: &mut World,
+    step: &Step,
+    topics: &BTreeMap<String, String>,
+    at: &mut Timestamp,
+    answers: &mut Answers,
+) -> Result<(), String> {
     if let Some(span) = step.span()? {
         return world.advance(span).map_err(|error| error.to_string());
+    }
+    if let Some(moment) = &step.at {
+        *at = moment.timestamp()?;
+    }
+    if let Some(command) = &step.command {
+        return answers.send(plan, world, step, command, *at);
     }
     let topic = match (&step.topic, &step.node) {
         (Some(topic), None) => topic.clone(),
@@ -86,11 +106,12 @@ fn happen(world: &mut World, step: &Step, topics: &BTreeMap<String, String>, at:
             format!("no stream or table `{node}` reads a topic; {help}")
         })?,
         (Some(_), Some(_)) => return Err("`to` and `topic` exclude each other".to_owned()),
-        (None, None) => return Err("say where the event goes: `to = \"a_stream\"`; or `advance = \"10m\"`".to_owned()),
+        (None, None) => {
+            return Err(
+                "say where the event goes: `to = \"a_stream\"`; or `advance = \"10m\"`, or `command`".to_owned()
+            );
+        }
     };
-    if let Some(moment) = &step.at {
-        *at = moment.timestamp()?;
-    }
     let input = Input {
         topic,
         key: step.key.as_ref().map(|key| key.0.clone()),

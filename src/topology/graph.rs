@@ -227,6 +227,58 @@ pub struct Entity {
     pub history_headers: Vec<Text>,
     /// Which fields of the state are set to what.
     pub apply: ByVariant<Vec<(usize, Expression)>>,
+    /// Of an entity that takes commands.
+    pub deciding: Option<Deciding>,
+}
+
+/// What an entity decides. Its events go to the topic that its stream reads.
+#[derive(Debug)]
+pub struct Deciding {
+    /// The stream of the commands.
+    pub commands: NodeId,
+    /// By the command's variant.
+    pub decisions: ByVariant<Decision>,
+    /// How long the answer to a command is remembered.
+    pub within: SpanMs,
+    pub replies: Option<Topic>,
+    /// By the event's variant; none for events that no command gives.
+    pub writers: ByVariant<SinkWriter>,
+    /// By the command's variant: how the daemon itself writes it.
+    pub command_writers: Vec<SinkWriter>,
+}
+
+/// What becomes of a command of one type.
+#[derive(Debug)]
+pub struct Decision {
+    /// In order; the first that holds refuses.
+    pub reject: Vec<Rejection>,
+    pub emit: Vec<Emission>,
+}
+
+/// A rule that refuses.
+#[derive(Debug)]
+pub struct Rejection {
+    pub when: Expression,
+    pub code: Text,
+    pub message: Option<Text>,
+}
+
+/// An event that a command gives.
+#[derive(Debug)]
+pub struct Emission {
+    pub when: Option<Expression>,
+    /// The event's variant.
+    pub event: usize,
+    /// In the order of the event's schema.
+    pub fields: Vec<Given>,
+}
+
+/// What a field of an event is given.
+#[derive(Debug)]
+pub enum Given {
+    Expression(Expression),
+    /// Its schema's default.
+    Default(Value),
 }
 
 /// Results per key, and per window where there is one.
@@ -343,6 +395,21 @@ pub struct SinkWriter {
     pub columns: Vec<usize>,
 }
 
+impl Decision {
+    /// Returns every expression.
+    pub fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        let rejecting = self.reject.iter().map(|rule| &rule.when);
+        let emitting = self.emit.iter().flat_map(|emit| {
+            let given = emit.fields.iter().filter_map(|given| match given {
+                Given::Expression(expression) => Some(expression),
+                Given::Default(_) => None,
+            });
+            emit.when.iter().chain(given)
+        });
+        rejecting.chain(emitting)
+    }
+}
+
 impl Graph {
     /// Returns a node.
     pub fn node(&self, id: NodeId) -> &Node {
@@ -364,7 +431,9 @@ impl NodeKind {
             Self::Stream(stream) => vec![stream.from],
             Self::Case { from, .. } => vec![*from],
             Self::Merge { from } => from.clone(),
-            Self::Entity(entity) => vec![entity.from],
+            Self::Entity(entity) => {
+                std::iter::once(entity.from).chain(entity.deciding.as_ref().map(|deciding| deciding.commands)).collect()
+            }
             Self::Aggregate(aggregate) => vec![aggregate.from],
             Self::Join(join) => vec![join.left, join.right],
             Self::Suppress(suppress) => vec![suppress.from],

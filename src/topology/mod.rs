@@ -9,6 +9,7 @@
 //! does not depend on the order of files, tables and keys.
 
 mod check;
+mod entities;
 mod graph;
 mod load;
 mod nodes;
@@ -30,9 +31,9 @@ use std::cell::RefCell;
 use crate::base::diag::{Diagnostic, Severity};
 
 pub use graph::{
-    Aggregate, AggregateField, ByVariant, Dedupe, Entity, Expression, Flatten, Graph, Join, JoinForm, Log, Nature,
-    Node, NodeId, NodeKind, Rows, SCALAR_FIELD, Shape, Sink, SinkWriter, Source, Stream, Suppress, Table, TableInput,
-    Timer, Update, Variant, short_name,
+    Aggregate, AggregateField, ByVariant, Deciding, Decision, Dedupe, Emission, Entity, Expression, Flatten, Given,
+    Graph, Join, JoinForm, Log, Nature, Node, NodeId, NodeKind, Rejection, Rows, SCALAR_FIELD, Shape, Sink, SinkWriter,
+    Source, Stream, Suppress, Table, TableInput, Timer, Update, Variant, short_name,
 };
 pub use load::{LoadError, load};
 pub use parse::FORMAT;

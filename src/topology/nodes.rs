@@ -1,16 +1,15 @@
 //! Reading the table of each kind of node: its keys, which of them must be there, which exclude each other.
 
 use super::parse::check_name;
-use super::reader::{TableReader, TextOrFalse};
+use super::reader::TableReader;
 use super::sources::{Located, Place};
 use super::spec::{
-    AggregateSpec, Body, BranchSpec, CaseSpec, EntitySpec, Fields, FoldSpec, FromSpec, JoinSpec, LogSpec, Shape,
-    SinkKeyWord, SinkSpec, StreamSpec, TopicSpec, Updates,
+    AggregateSpec, Body, BranchSpec, CaseSpec, Fields, FoldSpec, FromSpec, JoinSpec, LogSpec, Shape, SinkKeyWord,
+    SinkSpec, StreamSpec, TopicSpec, Updates,
 };
-use super::terms::{Emit, JoinKind, Keep, KeyFormat, LogLevel, SubjectNaming, ValueFormat};
-use super::{time, windows};
+use super::terms::{Emit, JoinKind, KeyFormat, LogLevel, SubjectNaming, ValueFormat};
+use super::{entities, time, windows};
 use crate::base::diag::{Diagnostic, Span};
-use crate::base::time::SpanMs;
 use crate::base::types::Type;
 use crate::error::codes;
 use crate::limits::{LOG_LINES_PER_SECOND_DEFAULT, LOG_LINES_PER_SECOND_MAX};
@@ -31,11 +30,11 @@ const SUBJECTS: [(&str, SubjectNaming); 3] = [
 ];
 
 /// Reads the table of a node; none when something that must be there is not, which is reported.
-pub(super) fn read_body(kind: &str, table: &mut TableReader<'_>) -> Option<Body> {
+pub(super) fn read_body(kind: &str, name: &Located<String>, table: &mut TableReader<'_>) -> Option<Body> {
     match kind {
         "stream" => read_stream(table),
         "table" => read_table(table),
-        "entity" => read_entity(table).map(Body::Entity),
+        "entity" => entities::read(name, table).map(Box::new).map(Body::Entity),
         "aggregate" => read_aggregate(table).map(Body::Aggregate),
         "merge" => read_merge(table),
         "branch" => read_branch(table).map(Body::Branch),
@@ -131,7 +130,7 @@ fn read_topic_keys_quietly(table: &mut TableReader<'_>) {
     }
 }
 
-fn read_topic(table: &mut TableReader<'_>) -> Option<TopicSpec> {
+pub(super) fn read_topic(table: &mut TableReader<'_>) -> Option<TopicSpec> {
     let topic = table.text("topic");
     let subjects = table.choice("subjects", &SUBJECTS);
     let (key_format, framed_key) = read_key_format(table);
@@ -280,42 +279,8 @@ fn read_table(table: &mut TableReader<'_>) -> Option<Body> {
     }
 }
 
-fn read_entity(table: &mut TableReader<'_>) -> Option<EntitySpec> {
-    table.later(&["commands", "decide", "upcast"]);
-    let from = required_text(table, "from", "name the stream whose events it folds");
-    let schema = required_text(table, "schema", "name the Avro schema of its state: `schema = \"Order.avsc\"`");
-    let history = read_history(table);
-    let history_headers = table.texts("history_headers").unwrap_or_default();
-    if let (None, Some(first)) = (history, history_headers.first()) {
-        conflict(table, first.place.span, "`history_headers` needs `history`", "without history there is none to keep");
-    }
-    let apply = table.table("apply");
-    let apply = required(table, "apply", apply, "say what each event changes: `apply.OrderPlaced.set = { … }`");
-    let apply = by_type(apply);
-    Some(EntitySpec { from: from?, schema: schema?, history, history_headers, apply: apply? })
-}
-
-/// Reads `history = "forever" | "90d" | false`; without it there is none.
-fn read_history(table: &mut TableReader<'_>) -> Option<Keep> {
-    let TextOrFalse::Text(text) = table.text_or_false("history")? else { return None };
-    if text.value == "forever" {
-        return Some(Keep::Forever);
-    }
-    match SpanMs::parse(&text.value) {
-        Ok(span) if span.0 > 0 => Some(Keep::For(span)),
-        Ok(_) | Err(_) => {
-            let message = format!("`history` cannot be \"{}\"", text.value);
-            table.file.report(
-                Diagnostic::error(codes::TOML_VALUE, text.place.span, message)
-                    .help("\"forever\", a duration like \"90d\", or `false` for none"),
-            );
-            None
-        }
-    }
-}
-
 /// Reads `<Type>.set = { … }` for each type.
-fn by_type(table: Option<TableReader<'_>>) -> Option<Vec<(Located<String>, Fields)>> {
+pub(super) fn by_type(table: Option<TableReader<'_>>) -> Option<Vec<(Located<String>, Fields)>> {
     let table = table?;
     let mut types = Vec::new();
     for (name, value) in table.entries() {

@@ -5,11 +5,11 @@ use std::cell::RefCell;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::nodes;
 use super::reader::{File, TableReader, not_yet, span_of};
 use super::sources::{Located, Sources};
 use super::spec::{ErrorActions, NodeSpec, Spec};
 use super::terms::{ErrorAction, OnError, Retry};
+use super::{entities, nodes};
 use crate::base::diag::{Diagnostic, FileId, Span, suggestion};
 use crate::base::ids::Topic;
 use crate::base::time::SpanMs;
@@ -262,7 +262,7 @@ fn read_kind(kind: &'static str, table: &TableReader<'_>, spec: &mut Spec) {
         let Some(mut node) = table.sub_table(&name.value, name.place.span, value) else { continue };
         check_name(table.file, &name);
         let on_error = if kind == "branch" { None } else { read_on_error(&mut node) }.unwrap_or_default();
-        let body = nodes::read_body(kind, &mut node);
+        let mut body = nodes::read_body(kind, &name, &mut node);
         let decodes = kind != "sink" && node.has("topic");
         if on_error.decode.is_some()
             && !decodes
@@ -274,6 +274,7 @@ fn read_kind(kind: &'static str, table: &TableReader<'_>, spec: &mut Spec) {
             );
         }
         node.finish();
+        spec.nodes.extend(body.as_mut().and_then(entities::stream_of_commands));
         spec.nodes.push(NodeSpec { name, kind, on_error, body });
     }
 }

@@ -186,14 +186,18 @@ impl<'a> TableReader<'a> {
 
     /// A table of expressions by field name, in the order of the names.
     pub(super) fn expressions(&mut self, key: &'static str) -> Option<Vec<(Located<String>, ExpressionText)>> {
-        let table = self.table(key)?;
-        let fields = table.entries().into_iter().filter_map(|(name, value)| {
+        Some(self.table(key)?.all_expressions())
+    }
+
+    /// All entries as expressions by field name, in the order of the names.
+    pub(super) fn all_expressions(&self) -> Vec<(Located<String>, ExpressionText)> {
+        let fields = self.entries().into_iter().filter_map(|(name, value)| {
             let expression = expression_of(self.file, &name.value, value)?;
             Some((name, expression))
         });
         let mut fields: Vec<_> = fields.collect();
         fields.sort_by(|(a, _), (b, _)| a.value.cmp(&b.value));
-        Some(fields)
+        fields
     }
 
     pub(super) fn table(&mut self, key: &'static str) -> Option<TableReader<'a>> {

@@ -56,7 +56,7 @@ pub(super) enum Body {
     StreamFrom(StreamSpec),
     TableOfTopic(TopicSpec),
     TableFrom(FromSpec),
-    Entity(EntitySpec),
+    Entity(Box<EntitySpec>),
     Aggregate(AggregateSpec),
     Merge { from: Vec<Located<String>> },
     Branch(BranchSpec),
@@ -94,7 +94,9 @@ impl Body {
             Self::StreamOfTopic(_) | Self::TableOfTopic(_) => Vec::new(),
             Self::StreamFrom(stream) => vec![&stream.from],
             Self::TableFrom(table) => vec![&table.from],
-            Self::Entity(entity) => vec![&entity.from],
+            Self::Entity(entity) => {
+                std::iter::once(&entity.from).chain(entity.commands.as_ref().map(|commands| &commands.stream)).collect()
+            }
             Self::Aggregate(aggregate) => vec![&aggregate.from],
             Self::Merge { from } => from.iter().collect(),
             Self::Branch(branch) => vec![&branch.from],
@@ -160,6 +162,42 @@ pub(super) struct EntitySpec {
     pub history: Option<Keep>,
     pub history_headers: Vec<Located<String>>,
     pub apply: Vec<(Located<String>, Fields)>,
+    /// Of an entity that decides.
+    pub commands: Option<CommandsSpec>,
+}
+
+/// What an entity decides, and how.
+#[derive(Debug)]
+pub(super) struct CommandsSpec {
+    /// The stream of the commands, a node like any other: `<entity>_commands`.
+    pub stream: Located<String>,
+    /// What that stream reads, until it is a node.
+    pub topic: Option<(TopicSpec, ErrorActions)>,
+    /// How long the answer to a command is remembered.
+    pub within: SpanMs,
+    pub replies: Option<Located<String>>,
+    /// By the command's type.
+    pub decide: Vec<(Located<String>, DecideSpec)>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct DecideSpec {
+    pub reject: Vec<RejectSpec>,
+    pub emit: Vec<EmitSpec>,
+}
+
+#[derive(Debug)]
+pub(super) struct RejectSpec {
+    pub when: ExpressionText,
+    pub code: Located<String>,
+    pub message: Option<Located<String>>,
+}
+
+#[derive(Debug)]
+pub(super) struct EmitSpec {
+    pub event: Located<String>,
+    pub fields: Fields,
+    pub when: Option<ExpressionText>,
 }
 
 #[derive(Debug)]

@@ -24,8 +24,8 @@ mod problems;
 pub(super) fn check(text: &str, env: &Env, wanted: Option<&Type>) -> Result<Node, Vec<Diagnostic>> {
     let (ast, problems) = parse(text);
     let Some(ast) = ast else { return Err(problems) };
-    let mut checker =
-        Checker { text, env, problems: Vec::new(), facts: Vec::new(), locals: Vec::new(), locals_made: 0 };
+    let facts = env.present.iter().map(|root| Path::root(*root)).collect();
+    let mut checker = Checker { text, env, problems: Vec::new(), facts, locals: Vec::new(), locals_made: 0 };
     let mut node = checker.node(&ast);
     if let (Some(node), Some(wanted)) = (&mut node, wanted) {
         checker.expect_type(&ast, node, wanted);

@@ -2,6 +2,7 @@
 //!
 //! Not here: the rows of stores (`stores`), `joins`.
 
+mod entities;
 mod joins;
 mod stores;
 
@@ -16,11 +17,11 @@ use crate::expr::{Checked, FieldUse};
 use crate::plan::flow::{Flow, PartId, PartKind, Rekey, ShapeId};
 use crate::plan::has_due_store;
 use crate::plan::model::{
-    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, Dedupe, Entity, Expression, Flatten, Held, History,
-    Input, Layout, LayoutId, Log, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, Source, Store,
-    StoreRef, SubTopology, Suppress, Timer, Update, Upstream, WindowShape, Writer, roots,
+    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, Dedupe, Expression, Flatten, Held, Input, Layout,
+    LayoutId, Log, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, Source, Store, StoreRef, SubTopology,
+    Suppress, TIMER_SYSTEM_FIELDS, Timer, Update, Upstream, WindowShape, Writer, roots,
 };
-use crate::plan::names::{Names, due_store, history_store};
+use crate::plan::names::{Names, due_store};
 use crate::plan::rows;
 use crate::plan::split::{Sub, is_stateful, sub_of, topic_read};
 use crate::topology::{self, NodeId, OnError, ValueFormat};
@@ -301,14 +302,12 @@ impl<'f, 'g> Emitter<'f, 'g> {
             (PartKind::TableJoin { left, right }, topology::NodeKind::Join(join)) => {
                 self.table_join(id, join, *left, *right)
             }
-            (PartKind::Suppress, topology::NodeKind::Suppress(suppress)) => NodeKind::Suppress(Box::new(Suppress {
-                held: self.held(id, part.input[0].1),
-                until: suppress.until,
-                records_max: suppress.records_max,
-                layout: self.layout(part.output[0].1),
-            })),
+            (PartKind::Suppress, topology::NodeKind::Suppress(suppress)) => self.suppress(id, suppress),
             (PartKind::Dedupe, topology::NodeKind::Dedupe(dedupe)) => self.dedupe(id, dedupe),
             (PartKind::Timer, topology::NodeKind::Timer(timer)) => self.timer(id, timer),
+            (PartKind::Decided { .. } | PartKind::Replies { .. }, topology::NodeKind::Entity(entity)) => {
+                self.written_by(id, entity)
+            }
             (PartKind::Sink, topology::NodeKind::Sink(sink)) => self.sink(id, sink),
             (
                 PartKind::Merge
@@ -316,6 +315,8 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 | PartKind::RepartitionSource { .. }
                 | PartKind::Log
                 | PartKind::Entity
+                | PartKind::Decided { .. }
+                | PartKind::Replies { .. }
                 | PartKind::Aggregate
                 | PartKind::Join { .. }
                 | PartKind::StreamJoin
@@ -334,6 +335,16 @@ impl<'f, 'g> Emitter<'f, 'g> {
         let name = &self.flow.part(id).name;
         let slots = self.flow.shape(shape).used.len();
         Held { store: self.store(name), due: self.store(&due_store(name)), slots }
+    }
+
+    fn suppress(&self, id: PartId, suppress: &topology::Suppress) -> NodeKind {
+        let part = self.flow.part(id);
+        NodeKind::Suppress(Box::new(Suppress {
+            held: self.held(id, part.input[0].1),
+            until: suppress.until,
+            records_max: suppress.records_max,
+            layout: self.layout(part.output[0].1),
+        }))
     }
 
     fn sink(&self, id: PartId, sink: &topology::Sink) -> NodeKind {
@@ -360,8 +371,9 @@ impl<'f, 'g> Emitter<'f, 'g> {
     fn timer(&self, id: PartId, timer: &topology::Timer) -> NodeKind {
         let part = self.flow.part(id);
         let fields = self.rows_per_layout(id, &timer.fields);
+        let held = self.held(id, part.output[0].1);
         NodeKind::Timer(Box::new(Timer {
-            held: self.held(id, part.output[0].1),
+            held: Held { slots: held.slots + TIMER_SYSTEM_FIELDS.len(), ..held },
             after: timer.after,
             clock: timer.clock,
             fields,
@@ -406,29 +418,6 @@ impl<'f, 'g> Emitter<'f, 'g> {
             writers.set(self.layout(*written), Writer { schema, subject: None, format: ValueFormat::Avro, slots });
         }
         Ok(NodeKind::Repartition { topic: self.names.repartition(&part.name), writers })
-    }
-
-    fn entity(&self, id: PartId, entity: &topology::Entity) -> NodeKind {
-        let part = self.flow.part(id);
-        let mut apply = PerLayout::default();
-        for (variant, shape) in &part.input {
-            if let Some(set) = &entity.apply[*variant] {
-                let set = set.iter().map(|(field, expression)| (*field, self.expression(*shape, expression)));
-                apply.set(self.layout(*shape), set.collect());
-            }
-        }
-        let history = entity.history.map(|keep| History {
-            store: self.store(&history_store(&part.name)),
-            keep,
-            headers: entity.history_headers.clone(),
-        });
-        NodeKind::Entity(Box::new(Entity {
-            store: self.store(&part.name),
-            history,
-            apply,
-            initial: entity.initial.clone(),
-            layout: self.layout(part.output[0].1),
-        }))
     }
 
     fn aggregate(&self, id: PartId, aggregate: &topology::Aggregate) -> NodeKind {

@@ -5,8 +5,8 @@ use crate::avro::Schema;
 use crate::base::types::Type;
 use crate::base::value::Text;
 use crate::plan::flow::{PartId, PartKind, ShapeId};
-use crate::plan::model::{Store, StoreKind};
-use crate::plan::names::{due_store, history_store, left_of, right_of};
+use crate::plan::model::{Store, StoreKind, TIMER_SYSTEM_FIELDS};
+use crate::plan::names::{answers_store, due_store, history_store, left_of, right_of};
 use crate::plan::{has_due_store, rows};
 use crate::topology::{Aggregate, Entity, NodeKind};
 
@@ -38,7 +38,11 @@ impl Emitter<'_, '_> {
                 Ok(stores)
             }
             (PartKind::Suppress | PartKind::Join { .. }, _) => self.held_rows(id, &self.fields_of(part.input[0].1)),
-            (PartKind::Timer, _) => self.held_rows(id, &self.fields_of(part.output[0].1)),
+            (PartKind::Timer, _) => {
+                let origin = TIMER_SYSTEM_FIELDS.map(|field| (Text::new(field), Type::String));
+                let fields: Vec<_> = self.fields_of(part.output[0].1).into_iter().chain(origin).collect();
+                self.held_rows(id, &fields)
+            }
             (PartKind::Dedupe, _) => self.held_rows(id, &[]),
             (_, NodeKind::Aggregate(aggregate)) => self.aggregated(id, aggregate),
             (_, NodeKind::Entity(entity)) => self.entities(id, entity),
@@ -90,6 +94,14 @@ impl Emitter<'_, '_> {
             let name = history_store(&part.name);
             let row = self.record(part.node, rows::history_row(&name, entity))?;
             stores.push(self.named(id, &name, row, StoreKind::History));
+        }
+        if entity.deciding.is_some() {
+            let answers = answers_store(&part.name);
+            let row = self.record(part.node, rows::held_row(&answers, &[(Text::new("answer"), Type::String)]))?;
+            stores.push(self.named(id, &answers, row, StoreKind::Waiting));
+            let name = due_store(&answers);
+            let row = self.record(part.node, rows::due_row(&name))?;
+            stores.push(self.named(id, &name, row, StoreKind::Due));
         }
         Ok(stores)
     }

@@ -8,7 +8,7 @@ use crate::base::types::{Field, RecordType, Type};
 use crate::base::value::Text;
 use crate::expr::{self, Env};
 use crate::plan::model::CHANGE_SYSTEM_FIELDS;
-use crate::plan::names::{kept_rows, right_of};
+use crate::plan::names::{decided_by, kept_rows, replies_of, right_of};
 use crate::topology::{self, Graph, JoinForm, NodeId, NodeKind, TableInput};
 
 /// The hidden field that carries a new key from a `select` to the re-keying behind it.
@@ -104,10 +104,7 @@ impl<'g> Builder<'g> {
                 let rows = self.merged(id, from);
                 self.passing(id, PartKind::Merge, &rows)
             }
-            NodeKind::Entity(entity) => {
-                let from = self.partitioned(id, entity.from, |variant| entity.apply[variant].is_some());
-                self.shaping(id, PartKind::Entity, &from)
-            }
+            NodeKind::Entity(entity) => self.entity(id, entity),
             NodeKind::Aggregate(aggregate) => self.aggregate(id, aggregate),
             NodeKind::Join(join) => self.join(id, join),
             NodeKind::Suppress(suppress) => {
@@ -249,6 +246,33 @@ impl<'g> Builder<'g> {
     fn two_sided(&mut self, id: NodeId, kind: PartKind<'g>, left: &Ends, right: Ends) -> Ends {
         let ends = self.shaping(id, kind, left);
         self.flow.parts[ends.parts[0].0].right = Side { parents: right.parts, input: right.rows };
+        ends
+    }
+
+    /// An entity; one that decides has its commands on the right side.
+    fn entity(&mut self, id: NodeId, entity: &'g topology::Entity) -> Ends {
+        let from = self.partitioned(id, entity.from, |variant| entity.apply[variant].is_some());
+        match &entity.deciding {
+            None => self.shaping(id, PartKind::Entity, &from),
+            Some(deciding) => self.deciding(id, entity.from, deciding, &from),
+        }
+    }
+
+    /// An entity with its commands, and behind it what writes its events and its replies: no rows flow there, the entity hands them over.
+    fn deciding(&mut self, id: NodeId, from: NodeId, deciding: &topology::Deciding, events: &Ends) -> Ends {
+        let commands = self.ends[deciding.commands.0].clone();
+        let ends = self.two_sided(id, PartKind::Entity, events, commands);
+        let entity = ends.parts[0];
+        let variants = &self.flow.graph.node(from).rows.variants;
+        let written: Vec<usize> = (0..variants.len()).filter(|event| deciding.writers[*event].is_some()).collect();
+        let shapes =
+            written.into_iter().map(|event| (event, self.new_shape(shape_of(&variants[event], entity)))).collect();
+        let part = self.push(id, PartKind::Decided { entity }, Vec::new(), shapes, Vec::new()).parts[0];
+        self.flow.parts[part.0].name = decided_by(&self.flow.part(entity).name);
+        if deciding.replies.is_some() {
+            let part = self.push(id, PartKind::Replies { entity }, Vec::new(), Vec::new(), Vec::new()).parts[0];
+            self.flow.parts[part.0].name = replies_of(&self.flow.part(entity).name);
+        }
         ends
     }
 

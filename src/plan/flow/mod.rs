@@ -95,7 +95,16 @@ pub(super) enum PartKind<'g> {
     Table {
         versioned: Option<SpanMs>,
     },
+    /// Commands come by its right side, where it takes any.
     Entity,
+    /// Appends an entity's events to its own topic.
+    Decided {
+        entity: PartId,
+    },
+    /// Writes an entity's answers to its commands.
+    Replies {
+        entity: PartId,
+    },
     Aggregate,
     /// Looks rows up in the store of this part.
     Join {
@@ -236,6 +245,11 @@ impl<'g> Flow<'g> {
                     let set = entity.apply[*variant].iter().flatten();
                     set.for_each(|(_, expression)| row_uses(*shape, &expression.checked, &mut uses));
                 }
+                for (variant, shape) in &part.right.input {
+                    let decision = entity.deciding.as_ref().and_then(|deciding| deciding.decisions[*variant].as_ref());
+                    let expressions = decision.into_iter().flat_map(topology::Decision::expressions);
+                    expressions.for_each(|expression| row_uses(*shape, &expression.checked, &mut uses));
+                }
             }
             (PartKind::Aggregate, NodeKind::Aggregate(aggregate)) if !keeps => {
                 for (variant, shape) in &part.input {
@@ -264,7 +278,7 @@ impl<'g> Flow<'g> {
     /// Whether a part keeps the whole of the rows that come in, and makes rows of its own.
     fn whole_rows(&self, part: &Part<'g>) -> (bool, bool) {
         match &part.kind {
-            PartKind::Table { .. } | PartKind::Suppress => (true, false),
+            PartKind::Table { .. } | PartKind::Suppress | PartKind::Decided { .. } => (true, false),
             PartKind::Join { waits, .. } => (*waits, true),
             PartKind::StreamJoin | PartKind::TableJoin { .. } | PartKind::Regroup { .. } => (true, true),
             PartKind::Aggregate => {
@@ -279,6 +293,7 @@ impl<'g> Flow<'g> {
             | PartKind::Merge
             | PartKind::Log
             | PartKind::Dedupe
+            | PartKind::Replies { .. }
             | PartKind::Sink => (false, false),
         }
     }

@@ -15,6 +15,9 @@ pub struct Held {
 /// Fields in front of a row that is held: when it is due, and whether it is a deletion.
 pub const HELD_SYSTEM_FIELDS: [&str; 2] = ["_due", "_deleted"];
 
+/// Fields behind those of a row that a timer holds: what it keeps of the record that set it.
+pub const TIMER_SYSTEM_FIELDS: [&str; 2] = ["_id", "_correlationid"];
+
 /// Holds a table's changes back, and lets the last one of a while through.
 #[derive(Debug)]
 pub struct Suppress {

@@ -4,6 +4,7 @@
 //! derived row has one, numbered within its sub-topology, so that filters, branches and merges pass rows on unchanged and a
 //! node finds its program by the row's layout number. Nothing here is looked up by name while records flow.
 
+mod deciding;
 mod held;
 mod joins;
 mod rows;
@@ -18,7 +19,8 @@ use crate::base::types::Field;
 use crate::base::value::{Text, Value};
 use crate::expr::Program;
 
-pub use held::{Dedupe, HELD_SYSTEM_FIELDS, Held, Suppress, Timer};
+pub use deciding::{CommandType, Deciding, Decision, Emission, Given, Rejection};
+pub use held::{Dedupe, HELD_SYSTEM_FIELDS, Held, Suppress, TIMER_SYSTEM_FIELDS, Timer};
 pub use joins::{
     CHANGE_SYSTEM_FIELDS, JOIN_SYSTEM_FIELDS, JoinSide, Lookup, RowView, StreamJoin, StreamTableJoin, TableJoin,
     VersionedLookup,
@@ -288,7 +290,9 @@ impl NodeKind {
             Self::Dedupe(dedupe) => vec![dedupe.held.store],
             Self::Timer(timer) => vec![timer.held.store],
             Self::Entity(entity) => {
-                std::iter::once(entity.store).chain(entity.history.as_ref().map(|history| history.store)).collect()
+                let answers = entity.deciding.as_ref().map(|deciding| deciding.answers.store);
+                let history = entity.history.as_ref().map(|history| history.store);
+                std::iter::once(entity.store).chain(history).chain(answers).collect()
             }
             Self::Filter { .. }
             | Self::Select { .. }
@@ -431,6 +435,8 @@ pub struct Entity {
     pub initial: Vec<Value>,
     /// Of the state's fields, as children see them.
     pub layout: LayoutId,
+    /// Of an entity that takes commands.
+    pub deciding: Option<Box<Deciding>>,
 }
 
 /// Fields in front of the state's own in an entity's store: `_version`.

@@ -126,9 +126,7 @@ impl Graph {
             while from < end {
                 let closed = operator::close_hops(node, window, hops, &from, time, &mut self.stores);
                 let (closed, next) = closed.map_err(|error| at.failed(error))?;
-                for result in &closed {
-                    self.emit_alone(at, node, format, result, context)?;
-                }
+                self.emit_closed(at, node, format, &closed, context)?;
                 from = next;
             }
         }
@@ -158,12 +156,26 @@ impl Graph {
             let swept = swept.map_err(|error| at.failed(error))?;
             self.times.next_due[at.slot()] = swept.next.unwrap_or(Timestamp(i64::MAX));
             if node.emit == Emit::OnClose {
-                for result in &swept.closed {
-                    self.emit_alone(at, node, format, result, context)?;
-                }
+                self.emit_closed(at, node, format, &swept.closed, context)?;
             }
         }
         Ok(())
+    }
+
+    /// Final results: time has made them, whatever record moved it.
+    fn emit_closed(
+        &mut self,
+        at: At<'_>,
+        node: &Aggregate,
+        format: &KeyFormat,
+        closed: &[Emitted],
+        context: &RecordContext,
+    ) -> Step {
+        if closed.is_empty() {
+            return Ok(());
+        }
+        let context = context.of_time();
+        closed.iter().try_for_each(|result| self.emit_alone(at, node, format, result, &context))
     }
 
     /// D12: the largest timestamp the node has seen, held back by the slowest live upstream task behind a repartition.
@@ -218,6 +230,7 @@ impl Graph {
 
     /// Emits the results that waited for the commit, in order of first change.
     pub(in crate::task) fn flush_results(&mut self, plan: &SubTopology, context: &RecordContext) -> Step {
+        let context = &context.of_time();
         for slot in 0..plan.nodes.len() {
             let at = At::new(plan, NodeIndex(slot as u16));
             let NodeKind::Aggregate(node) = &at.node.kind else { continue };

@@ -4,9 +4,11 @@ use crate::base::time::Timestamp;
 use crate::base::value::Value;
 use crate::operator::{self, DropReason, HeldRow, RecordContext, Row, WindowSpan, key_bytes};
 use crate::plan::{
-    Clock, Dedupe, Held, Input, KeyFormat, NodeIndex, NodeKind, SubTopology, Suppress, SuppressUntil, Timer,
+    Clock, Dedupe, Held, Input, KeyFormat, NodeIndex, NodeKind, SubTopology, Suppress, SuppressUntil,
+    TIMER_SYSTEM_FIELDS, Timer,
 };
 use crate::store::keys::{self, KeyReader};
+use crate::task::lineage;
 
 use super::{At, Graph, NodeError, Step};
 
@@ -92,6 +94,7 @@ impl Graph {
     ) -> Step {
         let count = &mut self.times.sequence[at.slot()];
         *count = count.saturating_sub(rows.len() as u64);
+        let context = &context.of_time();
         for held in rows {
             // A window that is no more has no final result.
             if held.fields.is_none() && matches!(node.until, SuppressUntil::WindowClose(_)) {
@@ -162,6 +165,7 @@ impl Graph {
         for field in fields {
             slots.push(self.evaluator.eval(field, row, &[], context).map_err(|error| at.failed(error))?);
         }
+        slots.extend(lineage::kept(context));
         operator::drop_held(&node.held, key, &mut self.stores).map_err(|error| at.failed(error))?;
         let from = match node.clock {
             Clock::Stream => row.timestamp,
@@ -179,17 +183,19 @@ impl Graph {
         };
         while let Some(rows) = self.released(at, &node.held, time, None)? {
             for held in rows {
+                let fields = held.fields.as_deref().unwrap_or_default();
+                let (slots, origin) = fields.split_at(fields.len().saturating_sub(TIMER_SYSTEM_FIELDS.len()));
                 let row = Row {
                     key: Some(&held.what),
                     key_format,
                     layout: node.layout,
-                    slots: held.fields.as_deref(),
+                    slots: Some(slots),
                     timestamp: held.due,
                     window: None,
                     previous: None,
                     latest: true,
                 };
-                self.pass_result(at, &row, context)?;
+                self.pass_result(at, &row, &lineage::given_back(context, origin))?;
             }
         }
         Ok(())

@@ -4,10 +4,11 @@
 //! dropped together when a node fails. A row that is sent on beside the record, because its time has come, stands or falls by itself
 //! (`results`). Sends wait in [`Graph::out`] until the thread may send them.
 //!
-//! Here: the walk and the nodes that need little more. Not here: aggregates and their windows (`aggregates`), `joins`, records
-//! to send (`send`), what topics refuse (`refused`), elements and lines of the log (`rows`).
+//! Here: the walk and the nodes that need little more. Not here: aggregates and their windows (`aggregates`), `entities`, `joins`,
+//! records to send (`send`), what topics refuse (`refused`), elements and lines of the log (`rows`).
 
 mod aggregates;
+mod entities;
 mod held;
 mod joins;
 mod refused;
@@ -21,21 +22,21 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::base::ids::{TaskId, Topic};
-use crate::base::record::{Headers, Outgoing, Packer};
+use crate::base::record::{Outgoing, Packer};
 use crate::base::time::Timestamp;
 use crate::base::value::Value;
-use crate::entity::{self, Applied, Moment};
 use crate::operator::{
     self, Changed, DropReason, Evaluator, KeyWriter, RecordContext, Row, RowWriter, Tidying, Upserted, WindowSpan,
     key_bytes,
 };
 use crate::plan::{
-    Child, ENTITY_SYSTEM_FIELDS, Entity, Expression, Input, KeyFormat, LayoutId, Node, NodeIndex, NodeKind, PerLayout,
-    SinkKey, SourceIndex, SubTopology,
+    Child, Expression, Input, KeyFormat, LayoutId, Node, NodeIndex, NodeKind, PerLayout, SinkKey, SourceIndex,
+    SubTopology,
 };
 use crate::store::TaskStores;
 use crate::task::failure::Failures;
 use crate::task::latency::Latencies;
+use crate::task::lineage;
 use crate::task::lines::Lines;
 use crate::task::times::Times;
 
@@ -113,6 +114,8 @@ enum Sent {
 #[derive(Debug)]
 pub(super) struct Graph {
     pub(super) task: TaskId,
+    /// The application's id: whose events an entity decides.
+    application: String,
     pub(super) stores: TaskStores,
     pub(super) times: Times,
     /// Records to send, in order; bytes are counted in `out_bytes`.
@@ -158,6 +161,7 @@ struct Saved {
 impl Graph {
     pub(super) fn new(
         task: TaskId,
+        application: &str,
         plan: &SubTopology,
         stores: TaskStores,
         times: Times,
@@ -166,6 +170,7 @@ impl Graph {
         let nodes = plan.nodes.len();
         Self {
             task,
+            application: application.to_owned(),
             stores,
             saved: Vec::new(),
             depth: 0,
@@ -282,7 +287,7 @@ impl Graph {
             NodeKind::Rekey { key, format } => self.rekey(at, key, format, row, context),
             NodeKind::Regroup { key, format, layout } => self.regroup(at, key, format, *layout, row, context),
             NodeKind::Sink { topic, key, .. } => {
-                let out = Out { topic, key: *key, headers: Headers::default() };
+                let out = Out { topic, key: *key, headers: lineage::derived(context) };
                 if self.send(at, out, row, context)? == Sent::Yes {
                     self.latencies.sent(at.index, row.timestamp);
                 }
@@ -431,19 +436,6 @@ impl Graph {
                 self.pass(at, &Row { previous: previous.as_deref(), latest: true, ..*row }, context)
             }
             Upserted::OutOfOrder => self.pass(at, &Row { latest: false, ..*row }, context),
-        }
-    }
-
-    fn entity(&mut self, at: At<'_>, entity: &Entity, row: &Row<'_>, context: &RecordContext) -> Step {
-        let moment = Moment { recorded: self.times.recorded, processed: self.now };
-        let applied = entity::apply(entity, row, context, moment, &mut self.stores, &mut self.evaluator);
-        match applied.map_err(|error| at.failed(error))? {
-            Applied::Untouched => Ok(()),
-            Applied::Dropped(reason) => self.drop_row(at, reason),
-            Applied::Version(fields) => {
-                let state = &fields[ENTITY_SYSTEM_FIELDS.len()..];
-                self.pass(at, &Row { layout: entity.layout, slots: Some(state), ..*row }, context)
-            }
         }
     }
 

@@ -1,14 +1,17 @@
 //! Rows on their way out: encoded for their topic, put into its partition, waiting until the thread may send them.
 
+use bytes::Bytes;
+
 use crate::base::hash::partition_of;
 use crate::base::ids::{Partition, Topic};
 use crate::base::record::{Headers, Outgoing};
 use crate::base::time::Timestamp;
+use crate::base::value::Value;
 use crate::operator::{RecordContext, Row};
-use crate::plan::{NodeKind, SinkKey, SubTopology};
+use crate::plan::{LayoutId, NodeKind, SinkKey, SubTopology};
 use crate::task::marker;
 
-use super::{At, Graph, NodeError, Sent};
+use super::{At, Graph, NodeError, Sent, Step};
 
 /// How a row is written beside its value.
 pub(super) struct Out<'a> {
@@ -45,19 +48,17 @@ impl Graph {
         row: &Row<'_>,
         context: &RecordContext,
     ) -> Result<Sent, NodeError> {
-        let slot = at.slot();
         let Out { topic, key, headers } = out;
-        let Self { resolved, buffer, packer, .. } = self;
         let value = match row.slots {
             None => None,
-            Some(slots) => {
-                let Some(writer) = resolved.writers[slot].get(row.layout) else { return Ok(Sent::No) };
-                writer.encode(slots, buffer).map_err(|error| at.failed(error))?;
-                Some(packer.pack(buffer))
-            }
+            Some(slots) => match self.encoded(at, row.layout, slots)? {
+                None => return Ok(Sent::No),
+                value @ Some(_) => value,
+            },
         };
-        let partitions = resolved.partitions[slot].max(1);
-        let framed = match (row.key, &resolved.key_writers[slot]) {
+        let Self { resolved, packer, .. } = self;
+        let partitions = resolved.partitions[at.slot()].max(1);
+        let framed = match (row.key, &resolved.key_writers[at.slot()]) {
             (Some(key), Some(writer)) => Some(writer.encode(key).map_err(|error| at.failed(error))?),
             (_, _) => None,
         };
@@ -75,11 +76,30 @@ impl Graph {
         });
         let record =
             Outgoing { topic: topic.clone(), partition, timestamp: row.timestamp, key: written_key, value, headers };
-        let size = record.size_bytes();
-        self.refusals.check(slot, topic, row.key.is_none(), size).map_err(|error| at.failed(error))?;
-        self.produced[slot] += 1;
-        self.push_out(record);
+        self.checked(at, record)?;
         Ok(Sent::Yes)
+    }
+
+    /// Encodes a row as the node writes rows of its layout; none where it writes no such rows.
+    pub(super) fn encoded(
+        &mut self,
+        at: At<'_>,
+        layout: LayoutId,
+        slots: &[Value],
+    ) -> Result<Option<Bytes>, NodeError> {
+        let Self { resolved, buffer, packer, .. } = self;
+        let Some(writer) = resolved.writers[at.slot()].get(layout) else { return Ok(None) };
+        writer.encode(slots, buffer).map_err(|error| at.failed(error))?;
+        Ok(Some(packer.pack(buffer)))
+    }
+
+    /// Sends a record that its topic takes.
+    pub(super) fn checked(&mut self, at: At<'_>, record: Outgoing) -> Step {
+        let (slot, keyless, size) = (at.slot(), record.key.is_none(), record.size_bytes());
+        self.refusals.check(slot, &record.topic, keyless, size).map_err(|error| at.failed(error))?;
+        self.produced[at.slot()] += 1;
+        self.push_out(record);
+        Ok(())
     }
 
     pub(in crate::task) fn push_out(&mut self, record: Outgoing) {

@@ -13,7 +13,7 @@ use crate::error::codes;
 use std::sync::Arc;
 
 impl Checker<'_> {
-    pub(super) fn entity(&self, item: &Item<'_>, entity: &EntitySpec, from: NodeId) -> Made {
+    pub(super) fn entity(&self, item: &Item<'_>, entity: &EntitySpec, from: NodeId, commands: Option<NodeId>) -> Made {
         let input = self.rows(from);
         self.unwindowed(input, entity.from.place, "an entity");
         let (state, record) = self.schemas.record(&entity.schema)?;
@@ -34,11 +34,19 @@ impl Checker<'_> {
             self.error(codes::NAME_NOT_ALLOWED, entity.schema.place, message, help);
         }
         let mut apply = input.variants.iter().map(|_| None).collect::<Vec<_>>();
+        let mut applied = Vec::new();
         for (event, fields) in &entity.apply {
             let variant = self.variant_named(input, event, &entity.from.value);
             let Some(index) = variant else { continue };
+            applied.push(index);
             apply[index] = self.applied(item, fields, input, index, &record);
         }
+        let deciding = match (&entity.commands, commands) {
+            (Some(spec), Some(commands)) => {
+                Some(self.deciding(item, entity, spec, (from, commands), &record, &applied)?)
+            }
+            (_, _) => None,
+        };
         let rows = Rows {
             variants: vec![Variant { record, schema: Some(state.clone()), scalar: false }],
             key: input.key,
@@ -53,6 +61,7 @@ impl Checker<'_> {
             history: entity.history,
             history_headers: entity.history_headers.iter().map(|header| Text::new(&header.value)).collect(),
             apply,
+            deciding,
         };
         Some((NodeKind::Entity(entity), rows))
     }

@@ -18,6 +18,8 @@ use crate::expr::{self, Checked, Env};
 pub(super) struct Scope {
     row: &'static str,
     other: Option<(&'static str, Type)>,
+    /// The second row is there, whatever its type says.
+    other_present: bool,
     key: KeyFormat,
     windowed: bool,
 }
@@ -25,12 +27,17 @@ pub(super) struct Scope {
 impl Scope {
     /// The input's row by this name, its key, its window if it has one.
     pub(super) fn row(name: &'static str, rows: &Rows) -> Self {
-        Self { row: name, other: None, key: rows.key, windowed: rows.windowed.is_some() }
+        Self { row: name, other: None, other_present: false, key: rows.key, windowed: rows.windowed.is_some() }
     }
 
     /// Adds a second row.
     pub(super) fn with(self, name: &'static str, row: Type) -> Self {
         Self { other: Some((name, row)), ..self }
+    }
+
+    /// What is checked from here on comes behind a test that the second row is there.
+    pub(super) fn other_present(self) -> Self {
+        Self { other_present: true, ..self }
     }
 
     /// Another key and no window: what is left behind a repartition.
@@ -52,7 +59,7 @@ impl Scope {
             .root("headers", Type::Map(Arc::new(Type::String)))
             .root(window, window_type);
         debug_assert_eq!(env.roots().count(), roots::COUNT);
-        env
+        if self.other_present { env.present(roots::OTHER) } else { env }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::base::value::Text;
 use crate::error::{Code, codes};
 
 mod aggregates;
+mod deciding;
 mod entities;
 mod expressions;
 mod joins;
@@ -88,7 +89,8 @@ impl Checker<'_> {
             }
             (Body::StreamFrom(stream), [from]) => self.stream(item, stream, *from),
             (Body::TableFrom(table), [from]) => self.table_from(item, table, *from),
-            (Body::Entity(entity), [from]) => self.entity(item, entity, *from),
+            (Body::Entity(entity), [from]) => self.entity(item, entity, *from, None),
+            (Body::Entity(entity), [from, commands]) => self.entity(item, entity, *from, Some(*commands)),
             (Body::Aggregate(aggregate), [from]) => self.aggregate(item, aggregate, *from),
             (Body::Merge { from }, ids) => self.merge(item, from, ids),
             (Body::Branch(branch), [from]) => self.case(branch, item.case.unwrap_or(0), *from),
@@ -256,23 +258,28 @@ impl Checker<'_> {
     }
 
     fn variant_named(&self, rows: &Rows, name: &Located<String>, from: &str) -> Option<usize> {
+        self.variant_of(rows, name, &format!("`{from}` has no event type"), codes::UNKNOWN_EVENT_TYPE)
+    }
+
+    /// Finds the variant that a name stands for, or reports why there is none; `none` says that there is no such.
+    fn variant_of(&self, rows: &Rows, name: &Located<String>, none: &str, code: Code) -> Option<usize> {
         let exact = rows.variants.iter().position(|variant| *variant.name() == name.value);
         let short: Vec<usize> =
             (0..rows.variants.len()).filter(|index| rows.variants[*index].short_name() == name.value).collect();
         match (exact, short.as_slice()) {
             (Some(index), _) | (None, &[index]) => Some(index),
             (None, []) => {
-                let message = format!("`{from}` has no event type `{}`", name.value);
+                let message = format!("{none} `{}`", name.value);
                 let known = rows.variants.iter().map(Variant::short_name);
                 let help = crate::base::diag::suggestion(&name.value, known);
-                self.error(codes::UNKNOWN_EVENT_TYPE, name.place, message, help);
+                self.error(code, name.place, message, help);
                 None
             }
             (None, several) => {
                 let full: Vec<&str> = several.iter().map(|index| rows.variants[*index].name().as_str()).collect();
                 let message = format!("`{}` is the name of several event types", name.value);
                 let help = format!("write it in full: \"{}\"", full.join("\" or \""));
-                self.error(codes::UNKNOWN_EVENT_TYPE, name.place, message, help);
+                self.error(code, name.place, message, help);
                 None
             }
         }

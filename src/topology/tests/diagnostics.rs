@@ -18,6 +18,9 @@ const ORDER: &str = r#"{"type": "record", "name": "shop.Order", "fields": [
     {"name": "total", "type": "double", "default": 0},
     {"name": "status", "type": {"type": "enum", "name": "Status", "symbols": ["OPEN", "SHIPPED"]}, "default": "OPEN"}]}"#;
 
+const CANCEL: &str = r#"{"type": "record", "name": "shop.Cancel", "fields": [
+    {"name": "reason", "type": "string"}, {"name": "note", "type": ["null", "string"], "default": null}]}"#;
+
 pub(super) fn sources(text: &str) -> Sources {
     Sources::default()
         .with_file("shop.toml", text)
@@ -25,6 +28,7 @@ pub(super) fn sources(text: &str) -> Sources {
         .with_schema("Cancelled.avsc", CANCELLED)
         .with_schema("Customer.avsc", CUSTOMER)
         .with_schema("Order.avsc", ORDER)
+        .with_schema("Cancel.avsc", CANCEL)
         .with_schema("Broken.avsc", "{\"type\": \"record\",\n \"name\": \"Broken\"}")
         .with_schema("List.avsc", "{\"type\": \"array\", \"items\": \"string\"}")
 }
@@ -101,6 +105,16 @@ fn on_error_says_all_it_needs_and_no_more() {
 #[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     told("what_is_not_built_yet_is_refused_by_name");
+}
+
+#[test]
+fn what_an_entity_decides_must_be_whole() {
+    told("what_an_entity_decides_must_be_whole");
+}
+
+#[test]
+fn rules_and_events_of_commands_are_typed() {
+    told("rules_and_events_of_commands_are_typed");
 }
 
 #[test]
