@@ -15,7 +15,7 @@ use axum::{Json, Router};
 use tokio::sync::Semaphore;
 
 use super::problem::Problem;
-use super::{Options, health, letters, produce, reads};
+use super::{Options, commands, health, letters, produce, reads};
 use crate::error::codes;
 use crate::limits::{HTTP_BODY_BYTES_MAX, HTTP_REQUESTS_AT_ONCE_MAX, HTTP_TURN_WAIT_MAX_MS, HTTP_WAIT_MAX_MS};
 use crate::metrics;
@@ -116,6 +116,7 @@ pub(super) fn read_router(shared: Arc<Shared>) -> Router {
         .route("/v1/entities/{entity}/keys/{key}", get(reads::entity))
         .route("/v1/entities/{entity}/keys/{key}/history", get(reads::history))
         .route("/v1/entities/{entity}/keys/{key}/blame", get(reads::blame))
+        .route("/v1/entities/{entity}/keys/{key}/commands/{id}", get(reads::answer_to))
         .route("/v1/topics/{topic}", get(reads::topic))
         .route("/v1/topics/{topic}/records", get(reads::records))
         .route("/v1/dlq", get(letters::topics))
@@ -131,6 +132,7 @@ pub(super) fn admin_router(shared: Arc<Shared>) -> Router {
         .route("/v1/tasks/{task}/release", post(release))
         .route("/v1/dlq/{topic}/replay", post(letters::replay))
         .route("/v1/dlq/{topic}/drop", post(letters::drop_letters))
+        .route("/v1/entities/{entity}/keys/{key}/commands/{command}", post(commands::command))
         .layer(DefaultBodyLimit::max(HTTP_BODY_BYTES_MAX));
     with_common(router, shared, Listener::Admin)
 }

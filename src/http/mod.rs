@@ -4,6 +4,7 @@
 //! `application/problem+json` with a code that `tidemill explain` knows.
 
 mod app;
+mod commands;
 mod health;
 mod letters;
 mod params;

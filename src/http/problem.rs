@@ -57,6 +57,14 @@ fn status(kind: Kind) -> StatusCode {
     }
 }
 
+/// An answer of this form.
+pub(super) fn respond(status: StatusCode, body: &serde_json::Value) -> Response {
+    let mut response = (status, body.to_string()).into_response();
+    let form = HeaderValue::from_static("application/problem+json");
+    response.headers_mut().insert(header::CONTENT_TYPE, form);
+    response
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         if self.status == StatusCode::INTERNAL_SERVER_ERROR {
@@ -69,9 +77,8 @@ impl IntoResponse for Problem {
             "code": self.code.0,
             "detail": self.detail,
         });
-        let mut response = (self.status, body.to_string()).into_response();
+        let mut response = respond(self.status, &body);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
         }

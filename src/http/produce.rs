@@ -38,7 +38,7 @@ pub(super) async fn produce(
 }
 
 /// Reads the body, up to the bound that the router sets; one that is announced as longer is not read at all.
-async fn body(request: Request) -> Result<Bytes, Problem> {
+pub(super) async fn body(request: Request) -> Result<Bytes, Problem> {
     let too_long = || too_large(format!("the body has more than {HTTP_BODY_BYTES_MAX} bytes"));
     let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     if announced.is_some_and(|bytes: usize| bytes > HTTP_BODY_BYTES_MAX) {

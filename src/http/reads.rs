@@ -86,6 +86,16 @@ pub(super) async fn blame(
     answer(&shared, ReadKind::Blame { entity, key }, &params).await
 }
 
+pub(super) async fn answer_to(
+    State(shared): App,
+    path: Names<(String, String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let Path((entity, key, id)) = path?;
+    let params = Params::of_read(query.as_deref(), &[])?;
+    answer(&shared, ReadKind::Answer { entity, key, id }, &params).await
+}
+
 pub(super) async fn topic(
     State(shared): App,
     path: Names<String>,

@@ -12,8 +12,8 @@ use super::*;
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::time::DateTime;
 use crate::runtime::service::{
-    At, Health, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewEvent, Produced, Read, ReadError,
-    ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
+    At, Health, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewCommand, NewEvent, Produced, Read,
+    ReadError, ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
 };
 
 /// Remembers what it was asked; knows the key `JFK`, panics at `panic`, blocks at `slow`.
@@ -22,6 +22,7 @@ struct Fake {
     health: Mutex<Health>,
     reads: Mutex<Vec<(Read, Duration)>>,
     events: Mutex<Vec<(String, Vec<NewEvent>)>>,
+    commands: Mutex<Vec<(NewCommand, Duration)>>,
     /// True lets the reads of `slow` end.
     open: Mutex<bool>,
     opened: Condvar,
@@ -112,6 +113,24 @@ impl Service for Fake {
         Ok(json!({ "asked": format!("{action:?} {letters:?}") }))
     }
 
+    fn command(&self, command: &NewCommand, wait: Duration) -> Result<Value, ReadError> {
+        self.commands.lock().unwrap().push((command.clone(), wait));
+        let answer = |outcome: &str, code: Value, message: Value| {
+            json!({
+                "command_id": command.id, "command": "shop.Cancel", "entity": command.entity, "key": command.key, "version": 3,
+                "outcome": outcome, "events": [], "code": code, "message": message, "expected_version": null
+            })
+        };
+        match command.key.as_str() {
+            "refused" => Ok(answer("refused", json!("not_open"), json!("it is closed"))),
+            "other" => Ok(answer("wrong_version", Value::Null, Value::Null)),
+            "nobody" => {
+                Err(ReadError::Unavailable { code: codes::COMMAND_PENDING, detail: "written, not answered".to_owned() })
+            }
+            _ => Ok(answer("accepted", Value::Null, Value::Null)),
+        }
+    }
+
     fn measurements(&self) -> Measurements {
         let labels = vec!["running".to_owned()];
         Measurements { samples: vec![Sample { name: "tasks", labels, value: 3.0 }], histograms: Vec::new() }
@@ -156,6 +175,14 @@ impl Daemon {
     fn post_to(&self, path: &str, headers: &str, body: &str) -> Answer {
         let length = body.len();
         let head = format!("POST {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n");
+        exchange(self.admin(), &format!("{head}{headers}\r\n{body}"))
+    }
+
+    fn command(&self, place: &str, headers: &str, body: &str) -> Answer {
+        let length = body.len();
+        let head = format!(
+            "POST /v1/entities/order/keys/{place} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n{LOCAL_JSON}"
+        );
         exchange(self.admin(), &format!("{head}{headers}\r\n{body}"))
     }
 
@@ -288,6 +315,10 @@ fn every_read_reaches_the_service_as_it_was_asked() {
         (
             "/v1/entities/flight/keys/UA1/history?limit=1000",
             ReadKind::History { entity: entity.clone(), key: key.clone(), limit: 1000, cursor: None },
+        ),
+        (
+            "/v1/entities/flight/keys/UA1/commands/c%2F1",
+            ReadKind::Answer { entity: entity.clone(), key: key.clone(), id: text("c/1") },
         ),
         ("/v1/entities/flight/keys/UA1/blame", ReadKind::Blame { entity, key }),
     ] {
@@ -525,4 +556,64 @@ fn probes_answer_while_every_turn_is_taken() {
     assert!(TcpStream::connect(address).is_err(), "a stopped listener takes no connections");
     *daemon.fake.open.lock().unwrap() = true;
     daemon.fake.opened.notify_all();
+}
+
+#[test]
+fn a_command_reaches_its_entity_as_it_was_sent() {
+    let daemon = Daemon::start(options());
+    let sent = "Command-Id: c1\r\nIf-Match: \"2\"\r\nce-correlationid: chain\r\n";
+    let answer = daemon.command("a%2Fb/commands/Cancel?wait=2s", sent, r#"{"reason": "late"}"#);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(answer.head.contains("etag: \"3\""), "{answer:?}");
+    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(
+        (&body["outcome"], &body["version"], &body["command_id"]),
+        (&json!("accepted"), &json!(3), &json!("c1"))
+    );
+    let wanted = NewCommand {
+        entity: "order".to_owned(),
+        key: "a/b".to_owned(),
+        command: "Cancel".to_owned(),
+        value: json!({"reason": "late"}),
+        id: "c1".to_owned(),
+        expected_version: Some(2),
+        headers: [("ce_correlationid".to_owned(), "chain".to_owned())].into(),
+    };
+    assert_eq!(daemon.fake.commands.lock().unwrap().last(), Some(&(wanted, Duration::from_secs(2))));
+    // Without an id each command has one of its own; `If-None-Match: *` is for what is not there yet.
+    for headers in ["If-None-Match: *\r\n", ""] {
+        assert_eq!(daemon.command("k/commands/Cancel", headers, "{}").status, 200);
+    }
+    let commands = daemon.fake.commands.lock().unwrap();
+    let [.., (first, _), (second, _)] = commands.as_slice() else { panic!("{commands:?}") };
+    assert_eq!((first.expected_version, second.expected_version), (Some(0), None));
+    assert!(first.id != second.id && !first.id.is_empty());
+}
+
+#[test]
+fn commands_that_are_not_accepted_say_why() {
+    let daemon = Daemon::start(options());
+    let answer = daemon.command("refused/commands/Cancel", "Command-Id: c1\r\n", "{}");
+    assert!(answer.head.contains("content-type: application/problem+json"), "{answer:?}");
+    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    let wanted = json!({
+        "type": "urn:tidemill:error:E0922", "title": "a command was refused", "status": 409, "code": "not_open",
+        "detail": "it is closed", "command_id": "c1", "entity": "order", "key": "refused", "version": 3
+    });
+    assert_eq!((answer.status, body), (409, wanted));
+    let (status, code, detail) = daemon.command("other/commands/Cancel", "If-Match: 2\r\n", "{}").problem();
+    assert_eq!((status, code.as_str()), (412, "E0921"), "{detail}");
+    let (status, code, _) = daemon.command("nobody/commands/Cancel", "", "{}").problem();
+    assert_eq!((status, code.as_str()), (503, "E0924"));
+    for (headers, body, wanted) in [
+        ("If-Match: one\r\n", "{}", (400, "E0523")),
+        ("If-Match: 1\r\nIf-None-Match: *\r\n", "{}", (400, "E0523")),
+        ("If-None-Match: 1\r\n", "{}", (400, "E0523")),
+        ("Command-Id: \r\n", "{}", (400, "E0523")),
+        ("", "[]", (400, "E0524")),
+        ("", "{", (400, "E0524")),
+    ] {
+        let (status, code, detail) = daemon.command("k/commands/Cancel", headers, body).problem();
+        assert_eq!((status, code.as_str()), wanted, "{headers}{body}: {detail}");
+    }
 }

@@ -19,6 +19,7 @@ use crate::error::{Kind, codes};
 use crate::plan::{Payload, Plan, Reader, TopicRole};
 use crate::registry::Registry;
 use crate::runtime::cluster::Cluster;
+use crate::runtime::commands;
 use crate::runtime::dead_letters::DeadLetters;
 use crate::runtime::events::EventWriter;
 use crate::runtime::options::Options;
@@ -26,8 +27,8 @@ use crate::runtime::query::{Ask, Concerns, Reply, Request, concerns, partition_o
 use crate::runtime::samples;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::service::{
-    Health, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewEvent, Produced, Read, ReadError,
-    ReadKind, Sample, Service, StoreStatus, TaskStatus, TopicPage,
+    Health, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewCommand, NewEvent, Produced, Read,
+    ReadError, ReadKind, Sample, Service, StoreStatus, TaskStatus, TopicPage,
 };
 use crate::runtime::shared::{Shared, pause_before_rejoin};
 use crate::runtime::status::Snapshot;
@@ -433,6 +434,22 @@ impl Service for Daemon {
         wait: Duration,
     ) -> Result<Json, ReadError> {
         self.letters.settle(topic, letters, action, wait)
+    }
+
+    fn command(&self, command: &NewCommand, wait: Duration) -> Result<Json, ReadError> {
+        let watch = clock::Stopwatch::start();
+        let taken = commands::taken(&self.shared, command)?;
+        if self.shared.owners.of(&taken.task).is_none() {
+            return Err(commands::not_here(&taken.task, &taken.place.topic));
+        }
+        let written = {
+            let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            writer.write_command(&taken, &command.value, clock::now(), commands::write_wait(wait))
+        };
+        let (place, offset) = (&taken.place, written?);
+        let read = commands::answer_to(command, place, offset);
+        self.ask(taken.task.clone(), &read, wait.saturating_sub(watch.elapsed()))
+            .map_err(|error| commands::unanswered(error, command, place, offset))
     }
 
     fn measurements(&self) -> Measurements {

@@ -10,13 +10,14 @@ use bytes::Bytes;
 use crate::avro::{Encoder, Schema, frame, from_json};
 use crate::base::diag::suggestion;
 use crate::base::hash::partition_of;
-use crate::base::ids::{Partition, SchemaId, Topic};
+use crate::base::ids::{Offset, Partition, SchemaId, Topic};
 use crate::base::record::{Header, Headers, Outgoing};
 use crate::base::time::{DateTime, Timestamp};
 use crate::base::value::Text;
 use crate::broker::{Broker, Producer, ProducerSettings};
 use crate::error::codes;
 use crate::registry::Registry;
+use crate::runtime::commands::Taken;
 use crate::runtime::service::{NewEvent, Produced, ReadError};
 
 /// Encodes and sends events. Schemas are asked for once per topic and type.
@@ -59,13 +60,7 @@ impl EventWriter {
             let record = self.record(&name, found.partitions, event, now, wait);
             records.push(record.map_err(|error| in_place(error, place, events.len()))?);
         }
-        let producer = match &mut self.producer {
-            Some(producer) => producer,
-            empty @ None => {
-                let made = self.broker.producer(&ProducerSettings::default());
-                empty.insert(made.map_err(|error| broker_failed(&error))?)
-            }
-        };
+        let producer = self.producer()?;
         let mut produced = Vec::with_capacity(records.len());
         for record in records {
             let partition = record.partition;
@@ -73,6 +68,58 @@ impl EventWriter {
             produced.push(Produced { partition: partition.0, offset: offset.0 });
         }
         Ok(produced)
+    }
+
+    /// Writes a command under the schema that its entity reads it with.
+    pub(super) fn write_command(
+        &mut self,
+        taken: &Taken<'_>,
+        value: &serde_json::Value,
+        now: Timestamp,
+        wait: Duration,
+    ) -> Result<Offset, ReadError> {
+        let invalid = |detail: String| ReadError::Invalid { code: codes::READ_INVALID, detail };
+        let datum = from_json(value, taken.schema).map_err(|error| invalid(error.to_string()))?;
+        let mut bytes = Vec::new();
+        if let Some(subject) = taken.subject {
+            let id = match self.schemas.get(subject) {
+                Some((id, _)) => *id,
+                None => {
+                    let id = self.registry.register(subject, taken.schema.text(), wait);
+                    let id = id.map_err(|error| registry_failed(&error))?;
+                    self.schemas.insert(subject.to_owned(), (id, taken.schema.clone()));
+                    id
+                }
+            };
+            frame::write(id, &mut bytes);
+            let encoded = Encoder::compile(taken.schema).encode_value(&datum, &mut bytes);
+            encoded.map_err(|error| invalid(error.to_string()))?;
+        } else {
+            bytes = value.to_string().into_bytes();
+        }
+        let header = |(name, value): &(String, String)| Header {
+            name: Text::new(name),
+            value: Some(Bytes::from(value.clone())),
+        };
+        let record = Outgoing {
+            topic: taken.place.topic.clone(),
+            partition: taken.place.partition,
+            timestamp: now,
+            key: Some(Bytes::from(taken.key.clone())),
+            value: Some(Bytes::from(bytes)),
+            headers: Headers::new(taken.headers.iter().map(header).collect()),
+        };
+        self.producer()?.send_and_wait(record, wait).map_err(|error| broker_failed(&error))
+    }
+
+    fn producer(&mut self) -> Result<&mut Box<dyn Producer>, ReadError> {
+        match &mut self.producer {
+            Some(producer) => Ok(producer),
+            empty @ None => {
+                let made = self.broker.producer(&ProducerSettings::default());
+                Ok(empty.insert(made.map_err(|error| broker_failed(&error))?))
+            }
+        }
     }
 
     fn record(

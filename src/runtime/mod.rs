@@ -2,6 +2,7 @@
 
 mod clock;
 mod cluster;
+mod commands;
 mod commits;
 mod daemon;
 mod dead_letters;

@@ -130,7 +130,7 @@ pub(super) fn concerns(plan: &Plan, read: &ReadKind) -> Result<Concerns, ReadErr
     Err(not_found(codes::READ_UNKNOWN_STORE, format!("there is no {what} `{name}`; {}", suggestion(name, names))))
 }
 
-fn key_of_text(text: &str, format: &KeyFormat) -> Result<Vec<u8>, ReadError> {
+pub(super) fn key_of_text(text: &str, format: &KeyFormat) -> Result<Vec<u8>, ReadError> {
     let invalid = |detail: String| ReadError::Invalid { code: codes::READ_INVALID, detail };
     let value = match format {
         KeyFormat::String => Value::text(text),

@@ -47,7 +47,7 @@ pub trait Service: Send + Sync {
 
     /// Reads committed records of a partition, decoded:
     /// `{"topic":…,"partition":0,"records":[{"offset":…,"timestamp":…,"key":…,"type":…,"value":…,"headers":{…}}],"next":…}`, where
-    /// `next` is the offset to go on from. A record that cannot be decoded has `error` in place of `type` and `value`.
+    /// `next` is the offset to go on from; JSON without a frame has no `type`. A record that cannot be decoded has `error` in place of `type` and `value`.
     ///
     /// # Errors
     /// See [`ReadError`].
@@ -89,6 +89,13 @@ pub trait Service: Send + Sync {
         wait: Duration,
     ) -> Result<serde_json::Value, ReadError>;
 
+    /// Writes a command to its entity's topic and waits for the answer, which is committed by then: the JSON object of
+    /// `docs/language/deciding.md`.
+    ///
+    /// # Errors
+    /// See [`ReadError`]; [`codes::COMMAND_PENDING`](crate::error::codes::COMMAND_PENDING) where the command is written and not answered.
+    fn command(&self, command: &NewCommand, wait: Duration) -> Result<serde_json::Value, ReadError>;
+
     /// Returns the counters as they stand, for the metrics exporter.
     fn measurements(&self) -> Measurements;
 }
@@ -104,6 +111,21 @@ pub struct NewEvent {
     pub value: Option<serde_json::Value>,
     /// None: now.
     pub timestamp: Option<DateTime>,
+    pub headers: BTreeMap<String, String>,
+}
+
+/// A command to an entity.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewCommand {
+    pub entity: String,
+    /// Text of the key as in URLs.
+    pub key: String,
+    /// The command's record type, full or short.
+    pub command: String,
+    pub value: serde_json::Value,
+    pub id: String,
+    pub expected_version: Option<u64>,
+    /// Further headers.
     pub headers: BTreeMap<String, String>,
 }
 

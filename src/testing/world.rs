@@ -3,7 +3,7 @@
 //! Invariant: each input is worked on to the end, through every repartition, before the next: the same inputs give the same outputs
 //! in the same order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::registry::Registry;
 use crate::registry::local::LocalRegistry;
 use crate::runtime::service::{Read, ReadError};
 use crate::runtime::{Guarantee, Options, Stepped};
-use crate::task::{DECIDED_HEADER, FirstStart};
+use crate::task::FirstStart;
 
 /// Nothing here waits for anything outside the process; what takes longer is a bug.
 const WAIT: Duration = Duration::from_secs(10);
@@ -87,6 +87,8 @@ pub struct World {
     producer: Box<dyn Producer>,
     sources: BTreeMap<String, Source>,
     sinks: BTreeMap<String, Written>,
+    /// What was written from outside to topics that the topology writes, since they were looked at.
+    fed: BTreeMap<String, BTreeSet<Offset>>,
     now: Timestamp,
 }
 
@@ -120,7 +122,7 @@ impl World {
             Stepped::start(plan, Arc::clone(&broker), Arc::clone(&registry), options, now).map_err(failed)?;
         stepped.settle(now).map_err(failed)?;
         let producer = broker.producer(&ProducerSettings::default()).map_err(failed)?;
-        Ok(Self { stepped, broker, registry, producer, sources, sinks, now })
+        Ok(Self { stepped, broker, registry, producer, sources, sinks, fed: BTreeMap::new(), now })
     }
 
     /// Returns the wall clock.
@@ -133,9 +135,7 @@ impl World {
     /// # Errors
     /// A topic that the topology does not read, a value that is not of its schema, a daemon that cannot go on.
     pub fn feed(&mut self, input: &Input) -> Result<(), WorldError> {
-        let record = self.record(input)?;
-        self.producer.send_and_wait(record, WAIT).map_err(failed)?;
-        self.now = self.now.max(input.at);
+        self.put(input)?;
         self.stepped.settle(self.now).map_err(failed)
     }
 
@@ -145,10 +145,18 @@ impl World {
     /// As [`World::feed`].
     pub fn write(&mut self, inputs: &[Input]) -> Result<(), WorldError> {
         for input in inputs {
-            let record = self.record(input)?;
-            self.producer.send_and_wait(record, WAIT).map_err(failed)?;
-            self.now = self.now.max(input.at);
+            self.put(input)?;
         }
+        Ok(())
+    }
+
+    fn put(&mut self, input: &Input) -> Result<(), WorldError> {
+        let record = self.record(input)?;
+        let offset = self.producer.send_and_wait(record, WAIT).map_err(failed)?;
+        if self.sinks.contains_key(&input.topic) {
+            self.fed.entry(input.topic.clone()).or_default().insert(offset);
+        }
+        self.now = self.now.max(input.at);
         Ok(())
     }
 
@@ -186,8 +194,8 @@ impl World {
         consumer.assign(&[(place, from)]).map_err(failed)?;
         let (records, next) = read_to(&mut *consumer, from, end)?;
         // What the test itself wrote to a topic that the topology writes, too, is no output.
-        let read_too = self.sources.contains_key(topic);
-        let own = |record: &&Record| !read_too || record.headers.last(DECIDED_HEADER).is_some();
+        let fed = self.fed.remove(topic).unwrap_or_default();
+        let own = |record: &&Record| !fed.contains(&record.offset);
         let shown = records.iter().filter(own).map(|record| self.shown(record, sink)).collect();
         if let Some(sink) = self.sinks.get_mut(topic) {
             sink.seen = next;

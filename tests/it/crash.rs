@@ -15,8 +15,8 @@ fn launch<'a>(at_least_once: bool, crash: Option<String>) -> Launch<'a> {
     Launch { at_least_once, crash, ..Launch::default() }
 }
 
-/// Starts a daemon, brings it to where the step is reached, and waits for its death.
-fn crash_at(app: &App, step: Step, at_least_once: bool) {
+/// Starts a daemon, brings it to where the step is reached, and waits for its death; `ready` waits until it has worked.
+pub(crate) fn crash_at(app: &App, step: Step, at_least_once: bool, ready: &dyn Fn(&mut Run)) {
     let armed = |step: Step, count: u32| launch(at_least_once, Some(format!("{}:{count}", step.name())));
     match step {
         Step::RestoreBegun | Step::RestoreBatch | Step::Restored => {
@@ -27,13 +27,13 @@ fn crash_at(app: &App, step: Step, at_least_once: bool) {
         }
         Step::Closing | Step::Flushed => {
             let mut run = app.start(&armed(step, 1));
-            shop::wait_for_count(&mut run, BEFORE as i64);
+            ready(&mut run);
             run.signal("TERM");
             run.crashes_at(step.name());
         }
         Step::Revoking => {
             let mut run = app.start(&armed(step, 1));
-            shop::wait_for_count(&mut run, BEFORE as i64);
+            ready(&mut run);
             let other = app.start(&Launch { instance: "b", ..launch(at_least_once, None) });
             run.crashes_at(step.name());
             other.kill();
@@ -60,7 +60,7 @@ fn crash_and_go_on(place: &Place, step: Step, at_least_once: bool, check: &dyn F
     let app = shop::open(place.clone());
     let orders = shop::orders(BEFORE + AFTER);
     shop::place_orders(&app, &orders[..BEFORE]);
-    crash_at(&app, step, at_least_once);
+    crash_at(&app, step, at_least_once, &|run| shop::wait_for_count(run, BEFORE as i64));
     shop::place_orders(&app, &orders[BEFORE..]);
     let mut run = app.start(&launch(at_least_once, None));
     check(&app, &mut run, BEFORE + AFTER);
@@ -72,7 +72,7 @@ fn equals_an_uninterrupted_run(app: &App, run: &mut Run, orders: usize) {
 }
 
 /// Steps that a place and a guarantee have.
-fn steps(place: &Place, at_least_once: bool) -> Vec<Step> {
+pub(crate) fn steps(place: &Place, at_least_once: bool) -> Vec<Step> {
     let there = |step: &&Step| match step {
         Step::LettersSent | Step::LettersSettled => false,
         Step::OffsetsSent | Step::Ended => !at_least_once,

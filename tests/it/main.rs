@@ -13,6 +13,7 @@ mod conformance;
 mod conformance_random;
 mod crash;
 mod dead_letters;
+mod deciding;
 mod demo;
 mod disk;
 mod docs;
@@ -27,6 +28,7 @@ mod rows;
 mod support;
 mod tidy;
 mod topology_tests;
+mod two_services;
 mod windows;
 
 /// Returns what `make test` exported under this name.

@@ -135,6 +135,24 @@ impl Run {
             .unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.said()))
     }
 
+    /// What it answers to a command, `o1/commands/Cancel`, of an entity.
+    pub(crate) fn command(
+        &mut self,
+        entity: &str,
+        place: &str,
+        headers: &str,
+        body: &str,
+    ) -> std::io::Result<(u16, Json)> {
+        let address = self.address("admin");
+        let length = body.len();
+        let request = format!(
+            "POST /v1/entities/{entity}/keys/{place} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+        );
+        let (status, body) = exchange(&address, &request)?;
+        Ok((status, serde_json::from_str(&body).map_err(std::io::Error::other)?))
+    }
+
     /// A JSON answer; none when there is something in the way for now.
     pub(crate) fn json(&mut self, path: &str) -> Option<Json> {
         let (status, body) = self.ask(path);
