@@ -278,7 +278,7 @@ fn an_answer_over_http_holds_against_a_kill() {
     let post = |run: &mut Run, headers: &str, n: i64, amount: i64| {
         until("an answer that is none of 503", || {
             let body = json!({"n": n, "amount": amount}).to_string();
-            let (status, answer) = run.command("account", "a1/commands/Move", headers, &body).unwrap();
+            let (status, answer) = run.ask_entity("account", "a1/commands/Move", headers, &body).unwrap();
             (status != 503).then_some((status, answer))
         })
     };
@@ -291,10 +291,10 @@ fn an_answer_over_http_holds_against_a_kill() {
     assert_eq!((status, &refused["code"], &refused["version"]), (409, &json!("too_little"), &json!(1)), "{refused}");
     let (status, wrong) = post(&mut run, "command-id: c3\r\nif-match: 0\r\n", 3, 1);
     assert_eq!((status, &wrong["code"]), (412, &json!("E0921")), "{wrong}");
-    let (status, unknown) = run.command("account", "a1/commands/Mov", "", "{}").unwrap();
+    let (status, unknown) = run.ask_entity("account", "a1/commands/Mov", "", "{}").unwrap();
     assert_eq!((status, &unknown["code"]), (404, &json!("E0920")), "{unknown}");
     assert_eq!(unknown["detail"], "entity `account` takes no command `Mov`; did you mean `Move`?");
-    let (status, wrong) = run.command("account", "a1/commands/Move", "", r#"{"n": "x", "amount": 1}"#).unwrap();
+    let (status, wrong) = run.ask_entity("account", "a1/commands/Move", "", r#"{"n": "x", "amount": 1}"#).unwrap();
     assert_eq!((status, &wrong["code"]), (400, &json!("E0904")), "{wrong}");
     run.kill();
     let mut run = app.start(&Launch::default());

@@ -49,7 +49,7 @@ fn total(number: usize) -> i64 {
 fn place(orders: &mut Run, number: usize) {
     let body = json!({"customer": "ann", "total": total(number)}).to_string();
     let (status, answer) = until("an order is placed", || {
-        let answer = orders.command("order", &format!("o{number}/commands/PlaceOrder"), &id(number), &body).unwrap();
+        let answer = orders.ask_entity("order", &format!("o{number}/commands/PlaceOrder"), &id(number), &body).unwrap();
         (answer.0 != 503).then_some(answer)
     });
     assert_eq!((status, &answer["version"], &answer["outcome"]), (200, &json!(1), &json!("accepted")), "{answer}");
@@ -111,7 +111,7 @@ fn orders_and_payments_end_well_whoever_is_killed() {
         let place = format!("o{number}/commands/ReleasePayment");
         until("a payment is released or not held any more", || {
             let header = format!("ce-correlationid: place-o{number}\r\n");
-            let (status, answer) = payments.command("payment", &place, &header, "{}").unwrap();
+            let (status, answer) = payments.ask_entity("payment", &place, &header, "{}").unwrap();
             (status == 200 || answer["code"] == "not_held").then_some(())
         });
     }

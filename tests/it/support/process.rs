@@ -136,7 +136,7 @@ impl Run {
     }
 
     /// What it answers to a command, `o1/commands/Cancel`, of an entity.
-    pub(crate) fn command(
+    pub(crate) fn ask_entity(
         &mut self,
         entity: &str,
         place: &str,
