@@ -110,6 +110,8 @@ pub mod codes {
         EVENT_NOT_APPLIED = "E0133";
         /// An entity that decides has no topic of its own.
         DECIDING_SOURCE = "E0134";
+        /// A global table where its rows are taken, or its letters would be written.
+        GLOBAL_TABLE_MISUSE = "E0136";
         /// An expression is not CEL.
         EXPRESSION_SYNTAX = "E0201";
         /// An expression names what is not there.

@@ -48,6 +48,7 @@ pub(crate) fn run(command: &Graph, output: &mut Output) -> Result<Exit, Failure>
                 "application_id": plan.application_id,
                 "fingerprint": format!("{:016x}", plan.fingerprint),
                 "sub_topologies": parts,
+                "global_tables": plan.global_tables.iter().map(|table| table.store.name.as_str()).collect::<Vec<_>>(),
                 "topics": plan.topics.keys().map(|topic| topic.as_str()).collect::<Vec<_>>(),
             }))?;
         }

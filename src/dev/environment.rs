@@ -107,7 +107,7 @@ impl Environment {
                 admin.create(&wanted, WAIT)?;
             }
         }
-        for source in plan.sub_topologies.iter().flat_map(|sub| &sub.sources) {
+        for source in plan.read_topics() {
             let Payload::Registry { readers } = &source.payload else { continue };
             for reader in readers {
                 let subject = match (readers.len(), reader.schema.full_name()) {

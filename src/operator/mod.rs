@@ -6,6 +6,7 @@ mod closing;
 mod due;
 mod eval;
 mod functions;
+mod global_join;
 mod held;
 mod join;
 mod scalar;
@@ -24,6 +25,7 @@ pub use closing::{
 pub use eval::Evaluator;
 pub(crate) use eval::{key_bytes, key_value};
 pub use functions::result_row;
+pub use global_join::join_global;
 pub use held::{HeldRow, Released, drop_held, hold, is_held, release};
 pub use join::{Joined, join};
 pub use scalar::{scalar_bytes, scalar_value};

@@ -57,6 +57,11 @@ impl Plan {
             }
             sub.stores.iter_mut().for_each(|store| rename(&mut store.changelog));
         }
+        for table in &mut self.global_tables {
+            rename(&mut table.source.topic);
+            rename_action(&mut table.source.on_decode_error);
+            rename(&mut table.store.changelog);
+        }
         self.topics = std::mem::take(&mut self.topics)
             .into_iter()
             .map(|(mut topic, TopicPlan { role, mut partitions, configs })| {

@@ -4,7 +4,7 @@
 use std::fmt::{self, Write};
 
 use super::explain::kind;
-use super::model::{NodeKind, Plan, StoreRef, SubTopology};
+use super::model::{GlobalTable, NodeKind, Plan, StoreRef, SubTopology};
 
 /// Draws a plan in Graphviz's language.
 pub fn dot(plan: &Plan) -> String {
@@ -24,7 +24,13 @@ impl<'a> Drawing<'a> {
         writeln!(self.text, "  rankdir=LR;\n  node [shape=box, style=rounded, fontname=\"sans-serif\"];")?;
         for sub in &plan.sub_topologies {
             self.boxes(sub)?;
-            self.lines(sub)?;
+            self.lines(plan, sub)?;
+        }
+        for table in &plan.global_tables {
+            let (id, label) = (global_id(table), quoted(&table.store.name));
+            self.topics.push(table.source.topic.as_str());
+            writeln!(self.text, "  {id} [label={label}, shape=cylinder, style=solid];")?;
+            writeln!(self.text, "  {} -> {id};", topic_id(table.source.topic.as_str()))?;
         }
         self.topics.sort_unstable();
         self.topics.dedup();
@@ -49,7 +55,7 @@ impl<'a> Drawing<'a> {
         writeln!(self.text, "  }}")
     }
 
-    fn lines(&mut self, sub: &'a SubTopology) -> fmt::Result {
+    fn lines(&mut self, plan: &'a Plan, sub: &'a SubTopology) -> fmt::Result {
         for source in &sub.sources {
             self.topics.push(source.topic.as_str());
             for child in &source.children {
@@ -76,6 +82,10 @@ impl<'a> Drawing<'a> {
             for store in node.kind.keeps() {
                 writeln!(self.text, "  {id} -> {};", store_id(sub, store))?;
             }
+            if let NodeKind::GlobalJoin(join) = &node.kind {
+                let table = global_id(&plan.global_tables[usize::from(join.table.0)]);
+                writeln!(self.text, "  {table} -> {id} [style=dashed];")?;
+            }
             for store in node.kind.looks_up() {
                 writeln!(self.text, "  {} -> {id} [style=dashed];", store_id(sub, store))?;
             }
@@ -94,6 +104,10 @@ fn node_id(sub: &SubTopology, node: usize) -> String {
 
 fn store_id(sub: &SubTopology, store: StoreRef) -> String {
     quoted(&format!("{}/store/{}", sub.name, sub.stores[usize::from(store.0)].name))
+}
+
+fn global_id(table: &GlobalTable) -> String {
+    quoted(&format!("global/{}", table.store.name))
 }
 
 fn topic_id(topic: &str) -> String {

@@ -4,10 +4,10 @@
 use std::fmt::{self, Write};
 
 use super::model::{
-    Aggregate, Child, Deciding, Entity, ErrorAction, Expression, Flatten, Given, JoinSide, JoinWindow, Keep, KeyFormat,
-    LayoutId, Node, NodeIndex, NodeKind, OnError, Partitions, Payload, PerLayout, Plan, Reader, ResultField, Retry,
-    SinkKey, Source, Store, StoreKind, StreamTableJoin, SubTopology, SuppressUntil, TopicRole, ValueFormat, Window,
-    WindowShape, Writer,
+    Aggregate, Child, Deciding, Entity, ErrorAction, Expression, Flatten, Given, GlobalTable, JoinSide, JoinWindow,
+    Keep, KeyFormat, LayoutId, Node, NodeIndex, NodeKind, OnError, Partitions, Payload, PerLayout, Plan, Reader,
+    ResultField, Retry, SinkKey, Source, Store, StoreKind, StreamTableJoin, SubTopology, SuppressUntil, TopicRole,
+    ValueFormat, Window, WindowShape, Writer,
 };
 use crate::avro::Schema;
 use crate::base::value::Value;
@@ -43,7 +43,10 @@ impl Out {
     fn plan(&mut self, plan: &Plan) -> fmt::Result {
         writeln!(self.text, "application {}", plan.application_id)?;
         for sub in &plan.sub_topologies {
-            self.sub_topology(sub)?;
+            self.sub_topology(plan, sub)?;
+        }
+        for table in &plan.global_tables {
+            self.global_table(table)?;
         }
         writeln!(self.text, "\ntopics")?;
         for (topic, planned) in &plan.topics {
@@ -64,13 +67,23 @@ impl Out {
         Ok(())
     }
 
-    fn sub_topology(&mut self, sub: &SubTopology) -> fmt::Result {
+    fn global_table(&mut self, table: &GlobalTable) -> fmt::Result {
+        let GlobalTable { source, store } = table;
+        let topic = &source.topic;
+        writeln!(self.text, "\nglobal table {}: all of topic {topic}, {}", store.name, read_as(source))?;
+        let fields = store.row.fields().iter().map(|field| format!("{} {}", field.name, field.field_type));
+        let schema = self.schema(&store.row);
+        writeln!(self.text, "  {schema}: {}", fields.collect::<Vec<_>>().join(", "))?;
+        self.on_error("a record that cannot be decoded", &source.on_decode_error)
+    }
+
+    fn sub_topology(&mut self, plan: &Plan, sub: &SubTopology) -> fmt::Result {
         writeln!(self.text, "\nsub-topology {}", sub.name)?;
         for source in &sub.sources {
             self.source(sub, source)?;
         }
         for node in &sub.nodes {
-            self.node(sub, node)?;
+            self.node(plan, sub, node)?;
         }
         for store in &sub.stores {
             self.store(store)?;
@@ -83,19 +96,12 @@ impl Out {
         if source.name != source.topic.as_str() {
             write!(self.text, "topic {}, ", source.topic)?;
         }
-        let (format, readers) = match &source.payload {
-            Payload::Registry { readers } => ("avro", readers.as_slice()),
-            Payload::Internal { readers, .. } => ("internal avro", readers.as_slice()),
-            Payload::Json { reader } => ("json", std::slice::from_ref(reader)),
-            Payload::Scalar { format, reader } => (format.name(), std::slice::from_ref(reader)),
-        };
-        let framed = if source.framed_keys { "avro " } else { "" };
-        write!(self.text, "{framed}{} keys, {format}", key(source.key))?;
+        write!(self.text, "{}", read_as(source))?;
         if let Some(idle) = source.idle {
             write!(self.text, ", idle after {idle}")?;
         }
         writeln!(self.text)?;
-        for reader in readers {
+        for reader in source.payload.readers() {
             self.reader(sub, reader)?;
         }
         if let Payload::Internal { upstream, .. } = &source.payload {
@@ -121,7 +127,7 @@ impl Out {
         writeln!(self.text, "    {schema} as #{}: {}", reader.layout.0, listed(&slots))
     }
 
-    fn node(&mut self, sub: &SubTopology, node: &Node) -> fmt::Result {
+    fn node(&mut self, plan: &Plan, sub: &SubTopology, node: &Node) -> fmt::Result {
         write!(self.text, "  {} {}", kind(&node.kind), node.name)?;
         match &node.kind {
             NodeKind::Filter { predicate, deletes, .. } => {
@@ -164,24 +170,11 @@ impl Out {
                 writeln!(self.text, ": store {store}, #{}, every row for {retention}", layout.0)?;
             }
             NodeKind::Aggregate(aggregate) => self.aggregate(sub, aggregate)?,
-            NodeKind::StreamTableJoin(join) => self.join(sub, join)?,
+            NodeKind::StreamTableJoin(_)
+            | NodeKind::GlobalJoin(_)
+            | NodeKind::StreamJoin(_)
+            | NodeKind::TableJoin(_) => self.any_join(plan, sub, &node.kind)?,
             NodeKind::Suppress(_) | NodeKind::Dedupe(_) | NodeKind::Timer(_) => self.holding(sub, &node.kind)?,
-            NodeKind::StreamJoin(join) => {
-                let JoinWindow { before, after, grace } = join.window;
-                writeln!(
-                    self.text,
-                    ": {} of streams, right from {before} before to {after} after, grace {grace}, #{}",
-                    join.kind.name(),
-                    join.layout.0
-                )?;
-                self.joined(sub, &join.fields, join.layout)?;
-            }
-            NodeKind::TableJoin(join) => {
-                let store = |side: &JoinSide| sub.stores[usize::from(side.store.0)].name.clone();
-                let (left, right) = (store(&join.left), store(&join.right));
-                writeln!(self.text, ": {} of stores {left} and {right}, #{}", join.kind.name(), join.layout.0)?;
-                self.joined(sub, &join.fields, join.layout)?;
-            }
             NodeKind::Entity(entity) => self.entity(sub, entity)?,
             NodeKind::Merge => writeln!(self.text)?,
         }
@@ -253,6 +246,36 @@ impl Out {
             }
         });
         writeln!(self.text, "    gives {}", results.collect::<Vec<_>>().join(", "))
+    }
+
+    /// What a join brings together.
+    fn any_join(&mut self, plan: &Plan, sub: &SubTopology, kind: &NodeKind) -> fmt::Result {
+        if let NodeKind::StreamTableJoin(join) = kind {
+            self.join(sub, join)?;
+        }
+        if let NodeKind::GlobalJoin(join) = kind {
+            let table = &plan.global_tables[usize::from(join.table.0)].store.name;
+            writeln!(self.text, ": {} with global table {table}, #{}", join.kind.name(), join.layout.0)?;
+            self.per_layout(sub, &join.refers_to, |out, expression| write!(out.text, "key {}", written(expression)))?;
+            self.fields(sub, &join.fields, join.layout)?;
+        }
+        if let NodeKind::StreamJoin(join) = kind {
+            let JoinWindow { before, after, grace } = join.window;
+            writeln!(
+                self.text,
+                ": {} of streams, right from {before} before to {after} after, grace {grace}, #{}",
+                join.kind.name(),
+                join.layout.0
+            )?;
+            self.joined(sub, &join.fields, join.layout)?;
+        }
+        if let NodeKind::TableJoin(join) = kind {
+            let store = |side: &JoinSide| sub.stores[usize::from(side.store.0)].name.clone();
+            let (left, right) = (store(&join.left), store(&join.right));
+            writeln!(self.text, ": {} of stores {left} and {right}, #{}", join.kind.name(), join.layout.0)?;
+            self.joined(sub, &join.fields, join.layout)?;
+        }
+        Ok(())
     }
 
     fn join(&mut self, sub: &SubTopology, join: &StreamTableJoin) -> fmt::Result {
@@ -405,6 +428,18 @@ impl Out {
     }
 }
 
+/// The formats of a source's keys and values.
+fn read_as(source: &Source) -> String {
+    let format = match &source.payload {
+        Payload::Registry { .. } => "avro",
+        Payload::Internal { .. } => "internal avro",
+        Payload::Json { .. } => "json",
+        Payload::Scalar { format, .. } => format.name(),
+    };
+    let framed = if source.framed_keys { "avro " } else { "" };
+    format!("{framed}{} keys, {format}", key(source.key))
+}
+
 fn listed(names: &[&str]) -> String {
     if names.is_empty() { "no field".to_owned() } else { names.join(", ") }
 }
@@ -502,7 +537,9 @@ pub(super) fn kind(kind: &NodeKind) -> &'static str {
         NodeKind::Table { .. } => "table",
         NodeKind::VersionedTable { .. } => "versioned table",
         NodeKind::Aggregate(_) => "aggregate",
-        NodeKind::StreamTableJoin(_) | NodeKind::StreamJoin(_) | NodeKind::TableJoin(_) => "join",
+        NodeKind::StreamTableJoin(_) | NodeKind::GlobalJoin(_) | NodeKind::StreamJoin(_) | NodeKind::TableJoin(_) => {
+            "join"
+        }
         NodeKind::Suppress(_) => "suppress",
         NodeKind::Dedupe(_) => "dedupe",
         NodeKind::Timer(_) => "timer",

@@ -60,13 +60,25 @@ pub fn build(graph: &Graph) -> Result<Plan, Vec<Diagnostic>> {
     if !findings.is_empty() {
         return Err(findings);
     }
-    let topics = topics(&sub_topologies, &subs);
-    let mut plan = Plan { application_id: graph.application_id.clone(), sub_topologies, topics, fingerprint: 0 };
+    let mut topics = topics(&sub_topologies, &subs);
+    let global_tables = emit::global_tables(&flow);
+    for table in &global_tables {
+        topics.insert(table.source.topic.clone(), external(TopicRole::Source));
+    }
+    let application_id = graph.application_id.clone();
+    let mut plan = Plan { application_id, sub_topologies, global_tables, topics, fingerprint: 0 };
     plan.fingerprint = explain::fingerprint(&plan);
     Ok(plan)
 }
 
 impl Plan {
+    /// Returns the topics of others that are read: by tasks, and whole.
+    pub fn read_topics(&self) -> impl Iterator<Item = &Source> {
+        let sources = self.sub_topologies.iter().flat_map(|sub| &sub.sources);
+        let sources = sources.filter(|source| !matches!(source.payload, Payload::Internal { .. }));
+        sources.chain(self.global_tables.iter().map(|table| &table.source))
+    }
+
     /// Returns each entity that keeps its history for ever, with the topics that its events come from: such a topic should
     /// neither be compacted nor forget, or the history cannot be built again.
     pub fn kept_for_ever(&self) -> Vec<(Text, BTreeSet<Topic>)> {
@@ -170,6 +182,7 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
                 vec![(left_of(name), rows), (right_of(name), rows), (due_store(name), "when to look at rows")]
             }
             JoinForm::StreamTable if join.grace.is_some() => vec![(due_store(name), "when to look at rows")],
+            JoinForm::StreamGlobal => Vec::new(),
             JoinForm::TableTable | JoinForm::StreamTable => kept_of(graph, &[join.left, join.right]),
         },
         crate::topology::NodeKind::Suppress(_)
@@ -180,6 +193,7 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
         | crate::topology::NodeKind::Case { .. }
         | crate::topology::NodeKind::Merge { .. }
         | crate::topology::NodeKind::Table(_)
+        | crate::topology::NodeKind::GlobalTable(_)
         | crate::topology::NodeKind::Aggregate(_)
         | crate::topology::NodeKind::Log(_)
         | crate::topology::NodeKind::Sink(_) => Vec::new(),
@@ -212,10 +226,14 @@ fn too_large(graph: &Graph, flow: &Flow<'_>) -> Option<Diagnostic> {
     })
 }
 
-/// Every topic of the plan. One that is read and written counts as read: it must be there before the start.
+/// A topic of others, which has the partitions that it has.
+fn external(role: TopicRole) -> TopicPlan {
+    TopicPlan { role, partitions: Partitions::Existing, configs: BTreeMap::new() }
+}
+
+/// Every topic of the sub-topologies. One that is read and written counts as read: it must be there before the start.
 fn topics(sub_topologies: &[SubTopology], subs: &[Sub]) -> BTreeMap<Topic, TopicPlan> {
     let mut topics = BTreeMap::new();
-    let external = |role| TopicPlan { role, partitions: Partitions::Existing, configs: BTreeMap::new() };
     for (made, sub) in sub_topologies.iter().zip(subs) {
         let partitions = Partitions::MaxOf(sub.counted.iter().cloned().collect());
         let compacted = |role| TopicPlan { role, partitions: partitions.clone(), configs: names::compacted() };

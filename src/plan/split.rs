@@ -40,7 +40,7 @@ pub(super) fn split(flow: &Flow<'_>, names: &Names) -> Vec<Sub> {
         }
     }
     let mut members: BTreeMap<usize, Vec<PartId>> = BTreeMap::new();
-    for id in flow.ids() {
+    for id in flow.ids().filter(|id| !matches!(flow.part(*id).kind, PartKind::GlobalTable)) {
         members.entry(groups.root(id.0)).or_default().push(id);
     }
     let mut subs: Vec<Sub> =
@@ -97,6 +97,8 @@ pub(super) fn is_stateful(kind: &PartKind<'_>) -> bool {
         | PartKind::Dedupe
         | PartKind::Timer => true,
         PartKind::Source
+        | PartKind::GlobalTable
+        | PartKind::GlobalJoin { .. }
         | PartKind::RepartitionSource { .. }
         | PartKind::Filter { .. }
         | PartKind::Rekey { .. }
@@ -143,6 +145,8 @@ fn count_partitions(flow: &Flow<'_>, names: &Names, subs: &mut [Sub]) {
             let writers = subs[index].parts.iter().filter_map(|id| match flow.part(*id).kind {
                 PartKind::RepartitionSource { write } => Some(sub_of(subs, write)),
                 PartKind::Source
+                | PartKind::GlobalTable
+                | PartKind::GlobalJoin { .. }
                 | PartKind::Filter { .. }
                 | PartKind::Rekey { .. }
                 | PartKind::Regroup { .. }

@@ -17,6 +17,7 @@ use crate::plan::{
 use crate::registry::Registry;
 use crate::runtime::Error;
 use crate::runtime::options::Options;
+use crate::store::global::GlobalStores;
 use crate::task::{DeadLetterTopic, Resolved};
 
 /// Kafka's own default of `max.message.bytes`.
@@ -34,6 +35,8 @@ pub(super) struct Cluster {
     pub(super) names: Vec<Arc<str>>,
     /// What the group subscribes to.
     pub(super) input_topics: Vec<Topic>,
+    /// The global tables' stores, once they are opened.
+    pub(super) globals: GlobalStores,
     topics: BTreeMap<Topic, TopicDescription>,
     sub_topology_by_topic: BTreeMap<Topic, usize>,
     tasks: Vec<u32>,
@@ -89,6 +92,7 @@ impl Cluster {
                 .iter()
                 .map(|sub| sub.sources.iter().map(|source| counts[&source.topic]).max().unwrap_or(0))
                 .collect(),
+            globals: GlobalStores::default(),
             topics,
         };
         cluster.resolved = plan
@@ -100,7 +104,7 @@ impl Cluster {
     }
 
     fn resolve(&self, plan: &Plan, sub: &SubTopology, registry: &dyn Registry) -> Result<Resolved, Error> {
-        let mut resolved = Resolved::default();
+        let mut resolved = Resolved { globals: self.globals.clone(), ..Resolved::default() };
         for node in &sub.nodes {
             let target = target(node);
             resolved.partitions.push(target.map_or(0, |(topic, _)| self.partitions(topic)));
@@ -203,6 +207,7 @@ fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
         | NodeKind::VersionedTable { .. }
         | NodeKind::Aggregate(_)
         | NodeKind::StreamTableJoin(_)
+        | NodeKind::GlobalJoin(_)
         | NodeKind::StreamJoin(_)
         | NodeKind::TableJoin(_)
         | NodeKind::Suppress(_)

@@ -22,8 +22,9 @@ use crate::runtime::cluster::Cluster;
 use crate::runtime::commands;
 use crate::runtime::dead_letters::DeadLetters;
 use crate::runtime::events::EventWriter;
+use crate::runtime::follower;
 use crate::runtime::options::Options;
-use crate::runtime::query::{Ask, Concerns, Reply, Request, concerns, partition_of_key};
+use crate::runtime::query::{Ask, Concerns, Reply, Request, answer_global, concerns, partition_of_key};
 use crate::runtime::samples;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::service::{
@@ -88,13 +89,14 @@ impl Daemon {
             Arc::clone(&broker),
             schemas,
         ));
+        let follows = !shared.plan.global_tables.is_empty();
         let mut daemon = Self {
             topics: TopicReader::new(Arc::clone(&broker), Arc::clone(&registry)),
             letters: DeadLetters::new(Arc::clone(&broker), &shared.options),
             writer: Mutex::new(EventWriter::new(broker, registry)),
             asks: Vec::new(),
             threads: Mutex::new(Vec::new()),
-            count: threads,
+            count: threads + usize::from(follows),
             shared,
         };
         for index in 0..threads {
@@ -106,6 +108,11 @@ impl Daemon {
                 .map_err(no_thread)?;
             daemon.asks.push(asks);
             daemon.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
+        }
+        if follows {
+            let shared = Arc::clone(&daemon.shared);
+            let thread = std::thread::Builder::new().name("global".to_owned()).spawn(move || follower::follow(&shared));
+            daemon.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread.map_err(no_thread)?);
         }
         Ok(daemon)
     }
@@ -164,6 +171,10 @@ impl Daemon {
         self.join()
     }
 
+    fn thread_name(&self, index: usize) -> String {
+        if index < self.asks.len() { format!("stream thread {index}") } else { "the global tables' thread".to_owned() }
+    }
+
     fn snapshots(&self) -> Vec<Snapshot> {
         self.shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -216,6 +227,23 @@ impl Daemon {
         }
     }
 
+    /// Answers from a global table, which is here whole.
+    fn read_global(&self, table: usize, key: &[u8], read: &Read, wait: Duration) -> Result<Json, ReadError> {
+        let unavailable =
+            |detail: &str| ReadError::Unavailable { code: codes::READ_UNAVAILABLE, detail: detail.to_owned() };
+        if !self.shared.globals_ready.load(Ordering::Acquire) {
+            return Err(unavailable("the global tables are being read"));
+        }
+        let watch = clock::Stopwatch::start();
+        loop {
+            match answer_global(&self.shared, table, key, read)? {
+                Some(answer) => return Ok(answer),
+                None if watch.elapsed() < wait => std::thread::park_timeout(Duration::from_millis(2)),
+                None => return Err(unavailable("the inputs of `wait_for` are not in yet")),
+            }
+        }
+    }
+
     fn ask_all(&self, sub_topology: usize, read: &Read, wait: Duration) -> Result<Json, ReadError> {
         let ReadKind::Keys { limit, .. } = &read.what else { return Ok(Json::Null) };
         let mut rows = Vec::new();
@@ -248,6 +276,9 @@ impl Drop for Daemon {
 
 /// A stream thread's life: turns until the stop, and a new start after every failure that a new start can mend.
 fn run(index: usize, shared: &Arc<Shared>, asks: Receiver<Request>) -> Result<(), Error> {
+    if !shared.await_globals() {
+        return Ok(());
+    }
     let mut asks = Some(asks);
     let mut failures = 0;
     loop {
@@ -332,18 +363,18 @@ impl Service for Daemon {
             let silent = self.shared.last_beat(index).is_some_and(|beat| beat.saturating_add(BEAT_MAX) < now);
             if ended || silent {
                 health.live = false;
-                health.reasons.push(format!("stream thread {index} does not beat"));
+                health.reasons.push(format!("{} does not beat", self.thread_name(index)));
             }
             if let Some(failure) = &snapshot.failure {
-                health.reasons.push(format!("stream thread {index}: {failure}"));
+                health.reasons.push(format!("{}: {failure}", self.thread_name(index)));
             }
             if !snapshot.assigned {
                 health.assigned = false;
-                health.reasons.push(format!("stream thread {index} has no assignment yet"));
+                health.reasons.push(format!("{} has no assignment yet", self.thread_name(index)));
             }
             if snapshot.restoring > 0 {
                 health.restored = false;
-                health.reasons.push(format!("stream thread {index} restores {} tasks", snapshot.restoring));
+                health.reasons.push(format!("{} restores {} tasks", self.thread_name(index), snapshot.restoring));
             }
         }
         health.restored &= health.assigned;
@@ -391,6 +422,7 @@ impl Service for Daemon {
                 let partition = partition_of_key(&key, self.shared.cluster.tasks_of(sub_topology));
                 self.ask(self.shared.task_id(sub_topology, partition), read, wait)
             }
+            Concerns::Global { table, key } => self.read_global(table, &key, read, wait),
         }
     }
 
@@ -498,6 +530,10 @@ fn topology_json(plan: &Plan) -> Json {
         "application_id": plan.application_id,
         "fingerprint": format!("{:016x}", plan.fingerprint),
         "sub_topologies": sub_topologies,
+        "global_tables": plan.global_tables.iter().map(|table| json!({
+            "name": table.store.name.as_str(),
+            "topic": table.source.topic.as_str(),
+        })).collect::<Vec<_>>(),
         "topics": plan.topics.iter().map(|(topic, planned)| json!({
             "topic": topic.as_str(),
             "role": format!("{:?}", planned.role).to_lowercase(),

@@ -8,6 +8,7 @@ mod daemon;
 mod dead_letters;
 mod error;
 mod events;
+mod follower;
 mod options;
 mod quarantine;
 mod query;

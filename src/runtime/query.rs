@@ -9,7 +9,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::avro::to_json;
 use crate::base::diag::suggestion;
-use crate::base::ids::{Partition, TaskId};
+use crate::base::ids::{Offset, Partition, TaskId, TopicPartition};
 use crate::base::time::{DateTime, Timestamp};
 use crate::base::types::Type;
 use crate::base::value::Value;
@@ -26,6 +26,7 @@ use crate::runtime::service::{At, Read, ReadError, ReadKind};
 use crate::runtime::shared::Shared;
 use crate::runtime::thread::Slot;
 use crate::store::{self, Row, StoreIndex, TaskStores, keys};
+use crate::task::Followed;
 
 /// What a thread is asked for.
 #[derive(Debug)]
@@ -97,8 +98,18 @@ fn failed(error: &store::Error) -> ReadError {
 /// Which tasks a read concerns: the one that has the key, or all of the store's.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Concerns {
-    Key { sub_topology: usize, key: Vec<u8> },
-    All { sub_topology: usize },
+    Key {
+        sub_topology: usize,
+        key: Vec<u8>,
+    },
+    All {
+        sub_topology: usize,
+    },
+    /// A global table; of all its keys the key is empty.
+    Global {
+        table: usize,
+        key: Vec<u8>,
+    },
 }
 
 /// Finds what a read is about, or says that there is no such thing.
@@ -119,8 +130,14 @@ pub(super) fn concerns(plan: &Plan, read: &ReadKind) -> Result<Concerns, ReadErr
             };
         }
     }
-    let names: Vec<&str> =
-        plan.sub_topologies.iter().flat_map(|sub| sub.stores.iter().map(|store| store.name.as_str())).collect();
+    if let Some(table) = plan.global_tables.iter().position(|table| table.store.name == *name) {
+        let format = &plan.global_tables[table].store.key;
+        let key = key.map(|key| key_of_text(key, format)).transpose()?.unwrap_or_default();
+        return Ok(Concerns::Global { table, key });
+    }
+    let stores = plan.sub_topologies.iter().flat_map(|sub| &sub.stores);
+    let stores = stores.chain(plan.global_tables.iter().map(|table| &table.store));
+    let names: Vec<&str> = stores.map(|store| store.name.as_str()).collect();
     let what = match read {
         ReadKind::Key { .. } | ReadKind::Keys { .. } => "store",
         ReadKind::Entity { .. } | ReadKind::History { .. } | ReadKind::Blame { .. } | ReadKind::Answer { .. } => {
@@ -155,7 +172,7 @@ fn answer(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
     let concerned = concerns(plan, &read.what)?;
     let key: &[u8] = match &concerned {
         Concerns::Key { key, .. } => key,
-        Concerns::All { .. } => &[],
+        Concerns::All { .. } | Concerns::Global { .. } => &[],
     };
     match &read.what {
         ReadKind::Key { store, from, to, .. } => {
@@ -180,6 +197,36 @@ fn answer(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
     }
 }
 
+/// Answers a read of a global table; none while an input that it waits for is not in.
+pub(super) fn answer_global(shared: &Shared, table: usize, key: &[u8], read: &Read) -> Result<Option<Json>, ReadError> {
+    let table = (&shared.plan.global_tables[table], StoreIndex(table as u16));
+    let answered = shared.cluster.globals.with(|stores| {
+        let followed = Followed::decode(stores.committed_meta()).unwrap_or_default();
+        let is_in = |(place, offset): &(TopicPartition, Offset)| {
+            place.topic != table.0.source.topic
+                || followed.offset(place.topic.as_str(), place.partition).is_some_and(|next| next > *offset)
+        };
+        if !read.wait_for.iter().all(is_in) {
+            return Ok(None);
+        }
+        let view = View::of_store(&table.0.store, table.1);
+        match &read.what {
+            ReadKind::Key { .. } => view.key(key, stores),
+            ReadKind::Keys { prefix, limit, cursor, .. } => view.scan(prefix, *limit, cursor.as_deref(), stores),
+            ReadKind::Entity { entity, .. }
+            | ReadKind::History { entity, .. }
+            | ReadKind::Blame { entity, .. }
+            | ReadKind::Answer { entity, .. } => Err(no_entity(entity)),
+        }
+        .map(Some)
+    });
+    answered.unwrap_or_else(|error| Err(failed(&error)))
+}
+
+fn no_entity(name: &str) -> ReadError {
+    not_found(codes::READ_UNKNOWN_STORE, format!("`{name}` is a store, but no entity"))
+}
+
 /// Answers a read from a thread that has all tasks.
 pub(super) fn read_here(shared: &Shared, slots: &BTreeMap<TaskId, Slot>, read: &Read) -> Result<Json, ReadError> {
     let of = |sub_topology: usize, partition: Partition| {
@@ -200,6 +247,10 @@ pub(super) fn read_here(shared: &Shared, slots: &BTreeMap<TaskId, Slot>, read: &
                 }
             }
             Ok(json!({ "keys": rows }))
+        }
+        Concerns::Global { table, key } => {
+            let answer = answer_global(shared, table, &key, read)?;
+            answer.ok_or_else(|| unavailable("the inputs of `wait_for` are not in yet".to_owned()))
         }
     }
 }
@@ -242,6 +293,13 @@ impl<'a> View<'a> {
             (None, _) => Vec::new(),
         };
         Ok(Self { store, index: StoreIndex(at as u16), aggregate, fields, hidden })
+    }
+
+    /// A store whose rows are shown as they are.
+    fn of_store(store: &'a Store, index: StoreIndex) -> Self {
+        let fields = store.row.fields();
+        let fields = fields.iter().map(|field| (field.name.to_string(), field.field_type.clone())).collect();
+        Self { store, index, aggregate: None, fields, hidden: 0 }
     }
 
     fn value(&self, row: &Row) -> Json {
@@ -388,8 +446,7 @@ fn entity_of<'a>(sub: &'a SubTopology, name: &str) -> Result<(&'a Entity, View<'
     let node = named
         .into_iter()
         .find_map(|node| if let NodeKind::Entity(entity) = &node.kind { Some(&**entity) } else { None });
-    let missing = || not_found(codes::READ_UNKNOWN_STORE, format!("`{name}` is a store, but no entity"));
-    let entity = node.ok_or_else(missing)?;
+    let entity = node.ok_or_else(|| no_entity(name))?;
     Ok((entity, View::of(sub, name)?))
 }
 

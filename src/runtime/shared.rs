@@ -20,7 +20,7 @@ use crate::runtime::status::Snapshot;
 use crate::store::memory::MemoryBackend;
 use crate::store::rocks::{RocksBackend, RocksShared};
 use crate::store::{self, Access, Backend, CacheBudget, StoreSpec, TaskStores};
-use crate::task::FirstStart;
+use crate::task::{FirstStart, GLOBAL};
 
 /// Shared by all threads of a daemon.
 #[derive(Debug)]
@@ -33,7 +33,9 @@ pub(super) struct Shared {
     pub(super) rocks: RocksShared,
     pub(super) owners: Owners,
     pub(super) stop: AtomicBool,
-    /// What each thread showed last.
+    /// Global tables have what their topics had at the start: tasks may run.
+    pub(super) globals_ready: AtomicBool,
+    /// What each thread showed last; the one that follows global tables is behind the others.
     pub(super) snapshots: Mutex<Vec<Snapshot>>,
     /// By thread: when it last showed that it lives, by the wall clock in milliseconds; 0 before its first turn.
     beats: Vec<AtomicI64>,
@@ -68,9 +70,12 @@ impl Shared {
     ) -> Self {
         // A third each for RocksDB, the row caches and everything that is on its way (queues, generations, the client's).
         let rocks = RocksShared::new(options.memory_budget_bytes / 3);
+        // The one that follows global tables is behind the others.
+        let threads = options.threads + usize::from(!plan.global_tables.is_empty());
         Self {
-            beats: (0..options.threads).map(|_| AtomicI64::new(0)).collect(),
-            snapshots: Mutex::new((0..options.threads).map(|_| Snapshot::default()).collect()),
+            beats: (0..threads).map(|_| AtomicI64::new(0)).collect(),
+            snapshots: Mutex::new((0..threads).map(|_| Snapshot::default()).collect()),
+            globals_ready: AtomicBool::new(plan.global_tables.is_empty()),
             plan,
             options,
             cluster,
@@ -171,16 +176,34 @@ impl Shared {
                 },
             })
             .collect();
+        self.open_folder(&task.to_string(), &specs)
+    }
+
+    /// Opens the stores of the global tables.
+    pub(super) fn open_global_stores(&self) -> Result<TaskStores, store::Error> {
+        let tables = self.plan.global_tables.iter();
+        let specs: Vec<StoreSpec> = tables
+            .map(|table| StoreSpec {
+                name: Arc::from(table.store.name.as_str()),
+                row: table.store.row.clone(),
+                access: Access::Cached,
+            })
+            .collect();
+        self.open_folder(GLOBAL, &specs)
+    }
+
+    fn open_folder(&self, name: &str, specs: &[StoreSpec]) -> Result<TaskStores, store::Error> {
         let backend: Box<dyn Backend> = match &self.options.state_dir {
             Some(folder) => {
-                let folder = folder.join(&self.options.application_id).join(task.to_string());
+                let folder = folder.join(&self.options.application_id).join(name);
                 Box::new(RocksBackend::open(&folder, &self.rocks)?)
             }
             None => Box::new(MemoryBackend::new()),
         };
-        let share = self.options.memory_budget_bytes / 3 / self.cluster.tasks_in_all().max(1);
+        let caches = self.cluster.tasks_in_all() + usize::from(!self.plan.global_tables.is_empty());
+        let share = self.options.memory_budget_bytes / 3 / caches.max(1);
         let mut stores =
-            TaskStores::open(backend, &self.options.application_id, &specs, CacheBudget { bytes: share.max(1 << 20) })?;
+            TaskStores::open(backend, &self.options.application_id, specs, CacheBudget { bytes: share.max(1 << 20) })?;
         stores.trim_set_aside(self.options.keep_set_aside)?;
         Ok(stores)
     }
@@ -198,10 +221,22 @@ impl Shared {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner).insert(task, stores);
     }
 
-    /// Writes out and closes the stores that nobody took.
+    /// Waits until the global tables are complete; false when the daemon is to stop before.
+    pub(super) fn await_globals(&self) -> bool {
+        while !self.globals_ready.load(Ordering::Acquire) {
+            if self.stop.load(Ordering::Relaxed) {
+                return false;
+            }
+            // A bounded wait: the thread that reads them gives no signal.
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        true
+    }
+
+    /// Writes out and closes the stores that nobody took, and the global tables.
     pub(super) fn close_parked(&self, now: Timestamp) -> Result<(), store::Error> {
         let parked = std::mem::take(&mut *self.parked.lock().unwrap_or_else(PoisonError::into_inner));
-        for mut stores in parked.into_values() {
+        for mut stores in parked.into_values().chain(self.cluster.globals.close()) {
             stores.write_behind(now, true)?;
         }
         Ok(())

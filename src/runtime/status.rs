@@ -21,7 +21,7 @@ use crate::store::StoreIndex;
 use crate::task::Task;
 
 /// How often a thread shows itself.
-const PUBLISH_EVERY: SpanMs = SpanMs(250);
+pub(super) const PUBLISH_EVERY: SpanMs = SpanMs(250);
 
 /// What a thread showed last.
 #[derive(Clone, Debug, Default)]

@@ -13,6 +13,7 @@ use crate::limits::STEPPED_TURNS_MAX;
 use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::runtime::cluster::Cluster;
+use crate::runtime::follower::Follower;
 use crate::runtime::options::Options;
 use crate::runtime::query;
 use crate::runtime::schemas::SchemaFetcher;
@@ -24,6 +25,7 @@ use crate::runtime::{Error, clock};
 /// A daemon without threads of its own.
 pub struct Stepped {
     shared: Arc<Shared>,
+    follower: Option<Follower>,
     thread: StreamThread,
 }
 
@@ -49,11 +51,12 @@ impl Stepped {
         let no_thread = |error: std::io::Error| Error::Bug { message: format!("a thread cannot be started: {error}") };
         let schemas = SchemaFetcher::start(registry).map_err(no_thread)?;
         let shared = Arc::new(Shared::new(plan, options, cluster, broker, schemas));
+        let follower = Follower::open(&shared, now)?;
         let connection = Connection::open(0, &shared)?;
         // Nobody asks from another thread; reads are answered in place.
         let (_, incoming) = channel();
         let thread = StreamThread::new(0, Arc::clone(&shared), connection, incoming, now);
-        Ok(Self { shared, thread })
+        Ok(Self { shared, follower, thread })
     }
 
     /// Works until all inputs are in and everything is committed; `now` is the wall clock.
@@ -61,6 +64,7 @@ impl Stepped {
     /// # Errors
     /// What a stream thread cannot go on after; a topology that never comes to rest.
     pub fn settle(&mut self, now: Timestamp) -> Result<(), Error> {
+        self.follow(now)?;
         let mut quiet = 0;
         for _ in 0..STEPPED_TURNS_MAX {
             let before = self.thread.done_so_far();
@@ -79,6 +83,25 @@ impl Stepped {
             }
         }
         Err(Error::Bug { message: format!("no rest after {STEPPED_TURNS_MAX} turns: two nodes keep each other busy") })
+    }
+
+    /// Brings the global tables up to the ends of their topics.
+    fn follow(&mut self, now: Timestamp) -> Result<(), Error> {
+        let Some(follower) = &mut self.follower else { return Ok(()) };
+        let mut quiet = 0;
+        for _ in 0..STEPPED_TURNS_MAX {
+            if follower.turn(now, Duration::ZERO)? {
+                quiet = 0;
+            } else if follower.awaits_schema() {
+                clock::pause(Duration::from_micros(100));
+            } else if follower.is_at_rest() {
+                quiet += 1;
+                if quiet == 2 {
+                    return Ok(());
+                }
+            }
+        }
+        Err(Error::Bug { message: format!("the global tables are not at rest after {STEPPED_TURNS_MAX} turns") })
     }
 
     /// Returns each task that has stopped, with why.

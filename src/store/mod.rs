@@ -20,6 +20,7 @@ mod behind;
 mod cache;
 mod committed;
 pub mod format;
+pub mod global;
 pub mod keys;
 pub mod memory;
 pub mod restore;

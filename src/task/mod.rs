@@ -10,6 +10,7 @@
 mod commit;
 mod decode;
 mod failure;
+mod global;
 mod graph;
 mod latency;
 mod lineage;
@@ -43,6 +44,7 @@ use times::Times;
 
 pub use commit::{CommitCycle, CommitStep, Outcome};
 pub use failure::{ByReason, Failures, NODE_HEADER, REASON_HEADER};
+pub use global::{Followed, GLOBAL, GlobalStats, GlobalTables, Took};
 pub use graph::{DeadLetterTopic, Refusal, Resolved, Writes};
 pub use latency::{LATENCY_BOUNDS_SECONDS, Latency};
 pub use lines::LogLine;

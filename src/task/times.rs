@@ -230,6 +230,7 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         | NodeKind::Repartition { .. }
         | NodeKind::Sink { .. }
         | NodeKind::Table { .. }
+        | NodeKind::GlobalJoin(_)
         | NodeKind::TableJoin(_)
         | NodeKind::Merge => false,
     }

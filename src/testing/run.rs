@@ -78,8 +78,7 @@ fn first_time(test: &Test) -> Result<Option<Timestamp>, String> {
 
 /// The topic that each stream and table reads.
 fn sources(plan: &Plan) -> BTreeMap<String, String> {
-    let sources = plan.sub_topologies.iter().flat_map(|sub| &sub.sources);
-    sources.map(|source| (source.name.to_string(), source.topic.to_string())).collect()
+    plan.read_topics().map(|source| (source.name.to_string(), source.topic.to_string())).collect()
 }
 
 fn happen(

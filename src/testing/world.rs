@@ -391,7 +391,7 @@ fn written(plan: &Plan) -> BTreeMap<String, Written> {
 fn prepare(plan: &Plan, broker: &dyn Broker, registry: &dyn Registry) -> Result<BTreeMap<String, Source>, WorldError> {
     let mut admin = broker.admin().map_err(failed)?;
     let mut sources = BTreeMap::new();
-    for source in plan.sub_topologies.iter().flat_map(|sub| &sub.sources) {
+    for source in plan.read_topics() {
         let types = match &source.payload {
             Payload::Internal { .. } => continue,
             Payload::Json { reader } | Payload::Scalar { reader, .. } => vec![(None, reader.schema.clone())],

@@ -61,6 +61,8 @@ pub enum Nature {
     Stream,
     /// Rows replace one another by key.
     Table,
+    /// A table that every instance has whole: there to be looked up in, it gives no rows.
+    Global,
 }
 
 /// What the one field of a row is called that is no record.
@@ -146,6 +148,8 @@ pub enum NodeKind {
     },
     /// Keeps the newest row per key, of a topic or a stream.
     Table(Table),
+    /// Keeps the newest row per key of a whole topic, on every instance.
+    GlobalTable(Source),
     Entity(Entity),
     Aggregate(Aggregate),
     Join(Join),
@@ -324,6 +328,8 @@ pub struct Join {
     pub form: JoinForm,
     /// How long a stream's rows wait for a table.
     pub grace: Option<SpanMs>,
+    /// The key of the right row that a left one refers to; empty where rows meet by their own keys.
+    pub refers_to: ByVariant<Expression>,
     /// An expression for each field of the output, by the left row's variant.
     pub fields: ByVariant<Vec<Expression>>,
 }
@@ -333,6 +339,8 @@ pub struct Join {
 pub enum JoinForm {
     /// Each row of a stream looks a table's row up.
     StreamTable,
+    /// Each row of a stream looks a global table's row up.
+    StreamGlobal,
     /// Rows of two streams meet when they are near in time.
     StreamStream(JoinWindow),
     /// The newest rows of two tables; a change of either changes the result.
@@ -426,7 +434,9 @@ impl NodeKind {
     /// Returns the nodes that feed it, in the order that they are written.
     pub fn inputs(&self) -> Vec<NodeId> {
         match self {
-            Self::Source(_) | Self::Table(Table { input: TableInput::Topic(_), .. }) => Vec::new(),
+            Self::Source(_) | Self::GlobalTable(_) | Self::Table(Table { input: TableInput::Topic(_), .. }) => {
+                Vec::new()
+            }
             Self::Table(Table { input: TableInput::From(from), .. }) => vec![*from],
             Self::Stream(stream) => vec![stream.from],
             Self::Case { from, .. } => vec![*from],
@@ -447,7 +457,9 @@ impl NodeKind {
     /// Returns the topic that it reads, if it does.
     pub fn source(&self) -> Option<&Source> {
         match self {
-            Self::Source(source) | Self::Table(Table { input: TableInput::Topic(source), .. }) => Some(source),
+            Self::Source(source)
+            | Self::GlobalTable(source)
+            | Self::Table(Table { input: TableInput::Topic(source), .. }) => Some(source),
             Self::Table(Table { input: TableInput::From(_), .. })
             | Self::Stream(_)
             | Self::Case { .. }

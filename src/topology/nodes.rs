@@ -34,6 +34,7 @@ pub(super) fn read_body(kind: &str, name: &Located<String>, table: &mut TableRea
     match kind {
         "stream" => read_stream(table),
         "table" => read_table(table),
+        "global_table" => read_global_table(table).map(Body::GlobalTable),
         "entity" => entities::read(name, table).map(Box::new).map(Body::Entity),
         "aggregate" => read_aggregate(table).map(Body::Aggregate),
         "merge" => read_merge(table),
@@ -279,6 +280,24 @@ fn read_table(table: &mut TableReader<'_>) -> Option<Body> {
     }
 }
 
+/// A global table holds a topic's rows as they are. Nothing of it goes by time.
+fn read_global_table(table: &mut TableReader<'_>) -> Option<TopicSpec> {
+    table.later(&["ttl"]);
+    if table.key_span("topic").is_none() {
+        table.missing("topic", "name the topic that every instance reads: `topic = \"countries\"`");
+    }
+    let body = read_topic(table);
+    let help = "it holds a topic's records as they are: write other rows to a topic with a sink, and read that";
+    reject(table, &["from", "on", "where", "select", "set", "select_key"], "is not for a global table", help);
+    let help = "rows look up what is newest when they are worked on: leave it out, or use a `[table.…]`";
+    reject(table, &["timestamp", "idle", "versioned"], "has no meaning for a global table", help);
+    let body = body?;
+    if let Some(second) = body.schemas.get(1) {
+        conflict(table, second.place.span, "a table has one schema", "its rows have one shape; keep one schema");
+    }
+    Some(body)
+}
+
 /// Reads `<Type>.set = { … }` for each type.
 pub(super) fn by_type(table: Option<TableReader<'_>>) -> Option<Vec<(Located<String>, Fields)>> {
     let table = table?;
@@ -413,7 +432,7 @@ fn read_branch(table: &mut TableReader<'_>) -> Option<BranchSpec> {
 }
 
 fn read_join(table: &mut TableReader<'_>) -> Option<JoinSpec> {
-    table.later(&["foreign_key", "key"]);
+    table.later(&["foreign_key"]);
     let left = required_text(table, "left", "name the stream or table on its left");
     let right = required_text(table, "right", "name the table or stream that its rows meet");
     let kinds = [("inner", JoinKind::Inner), ("left", JoinKind::Left), ("outer", JoinKind::Outer)];
@@ -421,10 +440,19 @@ fn read_join(table: &mut TableReader<'_>) -> Option<JoinSpec> {
     let window_at = table.key_span("window").map(|span| table.file.place(span));
     let window = table.table("window").map(windows::read_join).zip(window_at);
     let grace = table.duration("grace");
+    let key = table.expression("key");
     let select = table.expressions("select");
     let select =
         required(table, "select", select, "say what the joined row holds: `select = { total = 'left.total' }`");
-    Some(JoinSpec { left: left?, right: right?, kind: kind.unwrap_or(JoinKind::Inner), window, grace, select: select? })
+    Some(JoinSpec {
+        left: left?,
+        right: right?,
+        kind: kind.unwrap_or(JoinKind::Inner),
+        window,
+        grace,
+        key,
+        select: select?,
+    })
 }
 
 fn read_log(table: &mut TableReader<'_>) -> Option<LogSpec> {

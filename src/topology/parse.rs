@@ -19,11 +19,24 @@ use crate::limits::{RETRY_ATTEMPTS_MAX, RETRY_BACKOFF_MAX_MS, TOPOLOGY_NAME_BYTE
 /// The version of the language, `[topology] format`.
 pub const FORMAT: i64 = 1;
 
-const KINDS: [&str; 12] =
-    ["stream", "table", "entity", "aggregate", "merge", "branch", "join", "suppress", "dedupe", "timer", "log", "sink"];
+const KINDS: [&str; 13] = [
+    "stream",
+    "table",
+    "global_table",
+    "entity",
+    "aggregate",
+    "merge",
+    "branch",
+    "join",
+    "suppress",
+    "dedupe",
+    "timer",
+    "log",
+    "sink",
+];
 
 /// Kinds that the language has and this version does not run.
-const KINDS_LATER: [&str; 4] = ["global_table", "punctuate", "upcast", "process"];
+const KINDS_LATER: [&str; 3] = ["punctuate", "upcast", "process"];
 
 /// Reads all files; every finding goes into `findings`.
 pub(super) fn parse(sources: &Sources, findings: &RefCell<Vec<Diagnostic>>) -> Spec {

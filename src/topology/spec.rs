@@ -56,6 +56,7 @@ pub(super) enum Body {
     StreamFrom(StreamSpec),
     TableOfTopic(TopicSpec),
     TableFrom(FromSpec),
+    GlobalTable(TopicSpec),
     Entity(Box<EntitySpec>),
     Aggregate(AggregateSpec),
     Merge { from: Vec<Located<String>> },
@@ -72,7 +73,9 @@ impl Body {
     /// Returns the schema files that the table names.
     pub(super) fn schemas(&self) -> Vec<&Located<String>> {
         match self {
-            Self::StreamOfTopic(topic) | Self::TableOfTopic(topic) => topic.schemas.iter().collect(),
+            Self::StreamOfTopic(topic) | Self::TableOfTopic(topic) | Self::GlobalTable(topic) => {
+                topic.schemas.iter().collect()
+            }
             Self::Entity(entity) => vec![&entity.schema],
             Self::Sink(sink) => sink.schema.iter().collect(),
             Self::StreamFrom(_)
@@ -91,7 +94,7 @@ impl Body {
     /// Returns the nodes that the table names as its inputs.
     pub(super) fn inputs(&self) -> Vec<&Located<String>> {
         match self {
-            Self::StreamOfTopic(_) | Self::TableOfTopic(_) => Vec::new(),
+            Self::StreamOfTopic(_) | Self::TableOfTopic(_) | Self::GlobalTable(_) => Vec::new(),
             Self::StreamFrom(stream) => vec![&stream.from],
             Self::TableFrom(table) => vec![&table.from],
             Self::Entity(entity) => {
@@ -251,6 +254,8 @@ pub(super) struct JoinSpec {
     pub window: Option<(JoinWindow, Place)>,
     /// How long rows wait for the table, with where it stands.
     pub grace: Option<Located<SpanMs>>,
+    /// What is looked up in a global table.
+    pub key: Option<ExpressionText>,
     pub select: Fields,
 }
 

@@ -19,6 +19,7 @@ mod disk;
 mod docs;
 mod faults;
 mod flights;
+mod joins;
 mod kafka_adapter;
 mod metrics;
 mod on_error;

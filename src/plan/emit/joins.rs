@@ -7,15 +7,26 @@ use crate::base::time::SpanMs;
 use crate::base::value::Text;
 use crate::plan::flow::{PartId, PartKind, ShapeId};
 use crate::plan::model::{
-    ENTITY_SYSTEM_FIELDS, Expression, JoinSide, Lookup, NodeIndex, NodeKind, PerLayout, RowView, StoreKind, StreamJoin,
-    StreamTableJoin, TableJoin, VersionedLookup,
+    ENTITY_SYSTEM_FIELDS, Expression, GlobalJoin, GlobalRef, JoinSide, JoinWindow, Lookup, NodeIndex, NodeKind,
+    PerLayout, RowView, StoreKind, StreamJoin, StreamTableJoin, TableJoin, VersionedLookup,
 };
 use crate::plan::names::{due_store, left_of, right_of};
 use crate::plan::rows;
 use crate::topology;
 
 impl Emitter<'_, '_> {
-    pub(super) fn join(&self, id: PartId, join: &topology::Join, table: PartId) -> NodeKind {
+    /// What the parts of a join do beside keeping tables and repartitioning.
+    pub(super) fn any_join(&self, id: PartId, join: &topology::Join) -> NodeKind {
+        match (&self.flow.part(id).kind, join.form) {
+            (PartKind::Join { table, .. }, _) => self.join(id, join, *table),
+            (PartKind::GlobalJoin { table }, _) => self.global_join(id, join, *table),
+            (PartKind::StreamJoin, topology::JoinForm::StreamStream(window)) => self.stream_join(id, join, window),
+            (PartKind::TableJoin { left, right }, _) => self.table_join(id, join, *left, *right),
+            (_, _) => NodeKind::Merge,
+        }
+    }
+
+    fn join(&self, id: PartId, join: &topology::Join, table: PartId) -> NodeKind {
         let part = self.flow.part(id);
         let right = self.flow.table_shape(table);
         let mut fields = PerLayout::default();
@@ -28,6 +39,28 @@ impl Emitter<'_, '_> {
             kind: join.kind,
             grace: join.grace.map(|grace| (grace, self.held(id, part.input[0].1))),
             table: self.lookup(table),
+            fields,
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    fn global_join(&self, id: PartId, join: &topology::Join, table: PartId) -> NodeKind {
+        let part = self.flow.part(id);
+        let right = self.flow.table_shape(table);
+        let (mut fields, mut refers_to) = (PerLayout::default(), PerLayout::default());
+        for (variant, shape) in &part.input {
+            if let (Some(expressions), Some(key)) = (&join.fields[*variant], &join.refers_to[*variant]) {
+                fields.set(self.layout(*shape), self.joined(*shape, right, expressions));
+                refers_to.set(self.layout(*shape), self.expression(*shape, key));
+            }
+        }
+        let number = self.flow.global_tables().iter().position(|known| *known == table).unwrap_or(0);
+        NodeKind::GlobalJoin(Box::new(GlobalJoin {
+            kind: join.kind,
+            table: GlobalRef(number as u16),
+            slots: self.flow.shape(right).used.len(),
+            refers_to,
+            format: self.flow.graph.node(self.flow.part(table).node).rows.key,
             fields,
             layout: self.layout(part.output[0].1),
         }))
@@ -64,10 +97,9 @@ impl Emitter<'_, '_> {
         JoinSide { store, slots: self.flow.shape(shape).used.len(), versioned }
     }
 
-    pub(super) fn stream_join(&self, id: PartId, join: &topology::Join) -> NodeKind {
+    fn stream_join(&self, id: PartId, join: &topology::Join, window: JoinWindow) -> NodeKind {
         let part = self.flow.part(id);
         let (left, right) = (part.input[0].1, part.right.input[0].1);
-        let topology::JoinForm::StreamStream(window) = join.form else { return NodeKind::Merge };
         NodeKind::StreamJoin(Box::new(StreamJoin {
             kind: join.kind,
             window,
@@ -79,7 +111,7 @@ impl Emitter<'_, '_> {
         }))
     }
 
-    pub(super) fn table_join(&self, id: PartId, join: &topology::Join, left: PartId, right: PartId) -> NodeKind {
+    fn table_join(&self, id: PartId, join: &topology::Join, left: PartId, right: PartId) -> NodeKind {
         let part = self.flow.part(id);
         let (left_shape, right_shape) = (self.flow.table_shape(left), self.flow.table_shape(right));
         NodeKind::TableJoin(Box::new(TableJoin {

@@ -17,9 +17,9 @@ use crate::expr::{Checked, FieldUse};
 use crate::plan::flow::{Flow, PartId, PartKind, Rekey, ShapeId};
 use crate::plan::has_due_store;
 use crate::plan::model::{
-    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, Dedupe, Expression, Flatten, Held, Input, Layout,
-    LayoutId, Log, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, Source, Store, StoreRef, SubTopology,
-    Suppress, TIMER_SYSTEM_FIELDS, Timer, Update, Upstream, WindowShape, Writer, roots,
+    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, Dedupe, Expression, Flatten, GlobalTable, Held, Input,
+    Layout, LayoutId, Log, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, Source, Store, StoreKind,
+    StoreRef, SubTopology, Suppress, TIMER_SYSTEM_FIELDS, Timer, Update, Upstream, WindowShape, Writer, roots,
 };
 use crate::plan::names::{Names, due_store};
 use crate::plan::rows;
@@ -38,6 +38,48 @@ pub(super) fn emit(flow: &Flow<'_>, names: &Names, subs: &[Sub], sub: &Sub) -> M
         sources,
         nodes,
         stores: emitter.stores,
+    })
+}
+
+/// Makes the plans of the global tables, by name.
+pub(super) fn global_tables(flow: &Flow<'_>) -> Vec<GlobalTable> {
+    let table = |id: PartId| {
+        let part = flow.part(id);
+        let node = flow.graph.node(part.node);
+        let shape = flow.shape(part.output[0].1);
+        let schema = shape.schema.clone()?;
+        let wanted = shape.used.iter().copied().collect();
+        let reader = Reader { schema: schema.clone(), wanted, layout: LayoutId(0) };
+        let source = of_others(node, vec![reader])?;
+        let (name, changelog) = (part.name.clone(), source.topic.clone());
+        let store = Store { name, changelog, key: node.rows.key, row: schema, kind: StoreKind::KeyValue };
+        Some(GlobalTable { source, store })
+    };
+    flow.global_tables().into_iter().filter_map(table).collect()
+}
+
+/// How a node's own topic is read, without what follows; none of a node that has none.
+fn of_others(node: &topology::Node, mut readers: Vec<Reader>) -> Option<Source> {
+    let source = node.kind.source()?;
+    let payload = match source.value_format {
+        ValueFormat::Avro => Payload::Registry { readers },
+        ValueFormat::Json => Payload::Json { reader: readers.swap_remove(0) },
+        format @ (ValueFormat::String
+        | ValueFormat::Long
+        | ValueFormat::Int
+        | ValueFormat::Double
+        | ValueFormat::Bytes) => Payload::Scalar { format, reader: readers.swap_remove(0) },
+    };
+    Some(Source {
+        name: node.name.clone(),
+        topic: source.topic.clone(),
+        key: node.rows.key,
+        framed_keys: source.framed_keys,
+        payload,
+        timestamp: PerLayout::default(),
+        idle: source.idle,
+        on_decode_error: source.on_decode_error.clone(),
+        children: Vec::new(),
     })
 }
 
@@ -176,27 +218,9 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 timestamp.set(self.layout(*shape), self.expression(*shape, expression));
             }
         }
-        let mut readers: Vec<Reader> = part.output.iter().filter_map(|(_, shape)| self.reader(*shape)).collect();
-        let payload = match source.value_format {
-            ValueFormat::Avro => Payload::Registry { readers },
-            ValueFormat::Json => Payload::Json { reader: readers.swap_remove(0) },
-            format @ (ValueFormat::String
-            | ValueFormat::Long
-            | ValueFormat::Int
-            | ValueFormat::Double
-            | ValueFormat::Bytes) => Payload::Scalar { format, reader: readers.swap_remove(0) },
-        };
-        Ok(Source {
-            name: part.name.clone(),
-            topic,
-            key: node.rows.key,
-            framed_keys: source.framed_keys,
-            payload,
-            timestamp,
-            idle: source.idle,
-            on_decode_error: source.on_decode_error.clone(),
-            children,
-        })
+        let readers = part.output.iter().filter_map(|(_, shape)| self.reader(*shape)).collect();
+        let read = of_others(node, readers).expect("the part reads the node's topic");
+        Ok(Source { timestamp, children, ..read })
     }
 
     fn reader(&self, id: ShapeId) -> Option<Reader> {
@@ -297,11 +321,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
             }
             (PartKind::Entity, topology::NodeKind::Entity(entity)) => self.entity(id, entity),
             (PartKind::Aggregate, topology::NodeKind::Aggregate(aggregate)) => self.aggregate(id, aggregate),
-            (PartKind::Join { table, .. }, topology::NodeKind::Join(join)) => self.join(id, join, *table),
-            (PartKind::StreamJoin, topology::NodeKind::Join(join)) => self.stream_join(id, join),
-            (PartKind::TableJoin { left, right }, topology::NodeKind::Join(join)) => {
-                self.table_join(id, join, *left, *right)
-            }
+            (_, topology::NodeKind::Join(join)) => self.any_join(id, join),
             (PartKind::Suppress, topology::NodeKind::Suppress(suppress)) => self.suppress(id, suppress),
             (PartKind::Dedupe, topology::NodeKind::Dedupe(dedupe)) => self.dedupe(id, dedupe),
             (PartKind::Timer, topology::NodeKind::Timer(timer)) => self.timer(id, timer),
@@ -312,6 +332,8 @@ impl<'f, 'g> Emitter<'f, 'g> {
             (
                 PartKind::Merge
                 | PartKind::Source
+                | PartKind::GlobalTable
+                | PartKind::GlobalJoin { .. }
                 | PartKind::RepartitionSource { .. }
                 | PartKind::Log
                 | PartKind::Entity

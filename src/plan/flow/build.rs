@@ -48,6 +48,7 @@ fn live(graph: &Graph) -> Vec<bool> {
     for (id, node) in graph.iter().collect::<Vec<_>>().into_iter().rev() {
         let effect = match &node.kind {
             NodeKind::Table(_)
+            | NodeKind::GlobalTable(_)
             | NodeKind::Entity(_)
             | NodeKind::Aggregate(_)
             | NodeKind::Log(_)
@@ -72,9 +73,10 @@ fn live(graph: &Graph) -> Vec<bool> {
 impl<'g> Builder<'g> {
     fn node(&mut self, id: NodeId) -> Ends {
         let node = self.flow.graph.node(id);
-        let source = if reads_topic(&node.kind) { self.source(id) } else { Ends::default() };
+        let source = if reads_topic(&node.kind) { self.source(id, PartKind::Source) } else { Ends::default() };
         match &node.kind {
             NodeKind::Source(_) => source,
+            NodeKind::GlobalTable(_) => self.source(id, PartKind::GlobalTable),
             NodeKind::Table(table) => {
                 let from = match table.input {
                     TableInput::Topic(_) => source,
@@ -177,14 +179,14 @@ impl<'g> Builder<'g> {
         self.push(id, kind, from.parts.clone(), from.rows.clone(), vec![(0, shape)])
     }
 
-    fn source(&mut self, id: NodeId) -> Ends {
+    fn source(&mut self, id: NodeId, kind: PartKind<'g>) -> Ends {
         let variants = &self.flow.graph.node(id).rows.variants;
         let rows = variants
             .iter()
             .enumerate()
             .map(|(variant, of)| (variant, self.new_shape(shape_of(of, self.next_part()))))
             .collect();
-        self.push(id, PartKind::Source, Vec::new(), Vec::new(), rows)
+        self.push(id, kind, Vec::new(), Vec::new(), rows)
     }
 
     /// A node's rows under the variants of a merge.
@@ -224,6 +226,12 @@ impl<'g> Builder<'g> {
                     self.ends[join.right.0].parts[0]
                 };
                 self.shaping(id, PartKind::Join { table, waits: join.grace.is_some() }, &from)
+            }
+            JoinForm::StreamGlobal => {
+                // The table is everywhere, so it does not matter by which key the rows are partitioned.
+                let from = self.ends[join.left.0].clone();
+                let table = self.ends[join.right.0].parts[0];
+                self.shaping(id, PartKind::GlobalJoin { table }, &from)
             }
             JoinForm::StreamStream(_) => {
                 let left = self.partitioned(id, join.left, |_| true);

@@ -61,6 +61,8 @@ pub(super) struct Side {
 pub(super) enum PartKind<'g> {
     /// Reads the graph node's topic.
     Source,
+    /// Holds the graph node's topic whole, in no sub-topology.
+    GlobalTable,
     /// Reads what `write` wrote; each of its output's shapes is the shape of the same variant there.
     RepartitionSource {
         write: PartId,
@@ -111,6 +113,10 @@ pub(super) enum PartKind<'g> {
         table: PartId,
         /// Rows wait for versions that come late.
         waits: bool,
+    },
+    /// Looks rows up in a global table.
+    GlobalJoin {
+        table: PartId,
     },
     /// Keeps rows of both sides until none can meet them.
     StreamJoin,
@@ -194,6 +200,14 @@ impl<'g> Flow<'g> {
         self.part(table).output[0].1
     }
 
+    /// Returns the global tables by name: a plan numbers them so.
+    pub(super) fn global_tables(&self) -> Vec<PartId> {
+        let mut tables: Vec<PartId> =
+            self.ids().filter(|id| matches!(self.part(*id).kind, PartKind::GlobalTable)).collect();
+        tables.sort_by_key(|id| &self.part(*id).name);
+        tables
+    }
+
     /// Notes every field that somebody uses. From the end to the start, since what is read behind a repartition must have been
     /// written into it.
     fn mark_used(&mut self) {
@@ -257,7 +271,10 @@ impl<'g> Flow<'g> {
                     arguments.for_each(|expression| row_uses(*shape, &expression.checked, &mut uses));
                 }
             }
-            (PartKind::Join { .. }, NodeKind::Join(join)) => {
+            (PartKind::Join { .. } | PartKind::GlobalJoin { .. }, NodeKind::Join(join)) => {
+                if !join.refers_to.is_empty() {
+                    by_variant(&part.input, &join.refers_to, &mut uses);
+                }
                 all_by_variant(&part.input, &join.fields, &mut uses);
             }
             (PartKind::Dedupe, NodeKind::Dedupe(dedupe)) => by_variant(&part.input, &dedupe.id, &mut uses),
@@ -284,7 +301,12 @@ impl<'g> Flow<'g> {
             PartKind::Aggregate => {
                 (matches!(self.kind_of(part), NodeKind::Aggregate(aggregate) if aggregate.of_table), true)
             }
-            PartKind::Select { .. } | PartKind::Flatten { .. } | PartKind::Entity | PartKind::Timer => (false, true),
+            PartKind::Select { .. }
+            | PartKind::Flatten { .. }
+            | PartKind::Entity
+            | PartKind::Timer
+            | PartKind::GlobalTable
+            | PartKind::GlobalJoin { .. } => (false, true),
             PartKind::Source
             | PartKind::RepartitionSource { .. }
             | PartKind::Filter { .. }

@@ -1,6 +1,8 @@
 //! Joins, and what a table's change looks like.
 
-use super::{Expression, Held, JoinKind, JoinWindow, LayoutId, NodeIndex, PerLayout, ResultField, StoreRef};
+use super::{
+    Expression, GlobalRef, Held, JoinKind, JoinWindow, KeyFormat, LayoutId, NodeIndex, PerLayout, ResultField, StoreRef,
+};
 use crate::base::time::SpanMs;
 
 /// Looks up a table's row for each row of a stream.
@@ -11,6 +13,21 @@ pub struct StreamTableJoin {
     pub grace: Option<(SpanMs, Held)>,
     pub table: Lookup,
     /// By the left row's layout; `ROW` is the left row, `OTHER` the right one (all null when there is none).
+    pub fields: PerLayout<Vec<Expression>>,
+    pub layout: LayoutId,
+}
+
+/// Looks up a global table's row for each row of a stream.
+#[derive(Debug)]
+pub struct GlobalJoin {
+    pub kind: JoinKind,
+    pub table: GlobalRef,
+    /// How many slots the row has that is found.
+    pub slots: usize,
+    /// Which row is looked up, by the left row's layout; null looks up none.
+    pub refers_to: PerLayout<Expression>,
+    pub format: KeyFormat,
+    /// As of [`StreamTableJoin`].
     pub fields: PerLayout<Vec<Expression>>,
     pub layout: LayoutId,
 }

@@ -22,8 +22,8 @@ use crate::expr::Program;
 pub use deciding::{CommandType, Deciding, Decision, Emission, Given, Rejection};
 pub use held::{Dedupe, HELD_SYSTEM_FIELDS, Held, Suppress, TIMER_SYSTEM_FIELDS, Timer};
 pub use joins::{
-    CHANGE_SYSTEM_FIELDS, JOIN_SYSTEM_FIELDS, JoinSide, Lookup, RowView, StreamJoin, StreamTableJoin, TableJoin,
-    VersionedLookup,
+    CHANGE_SYSTEM_FIELDS, GlobalJoin, JOIN_SYSTEM_FIELDS, JoinSide, Lookup, RowView, StreamJoin, StreamTableJoin,
+    TableJoin, VersionedLookup,
 };
 
 pub use rows::{Flatten, Log};
@@ -38,6 +38,8 @@ pub use crate::topology::{
 pub struct Plan {
     pub application_id: String,
     pub sub_topologies: Vec<SubTopology>,
+    /// By name.
+    pub global_tables: Vec<GlobalTable>,
     /// Every topic that is read, written or needed inside, by name.
     pub topics: BTreeMap<Topic, TopicPlan>,
     /// Of the topology's meaning: equal for topologies that differ in order, comments and formatting only.
@@ -56,6 +58,19 @@ pub struct SubTopology {
     pub nodes: Vec<Node>,
     pub stores: Vec<Store>,
 }
+
+/// A table that every instance has whole, beside its tasks: all partitions of a topic.
+#[derive(Debug)]
+pub struct GlobalTable {
+    /// Reads all fields of its one type; the layout is of no sub-topology, and nothing follows.
+    pub source: Source,
+    /// Its changelog is the topic itself.
+    pub store: Store,
+}
+
+/// Index into [`Plan::global_tables`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GlobalRef(pub u16);
 
 /// Which field stands in which slot.
 #[derive(Clone, Debug, PartialEq)]
@@ -269,6 +284,7 @@ pub enum NodeKind {
     },
     Aggregate(Box<Aggregate>),
     StreamTableJoin(Box<StreamTableJoin>),
+    GlobalJoin(Box<GlobalJoin>),
     StreamJoin(Box<StreamJoin>),
     TableJoin(Box<TableJoin>),
     Suppress(Box<Suppress>),
@@ -303,6 +319,7 @@ impl NodeKind {
             | Self::Repartition { .. }
             | Self::Sink { .. }
             | Self::StreamTableJoin(_)
+            | Self::GlobalJoin(_)
             | Self::TableJoin(_)
             | Self::Merge => Vec::new(),
         }
@@ -324,6 +341,7 @@ impl NodeKind {
             | Self::Table { .. }
             | Self::VersionedTable { .. }
             | Self::Aggregate(_)
+            | Self::GlobalJoin(_)
             | Self::StreamJoin(_)
             | Self::Suppress(_)
             | Self::Dedupe(_)

@@ -355,3 +355,45 @@ fn every_node_stands_after_those_that_feed_it() {
         }
     }
 }
+
+#[test]
+fn a_global_table_is_in_no_sub_topology_and_its_join_repartitions_nothing() {
+    let text = explain(&plan(&[
+        ORDERS,
+        "[global_table.customers]\ntopic = \"customers\"\nschemas = [\"Customer.avsc\"]\n",
+        BY_CUSTOMER,
+        "[join.named]\nleft = \"by_customer\"\nright = \"customers\"\nkey = 'left.customer'\n\
+         select = { name = 'right.name', total = 'left.total' }\n\
+         [sink.named_orders]\nfrom = \"named\"\ntopic = \"orders.named\"\nrecord = \"shop.NamedOrder\"\n",
+    ]));
+    expect![[r#"
+        application shop
+
+        sub-topology orders
+          source orders: string keys, avro
+            shop.Placed as #0: customer, total
+            shop.Cancelled as #1: no field
+            → filter by_customer
+          filter by_customer
+            #0 shop.Placed: all
+            → re-key by_customer
+          re-key by_customer: string keys
+            #0 shop.Placed: key value.customer
+            → join named
+          join named: inner with global table customers, #2
+            #0 shop.Placed: key left.customer
+            #0 shop.Placed: name = right.name, total = left.total
+            → sink named_orders
+          sink named_orders: topic orders.named
+            #2 named: as shop.NamedOrder: name, total, subject orders.named-value
+
+        global table customers: all of topic customers, string keys, avro
+          shop.Customer: name string, town optional(string)
+
+        topics
+          customers: source, partitions as they are
+          orders: source, partitions as they are
+          orders.named: sink, partitions as they are
+          shop-orders-meta: meta, partitions of orders, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+    "#]].assert_eq(&text);
+}

@@ -3,7 +3,7 @@
 use crate::base::time::{SpanMs, Timestamp};
 use crate::limits::TIDY_EVERY_ROWS;
 use crate::operator::{self, Joined, JoinedRow, Met, RecordContext, Row, SideTimes, TableChange};
-use crate::plan::{Held, Input, KeyFormat, LayoutId, StreamJoin, StreamTableJoin, TableJoin};
+use crate::plan::{GlobalJoin, Held, Input, KeyFormat, LayoutId, StreamJoin, StreamTableJoin, TableJoin};
 use crate::store::keys::{self, KeyReader};
 
 use super::{At, Graph, Step};
@@ -76,6 +76,25 @@ impl Graph {
             join.table.versioned.map_or(Timestamp::UNKNOWN, |of| self.times.nodes[usize::from(of.table.0)]);
         let (stores, evaluator) = (&mut self.stores, &mut self.evaluator);
         let joined = operator::join(join, row, table_time, context, stores, evaluator, &mut slots);
+        match joined.map_err(|error| at.failed(error))? {
+            Joined::Dropped(reason) => self.drop_row(at, reason)?,
+            Joined::NoMatch => {}
+            Joined::Row => self.pass(at, &Row { layout: join.layout, slots: Some(&slots), ..*row }, context)?,
+        }
+        self.pool.push(slots);
+        Ok(())
+    }
+
+    pub(super) fn global_join(
+        &mut self,
+        at: At<'_>,
+        join: &GlobalJoin,
+        row: &Row<'_>,
+        context: &RecordContext,
+    ) -> Step {
+        let mut slots = self.pool.pop().unwrap_or_default();
+        let stores = &self.resolved.globals;
+        let joined = operator::join_global(join, row, context, stores, &mut self.evaluator, &mut slots);
         match joined.map_err(|error| at.failed(error))? {
             Joined::Dropped(reason) => self.drop_row(at, reason)?,
             Joined::NoMatch => {}

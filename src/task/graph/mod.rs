@@ -34,6 +34,7 @@ use crate::plan::{
     SubTopology,
 };
 use crate::store::TaskStores;
+use crate::store::global::GlobalStores;
 use crate::task::failure::Failures;
 use crate::task::latency::Latencies;
 use crate::task::lineage;
@@ -54,6 +55,7 @@ pub struct Resolved {
     /// By source: the upstream tasks that write into it (sub-topology and number of tasks).
     pub upstream: Vec<Vec<(String, usize)>>,
     pub dead_letters: Vec<DeadLetterTopic>,
+    pub globals: GlobalStores,
 }
 
 /// A dead-letter topic as it stands in the cluster.
@@ -310,6 +312,7 @@ impl Graph {
             }
             NodeKind::Aggregate(aggregate) => self.aggregate(at, aggregate, row, context),
             NodeKind::StreamTableJoin(join) => self.join(at, join, row, context),
+            NodeKind::GlobalJoin(join) => self.global_join(at, join, row, context),
             NodeKind::StreamJoin(join) => self.stream_join(at, join, row, context),
             NodeKind::TableJoin(join) => self.table_join(at, join, row, context),
             NodeKind::Suppress(suppress) => self.suppress(at, suppress, row, context),

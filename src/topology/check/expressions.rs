@@ -106,6 +106,18 @@ pub(super) const LIST: Wanted = Wanted {
     help: "each element becomes a row; for a field that may be null write `value.x.orValue([])`",
 };
 
+/// The key of another row; null refers to none.
+pub(super) const REFERENCE: Wanted = Wanted {
+    role: "the key of another row is a string, an int or bytes, or null",
+    accepts: |given| (KEY.accepts)(present(given)),
+    help: "convert it: `string(…)`",
+};
+
+/// Returns what a value is where it is not null.
+pub(super) fn present(given: &Type) -> &Type {
+    if let Type::Optional(inner) = given { inner } else { given }
+}
+
 /// Anything that a field may hold.
 pub(super) const ANY: Wanted = Wanted { role: "", accepts: |_| true, help: "" };
 

@@ -5,7 +5,7 @@ use super::super::resolve::Item;
 use super::super::sources::Located;
 use super::super::spec::JoinSpec;
 use super::super::terms::{JoinKind, roots};
-use super::expressions::{Scope, all};
+use super::expressions::{REFERENCE, Scope, all, key_format, present};
 use super::{Checker, Made};
 use crate::base::time::SpanMs;
 use crate::base::types::{Field, RecordType};
@@ -14,9 +14,13 @@ use crate::error::codes;
 impl Checker<'_> {
     pub(super) fn join(&self, item: &Item<'_>, join: &JoinSpec, left_id: NodeId, right_id: NodeId) -> Made {
         let (left, right) = (self.rows(left_id), self.rows(right_id));
-        self.same_keys(join, left, right);
         let form = self.form(join, left, right)?;
-        if form != JoinForm::StreamTable {
+        let looks_up = matches!(form, JoinForm::StreamTable | JoinForm::StreamGlobal);
+        let refers_to = self.refers_to(join, form, left, right)?;
+        if refers_to.is_empty() {
+            self.same_keys(join, left, right);
+        }
+        if !looks_up {
             self.one_type(&join.left, left);
             self.one_type(&join.right, right);
         }
@@ -24,7 +28,7 @@ impl Checker<'_> {
         let row = if join.kind.keeps_left() { maybe_absent(row) } else { row.clone() }.row_type();
         // Behind a repartition there is no window, and what two rows make has none.
         let scope = Scope::row("left", left).with("right", row);
-        let one_window = form == JoinForm::StreamTable && !left.rekeyed;
+        let one_window = form == JoinForm::StreamGlobal || form == JoinForm::StreamTable && !left.rekeyed;
         let scope = if one_window { scope } else { scope.rekeyed(left.key) };
         let absent: Vec<Variant> = left.variants.iter().map(maybe_absent).collect();
         let lefts = if join.kind.keeps_right() { &absent } else { &left.variants };
@@ -32,12 +36,47 @@ impl Checker<'_> {
         let rows = Rows {
             variants: vec![Variant::derived(record)],
             key: left.key,
-            rekeyed: false,
-            windowed: left.windowed.filter(|_| form == JoinForm::StreamTable),
+            rekeyed: left.rekeyed && form == JoinForm::StreamGlobal,
+            windowed: left.windowed.filter(|_| looks_up),
             nature: if form == JoinForm::TableTable { Nature::Table } else { Nature::Stream },
         };
         let grace = self.join_grace(join, form, left, right_id, &fields);
-        Some((NodeKind::Join(Join { left: left_id, right: right_id, kind: join.kind, form, grace, fields }), rows))
+        Some((
+            NodeKind::Join(Join { left: left_id, right: right_id, kind: join.kind, form, grace, refers_to, fields }),
+            rows,
+        ))
+    }
+
+    /// The key of the right row that a left one refers to, by the left row's type; empty where rows meet by their own keys.
+    fn refers_to(&self, join: &JoinSpec, form: JoinForm, left: &Rows, right: &Rows) -> Option<ByVariant<Expression>> {
+        let text = match (&join.key, form) {
+            (None, JoinForm::StreamGlobal) => {
+                let message = format!("`{}` is a global table: the join has no `key`", join.right.value);
+                let help = "say which of its rows a row refers to: `key = 'left.country'`, or `key = 'key'`";
+                self.error(codes::JOIN_SIDES, join.right.place, message, help);
+                return None;
+            }
+            (Some(text), JoinForm::StreamGlobal) => text,
+            (Some(text), JoinForm::StreamTable | JoinForm::StreamStream(_) | JoinForm::TableTable) => {
+                let message = "a `key` is for a join with a global table";
+                let help = "rows meet by their own keys: re-key one side with `select_key`";
+                self.error(codes::JOIN_SIDES, text.place, message, help);
+                return Some(Vec::new());
+            }
+            (None, JoinForm::StreamTable | JoinForm::StreamStream(_) | JoinForm::TableTable) => {
+                return Some(Vec::new());
+            }
+        };
+        let scope = Scope::row("left", left);
+        let found = self.expression_of_kind(text, &all(&left.variants), &scope, &REFERENCE)?;
+        let format = |expression: &Expression| key_format(present(expression.checked.value_type()));
+        if let Some(other) = found.iter().flatten().map(format).find(|format| *format != right.key) {
+            let message =
+                format!("the key is {}, the keys of `{}` are {}", other.name(), join.right.value, right.key.name());
+            let help = "convert it, `string(…)` or `int(…)`, or mend `key_format`";
+            self.error(codes::JOIN_SIDES, super::text_place(text), message, help);
+        }
+        Some(found)
     }
 
     /// What kind of join the sides make.
@@ -50,7 +89,7 @@ impl Checker<'_> {
             Some(form)
         };
         match (left.nature, right.nature, &join.window) {
-            (Nature::Stream, Nature::Table, _) if join.kind == JoinKind::Outer => {
+            (Nature::Stream, Nature::Table | Nature::Global, _) if join.kind == JoinKind::Outer => {
                 let message = format!(
                     "`{}` is a stream and `{}` a table: only the stream's rows set the join off",
                     join.left.value, join.right.value
@@ -64,6 +103,18 @@ impl Checker<'_> {
                 None
             }
             (Nature::Stream, Nature::Table, _) => window(JoinForm::StreamTable),
+            (Nature::Stream, Nature::Global, _) => window(JoinForm::StreamGlobal),
+            (Nature::Table, Nature::Global, _) => {
+                let message = format!(
+                    "`{}` is a table and `{}` a global table: its changes set nothing off, so the result would not follow it",
+                    join.left.value, join.right.value
+                );
+                let help = "put a stream on the left (`[stream.…]` with `from` the table gives its changes), or make the right one a `[table.…]`";
+                self.error(codes::JOIN_SIDES, join.left.place, message, help);
+                None
+            }
+            // Reported where inputs are looked at.
+            (Nature::Global, ..) => None,
             (Nature::Table, Nature::Table, _) => window(JoinForm::TableTable),
             (Nature::Stream, Nature::Stream, Some((window, _))) => Some(JoinForm::StreamStream(*window)),
             (Nature::Stream, Nature::Stream, None) => {

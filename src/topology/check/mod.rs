@@ -9,7 +9,7 @@ use super::graph::{Graph, Nature, Node, NodeId, NodeKind, Rows, Source, Table, T
 use super::resolve::{Item, Resolved, resolve};
 use super::sources::{Located, Place, Sources};
 use super::spec::{Body, ExpressionText, FromSpec, Spec, TopicSpec};
-use super::terms::OnError;
+use super::terms::{ErrorAction, OnError};
 use crate::base::diag::{Diagnostic, Span};
 use crate::base::ids::Topic;
 use crate::base::types::{Field, RecordType, Type};
@@ -63,6 +63,9 @@ impl Checker<'_> {
         let Some(body) = &item.spec.body else { return };
         let inputs: Option<Vec<NodeId>> = item.inputs.iter().map(|input| self.ids[(*input)?]).collect();
         let Some(inputs) = inputs else { return };
+        if self.takes_global_rows(body, &inputs) {
+            return;
+        }
         let Some((kind, rows)) = self.body(item, body, &inputs) else { return };
         let spec = item.spec;
         let defaults = &self.spec.defaults;
@@ -86,6 +89,20 @@ impl Checker<'_> {
                 let (source, rows) = self.source(item, topic, Nature::Table)?;
                 let input = TableInput::Topic(source);
                 Some((NodeKind::Table(Table { input, filter: None, shape: None, versioned: topic.versioned }), rows))
+            }
+            (Body::GlobalTable(topic), _) => {
+                let (source, rows) = self.source(item, topic, Nature::Global)?;
+                if let ErrorAction::DeadLetter { .. } = source.on_decode_error.action {
+                    let message = "a global table has no dead letters: every instance would write the same";
+                    let help = "say `on_error.decode = { action = \"skip\" }`, or `{ action = \"stop_task\" }`";
+                    self.error(codes::GLOBAL_TABLE_MISUSE, item.name.place, message, help);
+                }
+                if source.on_decode_error.retry.is_some() {
+                    let message = "a global table has no retries: what cannot be decoded now cannot be later";
+                    let help = "say `on_error.decode = { action = \"skip\" }`, or `{ action = \"stop_task\" }`";
+                    self.error(codes::GLOBAL_TABLE_MISUSE, item.name.place, message, help);
+                }
+                Some((NodeKind::GlobalTable(source), rows))
             }
             (Body::StreamFrom(stream), [from]) => self.stream(item, stream, *from),
             (Body::TableFrom(table), [from]) => self.table_from(item, table, *from),
@@ -117,6 +134,25 @@ impl Checker<'_> {
                 _,
             ) => None,
         }
+    }
+
+    /// Reports a global table that stands where rows are taken from: only a join looks up in it, on its right.
+    fn takes_global_rows(&self, body: &Body, inputs: &[NodeId]) -> bool {
+        let looks_up = |place: usize| matches!(body, Body::Join(_)) && place == 1;
+        let taken = body
+            .inputs()
+            .into_iter()
+            .zip(inputs)
+            .enumerate()
+            .filter(|(place, (_, id))| self.rows(**id).nature == Nature::Global && !looks_up(*place));
+        let mut found = false;
+        for (_, (name, _)) in taken {
+            let message = format!("`{}` is a global table: it gives no rows, it is looked up in", name.value);
+            let help = "put it on the right of a stream's join, or make it a `[table.…]`";
+            self.error(codes::GLOBAL_TABLE_MISUSE, name.place, message, help);
+            found = true;
+        }
+        found
     }
 
     fn rows(&self, id: NodeId) -> &Rows {

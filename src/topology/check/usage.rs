@@ -68,7 +68,7 @@ pub(super) fn unused(resolved: &Resolved<'_>, findings: &RefCell<Vec<Diagnostic>
         read[*input] = true;
     }
     for (index, item) in resolved.items.iter().enumerate() {
-        let kept = matches!(item.spec.kind, "table" | "entity" | "aggregate" | "log" | "sink");
+        let kept = matches!(item.spec.kind, "table" | "global_table" | "entity" | "aggregate" | "log" | "sink");
         // The other cases of a branch may be there to be left out.
         if kept || read[index] || item.case.is_some() {
             continue;

@@ -323,3 +323,8 @@ fn a_folder_that_is_not_there_or_empty_is_refused() {
     assert!(missing.to_string().starts_with("cannot read `"));
     assert_eq!(missing.code().to_string(), "E0124");
 }
+
+#[test]
+fn global_tables_are_only_looked_up_in() {
+    told("global_tables_are_only_looked_up_in");
+}

@@ -1,0 +1,141 @@
+//! Joins over several partitions, threads and processes, through crashes.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+use tidemill::base::hash::partition_of;
+use tidemill::base::record::Outgoing;
+
+use crate::support::process::Run;
+use crate::support::{App, Launch, Place, topics, until};
+
+const GLOBAL: &str = r#"
+[topology]
+format = 1
+application_id = "{id}"
+
+[stream.orders]
+topic = "{id}-orders"
+schemas = ["Order.avsc"]
+value_format = "json"
+
+[global_table.items]
+topic = "{id}-items"
+schemas = ["Item.avsc"]
+value_format = "json"
+
+[join.named]
+left = "orders"
+right = "items"
+kind = "left"
+key = 'left.item'
+select = { name = 'right.name.orValue("nothing")' }
+
+[aggregate.names]
+from = "named"
+group_by = 'value.name'
+select = { orders = 'count()' }
+"#;
+
+const SCHEMAS: [(&str, &str); 2] = [
+    (
+        "Order.avsc",
+        r#"{"type": "record", "name": "Order", "namespace": "shop", "fields": [{"name": "item", "type": "string"}]}"#,
+    ),
+    (
+        "Item.avsc",
+        r#"{"type": "record", "name": "Item", "namespace": "shop", "fields": [{"name": "name", "type": "string"}]}"#,
+    ),
+];
+
+const ORDER_PARTITIONS: u32 = 3;
+const ITEM_PARTITIONS: i32 = 2;
+const ITEMS: usize = 20_000;
+const ORDERS: usize = 2_000;
+
+/// Items that no partitioner of Kafka would put where they are: a global table has them all the same.
+fn items(app: &App, from: usize, to: usize, name: impl Fn(usize) -> Option<String>) -> Vec<Outgoing> {
+    let item = |number: usize| {
+        let value = name(number).map(|name| json!({ "name": name }).to_string().into_bytes());
+        let partition = (number % ITEM_PARTITIONS as usize) as i32;
+        topics::record(&app.topic("items"), partition, number as i64, Some(&format!("i{number}")), value)
+    };
+    (from..to).map(item).collect()
+}
+
+fn orders(app: &App, item: impl Fn(usize) -> usize) -> Vec<Outgoing> {
+    let order = |number: usize| {
+        let key = format!("o{number}");
+        let value = json!({ "item": format!("i{}", item(number)) }).to_string().into_bytes();
+        let partition = partition_of(key.as_bytes(), ORDER_PARTITIONS).0;
+        topics::record(&app.topic("orders"), partition, number as i64, Some(&key), Some(value))
+    };
+    (0..ORDERS).map(order).collect()
+}
+
+fn counted(run: &mut Run, wanted: &[(&str, usize)]) {
+    let wanted: BTreeMap<String, usize> = wanted.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    until("every order has its item's name", || {
+        let row = |row: &Json| {
+            let orders = row["value"]["orders"].as_u64().unwrap();
+            (row["key"].as_str().unwrap().to_owned(), usize::try_from(orders).unwrap())
+        };
+        let found: BTreeMap<String, usize> = run.rows("names")?.iter().map(row).collect();
+        (found == wanted).then_some(())
+    });
+}
+
+#[test]
+fn a_global_table_is_whole_on_every_thread_before_the_first_row_and_follows_through_a_kill() {
+    let app = App::new(Place::Embedded, GLOBAL, &SCHEMAS);
+    topics::create(&*app.broker(), &app.topic("orders"), ORDER_PARTITIONS, &[]);
+    topics::create(&*app.broker(), &app.topic("items"), ITEM_PARTITIONS as u32, &[]);
+    topics::write(&*app.broker(), items(&app, 0, ITEMS, |number| Some(format!("kind {}", number % 2))));
+    topics::write(&*app.broker(), orders(&app, |number| ITEMS - 1 - number));
+    let mut run = app.start(&Launch { threads: 2, ..Launch::default() });
+    counted(&mut run, &[("kind 0", ORDERS / 2), ("kind 1", ORDERS / 2)]);
+    let one = run.json("/v1/stores/items/keys/i19999").unwrap();
+    assert_eq!(one["value"], json!({ "name": "kind 1" }));
+    let page = run.json("/v1/stores/items/keys?prefix=i1999&limit=100").unwrap();
+    assert_eq!(page["keys"].as_array().unwrap().len(), 11);
+    let stores = run.json("/v1/stores").unwrap();
+    let stores = stores.get("stores").unwrap_or(&stores).as_array().unwrap().clone();
+    let kept = stores.iter().find(|store| store["store"] == "items").unwrap();
+    assert_eq!((kept["kind"].as_str(), kept["changelog_offset"].as_i64()), (Some("global"), Some(ITEMS as i64)));
+    run.kill();
+
+    // While it is away some items go, and others change. What it has at rest is read on from, not trusted.
+    topics::write(&*app.broker(), items(&app, 0, 10, |_| None));
+    topics::write(&*app.broker(), items(&app, 10, 20, |_| Some("kind 2".to_owned())));
+    topics::write(&*app.broker(), orders(&app, |number| number % 20));
+    let mut run = app.start(&Launch { threads: 3, ..Launch::default() });
+    let half = ORDERS / 2;
+    counted(&mut run, &[("kind 0", half), ("kind 1", half), ("kind 2", half), ("nothing", half)]);
+    assert_eq!(run.ask("/v1/stores/items/keys/i3").0, 404);
+    run.stop();
+}
+
+#[test]
+fn a_record_of_a_global_table_that_cannot_be_read_stops_the_daemon_with_its_place() {
+    let app = App::new(Place::Embedded, GLOBAL, &SCHEMAS);
+    topics::create(&*app.broker(), &app.topic("orders"), ORDER_PARTITIONS, &[]);
+    topics::create(&*app.broker(), &app.topic("items"), ITEM_PARTITIONS as u32, &[]);
+    topics::write(&*app.broker(), items(&app, 0, 10, |_| Some("kind 0".to_owned())));
+    let broken = topics::record(&app.topic("items"), 1, 5, Some("i7"), Some(b"no JSON".to_vec()));
+    topics::write(&*app.broker(), [broken]);
+    let mut run = app.start(&Launch { threads: 2, ..Launch::default() });
+    assert!(!run.wait().success());
+    let said = run.said();
+    assert!(said.contains("-items-1 offset 5: the value is not JSON"), "{said}");
+    // What is skipped is counted, and the table goes on.
+    app.rewrite(
+        &GLOBAL.replace("[global_table.items]\n", "[global_table.items]\non_error.decode = { action = \"skip\" }\n"),
+    );
+    topics::write(&*app.broker(), orders(&app, |number| number % 10));
+    let mut run = app.start(&Launch { threads: 2, ..Launch::default() });
+    counted(&mut run, &[("kind 0", ORDERS)]);
+    let metrics = run.ask("/metrics").1;
+    let dropped = "tidemill_records_dropped_total{node=\"items\",reason=\"decode\"} 1";
+    assert!(metrics.contains(dropped), "{metrics}");
+    run.stop();
+}
