@@ -116,7 +116,7 @@ pub const SCHEMA_DEPTH_MAX: usize = 200;
 pub const EMPTY_ITEMS_MAX: usize = 1024;
 
 /// Bytes of an application id and of a node's name; longer is refused at `check`. Kafka allows 249 for a topic, and internal
-/// topics are `<application id>-<node>_history-repartition` at the longest.
+/// topics are `<application id>-<node>_subscriptions-repartition` at the longest.
 pub const TOPOLOGY_NAME_BYTES_MAX: usize = 100;
 
 /// Text or bytes that one operation of an expression builds; longer is an evaluation error.

@@ -3,8 +3,10 @@
 
 mod aggregate;
 mod closing;
+mod digest;
 mod due;
 mod eval;
+mod foreign_join;
 mod functions;
 mod global_join;
 mod held;
@@ -24,6 +26,9 @@ pub use closing::{
 };
 pub use eval::Evaluator;
 pub(crate) use eval::{key_bytes, key_value};
+pub use foreign_join::{
+    Referred, Response, Said, answer_subscriptions, join_response, join_unreferred, subscribe, take_subscription,
+};
 pub use functions::result_row;
 pub use global_join::join_global;
 pub use held::{HeldRow, Released, drop_held, hold, is_held, release};

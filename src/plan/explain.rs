@@ -6,8 +6,8 @@ use std::fmt::{self, Write};
 use super::model::{
     Aggregate, Child, Deciding, Entity, ErrorAction, Expression, Flatten, Given, GlobalTable, JoinSide, JoinWindow,
     Keep, KeyFormat, LayoutId, Node, NodeIndex, NodeKind, OnError, Partitions, Payload, PerLayout, Plan, Reader,
-    ResultField, Retry, SinkKey, Source, Store, StoreKind, StreamTableJoin, SubTopology, SuppressUntil, TopicRole,
-    ValueFormat, Window, WindowShape, Writer,
+    ResultField, Retry, SinkKey, Source, Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, SuppressUntil,
+    TopicRole, ValueFormat, Window, WindowShape, Writer,
 };
 use crate::avro::Schema;
 use crate::base::value::Value;
@@ -106,9 +106,10 @@ impl Out {
         }
         if let Payload::Internal { upstream, .. } = &source.payload {
             for writer in upstream {
+                let time = if writer.marks { "" } else { ", without its time" };
                 writeln!(
                     self.text,
-                    "    written by {}, a task for each partition of {}",
+                    "    written by {}, a task for each partition of {}{time}",
                     writer.sub_topology, writer.partitions_of
                 )?;
             }
@@ -154,8 +155,9 @@ impl Out {
                 let keys = key(*format);
                 writeln!(self.text, ": changes of a table, {keys} keys, #{}: {}", layout.0, written(expression))?;
             }
-            NodeKind::Repartition { topic, writers } => {
-                writeln!(self.text, ": topic {topic}")?;
+            NodeKind::Repartition { topic, writers, to, .. } => {
+                let to = if to.is_some() { ", to the partition of who asked" } else { "" };
+                writeln!(self.text, ": topic {topic}{to}")?;
                 self.per_layout(sub, writers, Self::writer)?;
             }
             NodeKind::Sink { topic, key, writers, .. } => {
@@ -173,6 +175,9 @@ impl Out {
             NodeKind::StreamTableJoin(_)
             | NodeKind::GlobalJoin(_)
             | NodeKind::StreamJoin(_)
+            | NodeKind::Subscribe(_)
+            | NodeKind::Subscriptions(_)
+            | NodeKind::ForeignJoin(_)
             | NodeKind::TableJoin(_) => self.any_join(plan, sub, &node.kind)?,
             NodeKind::Suppress(_) | NodeKind::Dedupe(_) | NodeKind::Timer(_) => self.holding(sub, &node.kind)?,
             NodeKind::Entity(entity) => self.entity(sub, entity)?,
@@ -267,6 +272,20 @@ impl Out {
                 join.kind.name(),
                 join.layout.0
             )?;
+            self.joined(sub, &join.fields, join.layout)?;
+        }
+        let store = |store: StoreRef| &sub.stores[usize::from(store.0)].name;
+        if let NodeKind::Subscribe(subscribe) = kind {
+            let (key, layout) = (written(&subscribe.refers_to), subscribe.layout.0);
+            writeln!(self.text, ": {} by {key}, {} keys, #{layout}", subscribe.kind.name(), subscribe.format.name())?;
+        }
+        if let NodeKind::Subscriptions(subscriptions) = kind {
+            let (own, right) = (store(subscriptions.store), store(subscriptions.right.store));
+            writeln!(self.text, ": store {own}, to store {right}, #{}", subscriptions.layout.0)?;
+        }
+        if let NodeKind::ForeignJoin(join) = kind {
+            let left = store(join.left.store);
+            writeln!(self.text, ": {} of store {left} with responses, #{}", join.kind.name(), join.layout.0)?;
             self.joined(sub, &join.fields, join.layout)?;
         }
         if let NodeKind::TableJoin(join) = kind {
@@ -411,6 +430,7 @@ impl Out {
             StoreKind::Entity => "state per key".to_owned(),
             StoreKind::History => "every version per key".to_owned(),
             StoreKind::Due => "when to look at which row".to_owned(),
+            StoreKind::Subscriptions => "who refers to which row".to_owned(),
             StoreKind::Waiting => "row per key and time".to_owned(),
         };
         let schema = self.schema(&store.row);
@@ -537,9 +557,13 @@ pub(super) fn kind(kind: &NodeKind) -> &'static str {
         NodeKind::Table { .. } => "table",
         NodeKind::VersionedTable { .. } => "versioned table",
         NodeKind::Aggregate(_) => "aggregate",
-        NodeKind::StreamTableJoin(_) | NodeKind::GlobalJoin(_) | NodeKind::StreamJoin(_) | NodeKind::TableJoin(_) => {
-            "join"
-        }
+        NodeKind::StreamTableJoin(_)
+        | NodeKind::GlobalJoin(_)
+        | NodeKind::StreamJoin(_)
+        | NodeKind::TableJoin(_)
+        | NodeKind::ForeignJoin(_) => "join",
+        NodeKind::Subscribe(_) => "subscribe",
+        NodeKind::Subscriptions(_) => "subscriptions",
         NodeKind::Suppress(_) => "suppress",
         NodeKind::Dedupe(_) => "dedupe",
         NodeKind::Timer(_) => "timer",

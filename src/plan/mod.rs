@@ -34,7 +34,9 @@ pub use explain::explain;
 pub use model::*;
 
 use flow::Flow;
-use names::{Names, answers_store, due_store, history_store, kept_rows, left_of, right_of};
+use names::{
+    Names, answers_store, due_store, history_store, kept_rows, left_of, responses_of, right_of, subscriptions_of,
+};
 use split::Sub;
 
 /// Makes the plan of a checked topology.
@@ -133,6 +135,13 @@ fn names_taken(graph: &Graph, names: &Names) -> Vec<Diagnostic> {
         for topic in [names.changelog(&node.name), names.repartition(&node.name), names.meta(&node.name)] {
             made.insert(topic, &node.name);
         }
+        if let crate::topology::NodeKind::Join(join) = &node.kind
+            && join.form == JoinForm::ForeignKey
+        {
+            for name in [subscriptions_of(&node.name), responses_of(&node.name)] {
+                made.insert(names.repartition(&name), &node.name);
+            }
+        }
         for (store, what) in further_stores(graph, node) {
             if nodes.contains(store.as_str()) {
                 let message =
@@ -183,6 +192,11 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
             }
             JoinForm::StreamTable if join.grace.is_some() => vec![(due_store(name), "when to look at rows")],
             JoinForm::StreamGlobal => Vec::new(),
+            JoinForm::ForeignKey => {
+                let mut stores = kept_of(graph, &[join.left, join.right]);
+                stores.push((subscriptions_of(name), "who refers to which row"));
+                stores
+            }
             JoinForm::TableTable | JoinForm::StreamTable => kept_of(graph, &[join.left, join.right]),
         },
         crate::topology::NodeKind::Suppress(_)
@@ -204,9 +218,22 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
 fn kept_of(graph: &Graph, nodes: &[crate::topology::NodeId]) -> Vec<(Text, &'static str)> {
     use crate::topology::NodeKind as Kind;
     let kept = nodes.iter().map(|id| graph.node(*id));
-    kept.filter(|node| matches!(node.kind, Kind::Join(_) | Kind::Aggregate(_) | Kind::Entity(_) | Kind::Suppress(_)))
-        .map(|node| (kept_rows(&node.name), "what is looked up"))
-        .collect()
+    let has_table = |node: &crate::topology::Node| match &node.kind {
+        // Its results are kept under its own name.
+        Kind::Join(join) => join.form == JoinForm::ForeignKey,
+        Kind::Aggregate(_) | Kind::Entity(_) | Kind::Suppress(_) => false,
+        Kind::Source(_)
+        | Kind::Stream(_)
+        | Kind::Case { .. }
+        | Kind::Merge { .. }
+        | Kind::Table(_)
+        | Kind::GlobalTable(_)
+        | Kind::Dedupe(_)
+        | Kind::Timer(_)
+        | Kind::Log(_)
+        | Kind::Sink(_) => true,
+    };
+    kept.filter(|node| !has_table(node)).map(|node| (kept_rows(&node.name), "what is looked up")).collect()
 }
 
 /// Windows that begin anywhere need an index of when they close.

@@ -60,6 +60,16 @@ pub(super) fn right_of(join: &str) -> Text {
     Text::from(format!("{join}_right"))
 }
 
+/// Returns the name of what a join by foreign key keeps of who refers to which row, and of the topic that says it.
+pub(super) fn subscriptions_of(join: &str) -> Text {
+    Text::from(format!("{join}_subscriptions"))
+}
+
+/// Returns what the topic is named by that brings a join by foreign key its responses.
+pub(super) fn responses_of(join: &str) -> Text {
+    Text::from(format!("{join}_responses"))
+}
+
 /// Returns the name of the index that says when to look at a store's rows.
 pub(super) fn due_store(store: &str) -> Text {
     Text::from(format!("{store}_due"))

@@ -79,6 +79,11 @@ pub(super) fn joined_row(name: &str, fields: &[(Text, Type)]) -> Result<Schema, 
     Schema::record_of(name, &fields)
 }
 
+/// A row that says who refers to another: the digest of that row, and its partition.
+pub(super) fn subscription_row(name: &str) -> Result<Schema, SchemaError> {
+    Schema::record_of(name, &[(Text::new("digest"), Type::Int.optional()), (Text::new("partition"), Type::Int)])
+}
+
 /// A row that is held until a time comes; a deletion has no fields.
 pub(super) fn held_row(name: &str, fields: &[(Text, Type)]) -> Result<Schema, SchemaError> {
     let system = HELD_SYSTEM_FIELDS.map(Text::new).into_iter().zip([Type::Int, Type::Bool]);

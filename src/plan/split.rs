@@ -93,6 +93,7 @@ pub(super) fn is_stateful(kind: &PartKind<'_>) -> bool {
         | PartKind::Entity
         | PartKind::Aggregate
         | PartKind::StreamJoin
+        | PartKind::Subscriptions { .. }
         | PartKind::Suppress
         | PartKind::Dedupe
         | PartKind::Timer => true,
@@ -111,6 +112,8 @@ pub(super) fn is_stateful(kind: &PartKind<'_>) -> bool {
         | PartKind::TableJoin { .. }
         | PartKind::Decided { .. }
         | PartKind::Replies { .. }
+        | PartKind::Subscribe
+        | PartKind::ForeignJoin { .. }
         | PartKind::Sink => false,
         // One whose rows wait for late versions keeps them.
         PartKind::Join { waits, .. } => *waits,
@@ -143,6 +146,8 @@ fn count_partitions(flow: &Flow<'_>, names: &Names, subs: &mut [Sub]) {
         let mut changed = false;
         for index in (0..subs.len()).filter(|index| !own[*index]) {
             let writers = subs[index].parts.iter().filter_map(|id| match flow.part(*id).kind {
+                // What goes between two tables is partitioned as they are, and decides nothing.
+                PartKind::RepartitionSource { write } if flow.carries(write).is_some() => None,
                 PartKind::RepartitionSource { write } => Some(sub_of(subs, write)),
                 PartKind::Source
                 | PartKind::GlobalTable
@@ -163,6 +168,9 @@ fn count_partitions(flow: &Flow<'_>, names: &Names, subs: &mut [Sub]) {
                 | PartKind::Join { .. }
                 | PartKind::StreamJoin
                 | PartKind::TableJoin { .. }
+                | PartKind::Subscribe
+                | PartKind::Subscriptions { .. }
+                | PartKind::ForeignJoin { .. }
                 | PartKind::Suppress
                 | PartKind::Dedupe
                 | PartKind::Timer

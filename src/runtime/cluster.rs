@@ -128,6 +128,7 @@ impl Cluster {
             let upstream = match &source.payload {
                 Payload::Internal { upstream, .. } => upstream
                     .iter()
+                    .filter(|upstream| upstream.marks)
                     .map(|upstream| {
                         let by_name = |sub: &SubTopology| sub.name == upstream.sub_topology;
                         let index = plan.sub_topologies.iter().position(by_name);
@@ -196,7 +197,7 @@ fn inputs(plan: &Plan) -> Vec<Topic> {
 
 fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
     match &node.kind {
-        NodeKind::Sink { topic, writers, .. } | NodeKind::Repartition { topic, writers } => Some((topic, writers)),
+        NodeKind::Sink { topic, writers, .. } | NodeKind::Repartition { topic, writers, .. } => Some((topic, writers)),
         NodeKind::Filter { .. }
         | NodeKind::Select { .. }
         | NodeKind::Flatten(_)
@@ -208,6 +209,9 @@ fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
         | NodeKind::Aggregate(_)
         | NodeKind::StreamTableJoin(_)
         | NodeKind::GlobalJoin(_)
+        | NodeKind::Subscribe(_)
+        | NodeKind::Subscriptions(_)
+        | NodeKind::ForeignJoin(_)
         | NodeKind::StreamJoin(_)
         | NodeKind::TableJoin(_)
         | NodeKind::Suppress(_)

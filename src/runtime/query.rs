@@ -180,9 +180,12 @@ fn answer(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
             match &view.store.kind {
                 StoreKind::Window(window) => view.windows(window, key, *from, *to, stores),
                 StoreKind::Versioned { .. } => view.as_of(key, to.or(*from), stores),
-                StoreKind::KeyValue | StoreKind::Entity | StoreKind::History | StoreKind::Due | StoreKind::Waiting => {
-                    view.key(key, stores)
-                }
+                StoreKind::KeyValue
+                | StoreKind::Entity
+                | StoreKind::History
+                | StoreKind::Due
+                | StoreKind::Subscriptions
+                | StoreKind::Waiting => view.key(key, stores),
             }
         }
         ReadKind::Keys { store, prefix, limit, cursor } => {
@@ -285,6 +288,7 @@ impl<'a> View<'a> {
             | StoreKind::Versioned { .. }
             | StoreKind::History
             | StoreKind::Due
+            | StoreKind::Subscriptions
             | StoreKind::Waiting => 0,
         };
         let fields = match (aggregate, store.row.value_type()) {
@@ -398,6 +402,7 @@ impl<'a> View<'a> {
             | StoreKind::Entity
             | StoreKind::History
             | StoreKind::Due
+            | StoreKind::Subscriptions
             | StoreKind::Waiting => None,
         };
         let from = cursor.map_or_else(|| prefix.as_bytes().to_vec(), |cursor| [cursor.as_bytes(), &[0]].concat());

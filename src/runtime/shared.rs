@@ -169,9 +169,11 @@ impl Shared {
                 row: store.row.clone(),
                 access: match store.kind {
                     StoreKind::KeyValue | StoreKind::Entity => Access::Cached,
-                    StoreKind::Window(_) | StoreKind::Versioned { .. } | StoreKind::Due | StoreKind::Waiting => {
-                        Access::Ordered
-                    }
+                    StoreKind::Window(_)
+                    | StoreKind::Versioned { .. }
+                    | StoreKind::Due
+                    | StoreKind::Subscriptions
+                    | StoreKind::Waiting => Access::Ordered,
                     StoreKind::History => Access::Append,
                 },
             })

@@ -273,6 +273,7 @@ pub(super) fn kind_name(kind: &StoreKind) -> &'static str {
         StoreKind::Entity => "entity",
         StoreKind::History => "history",
         StoreKind::Due => "due",
+        StoreKind::Subscriptions => "subscriptions",
         StoreKind::Waiting => "joined",
     }
 }

@@ -487,7 +487,10 @@ impl Task {
     }
 
     fn sends_markers(&self) -> bool {
-        self.sub_topology().nodes.iter().any(|node| matches!(node.kind, crate::plan::NodeKind::Repartition { .. }))
+        self.sub_topology()
+            .nodes
+            .iter()
+            .any(|node| matches!(node.kind, crate::plan::NodeKind::Repartition { marks: true, .. }))
     }
 
     /// How far this task is, for those behind its repartition topics; none when it holds nobody back: every input is read to

@@ -231,6 +231,9 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         | NodeKind::Sink { .. }
         | NodeKind::Table { .. }
         | NodeKind::GlobalJoin(_)
+        | NodeKind::Subscribe(_)
+        | NodeKind::Subscriptions(_)
+        | NodeKind::ForeignJoin(_)
         | NodeKind::TableJoin(_)
         | NodeKind::Merge => false,
     }

@@ -345,6 +345,8 @@ pub enum JoinForm {
     StreamStream(JoinWindow),
     /// The newest rows of two tables; a change of either changes the result.
     TableTable,
+    /// The same, where a left row refers to a right one by another key than its own.
+    ForeignKey,
 }
 
 /// Holds changes back and lets the last one of a while through.

@@ -432,7 +432,6 @@ fn read_branch(table: &mut TableReader<'_>) -> Option<BranchSpec> {
 }
 
 fn read_join(table: &mut TableReader<'_>) -> Option<JoinSpec> {
-    table.later(&["foreign_key"]);
     let left = required_text(table, "left", "name the stream or table on its left");
     let right = required_text(table, "right", "name the table or stream that its rows meet");
     let kinds = [("inner", JoinKind::Inner), ("left", JoinKind::Left), ("outer", JoinKind::Outer)];
@@ -440,7 +439,7 @@ fn read_join(table: &mut TableReader<'_>) -> Option<JoinSpec> {
     let window_at = table.key_span("window").map(|span| table.file.place(span));
     let window = table.table("window").map(windows::read_join).zip(window_at);
     let grace = table.duration("grace");
-    let key = table.expression("key");
+    let (key, foreign_key) = (table.expression("key"), table.expression("foreign_key"));
     let select = table.expressions("select");
     let select =
         required(table, "select", select, "say what the joined row holds: `select = { total = 'left.total' }`");
@@ -451,6 +450,7 @@ fn read_join(table: &mut TableReader<'_>) -> Option<JoinSpec> {
         window,
         grace,
         key,
+        foreign_key,
         select: select?,
     })
 }

@@ -256,6 +256,8 @@ pub(super) struct JoinSpec {
     pub grace: Option<Located<SpanMs>>,
     /// What is looked up in a global table.
     pub key: Option<ExpressionText>,
+    /// The row of the right table that a left one refers to.
+    pub foreign_key: Option<ExpressionText>,
     pub select: Fields,
 }
 

@@ -10,7 +10,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::Value as Json;
 
-use crate::conformance::{FOLDER, Problem, by_topic, difference, run, scenario, schemas};
+use crate::conformance::{FOLDER, Problem, by_topic, difference, line, run, scenario, schemas};
 
 /// A small generator of numbers (xorshift), the same on every machine.
 struct Dice(u64);
@@ -44,10 +44,12 @@ impl Dice {
     }
 }
 
-/// What is compared: every output in order, or, where tidemill forwards nothing that changes nothing (D6), each key's last.
+/// What is compared: every output, in order or not, or, where tidemill forwards nothing that changes nothing (D6), each key's last.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Compared {
     All,
+    /// In any order: unmatched rows of streams come when their window closes, in Kafka Streams now and then (D4).
+    Sorted,
     LastPerKey,
 }
 
@@ -60,6 +62,8 @@ struct Shape {
     keyed: bool,
     /// Deletions are at odd times, other rows at even ones: a version deleted at its own time is D13.
     apart: bool,
+    /// No input is late: an unmatched row of streams that comes past its window is another in Kafka Streams (D4).
+    in_order: bool,
     compared: Compared,
 }
 
@@ -92,11 +96,14 @@ fn sink(from: &str, windowed: bool) -> String {
 
 fn generate(seed: u64) -> Case {
     let mut dice = Dice::new(seed);
-    let shape = match dice.below(7) {
+    let shape = match dice.below(10) {
         0..=2 => aggregate(&mut dice),
         3 => stream_table(&mut dice),
         4 => stream_stream(&mut dice),
         5 => table_table(&mut dice),
+        7 => unmatched(&mut dice),
+        8 => foreign_key(&mut dice),
+        9 => global_table(&mut dice),
         _ => of_table(&mut dice),
     };
     let inputs = inputs(&mut dice, &shape);
@@ -135,7 +142,7 @@ fn aggregate(dice: &mut Dice) -> Shape {
                      first = 'first(value.amount)', last = 'last(value.amount)', mean = 'avg(value.amount)', all = 'collect(value.amount)'";
     write!(text, "\n[aggregate.agg]\nfrom = \"{from}\"\n{group}{window}select = {{ {functions} }}\n").unwrap();
     text.push_str(&sink("agg", windowed));
-    Shape { text, topics: &["left"], keyed: false, apart: false, compared: Compared::All }
+    Shape { text, topics: &["left"], keyed: false, apart: false, in_order: false, compared: Compared::All }
 }
 
 fn stream_table(dice: &mut Dice) -> Shape {
@@ -153,7 +160,14 @@ fn stream_table(dice: &mut Dice) -> Shape {
     write!(text, "\n[join.both]\nleft = \"left\"\nright = \"right\"\nkind = \"{kind}\"\n{grace}select = {{ l = 'left.amount', r = 'right.?amount' }}\n").unwrap();
     text.push_str(&sink("both", false));
     // A left row without a key fails in Kafka Streams where rows wait.
-    Shape { text, topics: &["left", "right"], keyed: !grace.is_empty(), apart: versioned, compared: Compared::All }
+    Shape {
+        text,
+        topics: &["left", "right"],
+        keyed: !grace.is_empty(),
+        apart: versioned,
+        in_order: false,
+        compared: Compared::All,
+    }
 }
 
 fn stream_stream(dice: &mut Dice) -> Shape {
@@ -171,6 +185,52 @@ fn stream_stream(dice: &mut Dice) -> Shape {
         topics: if own { &["left"] } else { &["left", "right"] },
         keyed: false,
         apart: false,
+        in_order: false,
+        compared: Compared::All,
+    }
+}
+
+/// A join of streams whose rows go on alone when their window closes.
+fn unmatched(dice: &mut Dice) -> Shape {
+    let (before, after, grace) = (dice.between(0, 15), dice.between(0, 15), dice.between(0, 15));
+    let kind = dice.one_of(&["left", "outer"]);
+    let mut text = source("stream", "left") + &source("stream", "right");
+    write!(text, "\n[join.both]\nleft = \"left\"\nright = \"right\"\nkind = \"{kind}\"\nwindow = {{ before = \"{before}ms\", after = \"{after}ms\", grace = \"{grace}ms\" }}\nselect = {{ l = 'left.?amount', r = 'right.?amount' }}\n").unwrap();
+    text.push_str(&sink("both", false));
+    Shape { text, topics: &["left", "right"], keyed: false, apart: false, in_order: true, compared: Compared::Sorted }
+}
+
+/// Two keys are referred to; the table has a third.
+const REFERS: &str = "left.customer == \"ann\" ? \"a\" : \"b\"";
+
+fn foreign_key(dice: &mut Dice) -> Shape {
+    let kind = dice.one_of(&["inner", "left"]);
+    let mut text = source("table", "left") + &source("table", "right");
+    write!(text, "\n[join.both]\nleft = \"left\"\nright = \"right\"\nkind = \"{kind}\"\nforeign_key = '{REFERS}'\nselect = {{ l = 'left.amount', r = 'right.?amount' }}\n").unwrap();
+    text.push_str(&sink("both", false));
+    Shape {
+        text,
+        topics: &["left", "right"],
+        keyed: false,
+        apart: false,
+        in_order: false,
+        compared: Compared::LastPerKey,
+    }
+}
+
+fn global_table(dice: &mut Dice) -> Shape {
+    let kind = dice.one_of(&["inner", "left"]);
+    let key = dice.one_of(&[REFERS, "key"]);
+    let mut text = source("stream", "left") + &source("global_table", "right");
+    write!(text, "\n[join.both]\nleft = \"left\"\nright = \"right\"\nkind = \"{kind}\"\nkey = '{key}'\nselect = {{ l = 'left.amount', r = 'right.?amount' }}\n").unwrap();
+    text.push_str(&sink("both", false));
+    // The oracle asks for the key of rows that have none.
+    Shape {
+        text,
+        topics: &["left", "right"],
+        keyed: key == "key",
+        apart: false,
+        in_order: false,
         compared: Compared::All,
     }
 }
@@ -180,7 +240,14 @@ fn table_table(dice: &mut Dice) -> Shape {
     let mut text = source("table", "left") + &source("table", "right");
     write!(text, "\n[join.both]\nleft = \"left\"\nright = \"right\"\nkind = \"{kind}\"\nselect = {{ l = 'left.?amount', r = 'right.?amount' }}\n").unwrap();
     text.push_str(&sink("both", false));
-    Shape { text, topics: &["left", "right"], keyed: false, apart: false, compared: Compared::LastPerKey }
+    Shape {
+        text,
+        topics: &["left", "right"],
+        keyed: false,
+        apart: false,
+        in_order: false,
+        compared: Compared::LastPerKey,
+    }
 }
 
 fn of_table(dice: &mut Dice) -> Shape {
@@ -192,7 +259,7 @@ fn of_table(dice: &mut Dice) -> Shape {
     }
     write!(text, "\n[aggregate.agg]\nfrom = \"{from}\"\ngroup_by = 'value.customer'\nemit = \"on_update\"\nselect = {{ rows = 'count()', total = 'sum(value.amount)', mean = 'avg(value.amount)' }}\n").unwrap();
     text.push_str(&sink("agg", false));
-    Shape { text, topics: &["left"], keyed: false, apart: false, compared: Compared::LastPerKey }
+    Shape { text, topics: &["left"], keyed: false, apart: false, in_order: false, compared: Compared::LastPerKey }
 }
 
 /// Times go on, back a little, and leap; keys are few; some rows have no key, some no value.
@@ -204,7 +271,7 @@ fn inputs(dice: &mut Dice, shape: &Shape) -> Vec<String> {
             0 => dice.between(20, 80) as i64,
             _ => dice.between(0, 6) as i64,
         };
-        let late = if dice.in_a_hundred(30) { dice.between(1, 30) as i64 } else { 0 };
+        let late = if !shape.in_order && dice.in_a_hundred(30) { dice.between(1, 30) as i64 } else { 0 };
         let at = (now - late).max(0);
         let deleted = dice.in_a_hundred(10);
         let at = if shape.apart { at & !1 | i64::from(deleted) } else { at };
@@ -273,11 +340,17 @@ fn differs(case: &Case, oracle: &mut Oracle, schemas: &[(String, String)]) -> Op
         Ok(found) => {
             let (wanted, found) = match case.compared {
                 Compared::All => (wanted, found),
+                Compared::Sorted => (sorted(wanted), sorted(found)),
                 Compared::LastPerKey => (last_per_key(wanted), last_per_key(found)),
             };
             (by_topic(&wanted) != by_topic(&found)).then(|| difference(&wanted, &found))
         }
     }
+}
+
+fn sorted(mut outputs: Vec<Json>) -> Vec<Json> {
+    outputs.sort_by_cached_key(|output| (output["at"].as_i64(), output["key"].to_string(), line(output)));
+    outputs
 }
 
 /// The last of each key, without its time: what changes nothing may carry a later one. A deletion of nothing is none.

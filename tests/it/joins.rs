@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 use tidemill::base::hash::partition_of;
 use tidemill::base::record::Outgoing;
+use tidemill::base::rng::Rng;
+use tidemill::crash::Step;
 
 use crate::support::process::Run;
 use crate::support::{App, Launch, Place, topics, until};
@@ -138,4 +140,155 @@ fn a_record_of_a_global_table_that_cannot_be_read_stops_the_daemon_with_its_plac
     let dropped = "tidemill_records_dropped_total{node=\"items\",reason=\"decode\"} 1";
     assert!(metrics.contains(dropped), "{metrics}");
     run.stop();
+}
+
+const FOREIGN: &str = r#"
+[topology]
+format = 1
+application_id = "{id}"
+
+[table.orders]
+topic = "{id}-orders"
+schemas = ["Placed.avsc"]
+value_format = "json"
+
+[table.customers]
+topic = "{id}-customers"
+schemas = ["Item.avsc"]
+value_format = "json"
+
+[join.known]
+left = "orders"
+right = "customers"
+foreign_key = 'left.customer'
+select = { total = 'left.total', name = 'right.name' }
+
+[join.all]
+left = "orders"
+right = "customers"
+kind = "left"
+foreign_key = 'left.customer'
+select = { total = 'left.total', name = 'right.name' }
+
+[sink.known_out]
+from = "known"
+topic = "{id}-known"
+record = "shop.Known"
+
+[sink.all_out]
+from = "all"
+topic = "{id}-all"
+record = "shop.All"
+"#;
+
+const PLACED: (&str, &str) = (
+    "Placed.avsc",
+    r#"{"type": "record", "name": "Placed", "namespace": "shop", "fields": [
+        {"name": "customer", "type": ["null", "string"]}, {"name": "total", "type": "long"}]}"#,
+);
+
+const PLACED_PARTITIONS: u32 = 3;
+const CUSTOMER_PARTITIONS: u32 = 2;
+
+/// The newest rows of both tables, as plain maps.
+#[derive(Default)]
+struct Tables {
+    orders: BTreeMap<String, (Option<String>, u64)>,
+    customers: BTreeMap<String, String>,
+    changes: u64,
+}
+
+impl Tables {
+    /// Some changes of either table: orders move between customers, to nobody, and go; customers come and go.
+    fn change(&mut self, app: &App, rng: &mut Rng, count: usize) -> Vec<Outgoing> {
+        let mut records = Vec::with_capacity(count);
+        for _ in 0..count {
+            self.changes += 1;
+            let at = 1_700_000_000_000 + (self.changes * 10 + rng.below(500)) as i64;
+            let customer = format!("c{}", rng.below(12));
+            let (topic, partitions, key, value) = if rng.below(3) == 0 {
+                let name = (rng.below(3) > 0).then(|| format!("name {}", self.changes));
+                match &name {
+                    Some(name) => drop(self.customers.insert(customer.clone(), name.clone())),
+                    None => drop(self.customers.remove(&customer)),
+                }
+                ("customers", CUSTOMER_PARTITIONS, customer, name.map(|name| json!({ "name": name })))
+            } else {
+                let (order, total) = (format!("o{}", rng.below(80)), self.changes % 5);
+                let customer = (rng.below(5) > 0).then_some(customer);
+                let there = rng.below(6) > 0;
+                if there {
+                    self.orders.insert(order.clone(), (customer.clone(), total));
+                } else {
+                    self.orders.remove(&order);
+                }
+                let value = there.then(|| json!({ "customer": customer, "total": total }));
+                ("orders", PLACED_PARTITIONS, order, value)
+            };
+            let partition = partition_of(key.as_bytes(), partitions).0;
+            let value = value.map(|value| value.to_string().into_bytes());
+            records.push(topics::record(&app.topic(topic), partition, at, Some(&key), value));
+        }
+        records
+    }
+
+    fn joined(&self, keeps_left: bool) -> BTreeMap<String, Json> {
+        let name = |customer: &Option<String>| self.customers.get(customer.as_ref()?);
+        let orders = self.orders.iter().filter(|(_, (customer, _))| keeps_left || name(customer).is_some());
+        orders
+            .map(|(key, (customer, total))| (key.clone(), json!({ "name": name(customer), "total": total })))
+            .collect()
+    }
+}
+
+/// What a topic's records come to.
+fn newest(run: &mut Run, topic: &str) -> Option<BTreeMap<String, Json>> {
+    let mut rows = BTreeMap::new();
+    for record in run.records(topic)? {
+        let key = record["key"].as_str().unwrap().to_owned();
+        if record["value"].is_null() {
+            assert!(rows.remove(&key).is_some(), "{topic}: a deletion of what is not there, {record}");
+        } else {
+            let before = rows.insert(key, record["value"].clone());
+            assert_ne!(before.as_ref(), Some(&record["value"]), "{topic}: nothing has changed, {record}");
+        }
+    }
+    Some(rows)
+}
+
+fn through_crashes(place: Place, instances: &[&str]) {
+    let app = App::new(place, FOREIGN, &[PLACED, SCHEMAS[1]]);
+    topics::create(&*app.broker(), &app.topic("orders"), PLACED_PARTITIONS, &[]);
+    topics::create(&*app.broker(), &app.topic("customers"), CUSTOMER_PARTITIONS, &[]);
+    let (mut tables, mut rng) = (Tables::default(), Rng::new(5));
+    for step in [Step::HandedOver, Step::Ended, Step::Confirmed] {
+        let changes = tables.change(&app, &mut rng, 700);
+        topics::write(&*app.broker(), changes);
+        let crash = Some(format!("{}:2", step.name()));
+        app.start(&Launch { threads: 2, crash, ..Launch::default() }).crashes_at(step.name());
+    }
+    let changes = tables.change(&app, &mut rng, 700);
+    topics::write(&*app.broker(), changes);
+    let launch = |instance| Launch { threads: 2, instance, ..Launch::default() };
+    let mut runs: Vec<Run> = instances.iter().map(|instance| app.start(&launch(*instance))).collect();
+    let (known, all) = (tables.joined(false), tables.joined(true));
+    assert!(known.len() > 20 && known.len() < all.len(), "{} of {}", known.len(), all.len());
+    for (topic, wanted) in [("known", known), ("all", all)] {
+        until("the joined rows are those of the newest rows of both tables", || {
+            (newest(&mut runs[0], &app.topic(topic))? == wanted).then_some(())
+        });
+    }
+    for run in runs {
+        run.stop();
+    }
+}
+
+#[test]
+fn joins_by_foreign_key_come_to_the_newest_rows_through_crashes_on_the_embedded_broker() {
+    through_crashes(Place::Embedded, &["a"]);
+}
+
+#[test]
+fn joins_by_foreign_key_come_to_the_newest_rows_through_crashes_and_processes_on_kafka() {
+    through_crashes(Place::kafka(), &["a", "b"]);
 }

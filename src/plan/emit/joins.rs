@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::Emitter;
 use crate::base::time::SpanMs;
 use crate::base::value::Text;
-use crate::plan::flow::{PartId, PartKind, ShapeId};
+use crate::plan::flow::{PartId, PartKind, ShapeId, Shaped};
 use crate::plan::model::{
-    ENTITY_SYSTEM_FIELDS, Expression, GlobalJoin, GlobalRef, JoinSide, JoinWindow, Lookup, NodeIndex, NodeKind,
-    PerLayout, RowView, StoreKind, StreamJoin, StreamTableJoin, TableJoin, VersionedLookup,
+    ENTITY_SYSTEM_FIELDS, Expression, ForeignJoin, GlobalJoin, GlobalRef, JoinSide, JoinWindow, Lookup, NodeIndex,
+    NodeKind, PerLayout, RESPONSE_FIELDS, RowView, StoreKind, StreamJoin, StreamTableJoin, Subscribe, Subscriptions,
+    TableJoin, VersionedLookup,
 };
 use crate::plan::names::{due_store, left_of, right_of};
 use crate::plan::rows;
@@ -22,6 +23,9 @@ impl Emitter<'_, '_> {
             (PartKind::GlobalJoin { table }, _) => self.global_join(id, join, *table),
             (PartKind::StreamJoin, topology::JoinForm::StreamStream(window)) => self.stream_join(id, join, window),
             (PartKind::TableJoin { left, right }, _) => self.table_join(id, join, *left, *right),
+            (PartKind::Subscribe, _) => self.subscribe(id, join),
+            (PartKind::Subscriptions { right }, _) => self.subscriptions(id, *right),
+            (PartKind::ForeignJoin { left }, _) => self.foreign_join(id, join, *left),
             (_, _) => NodeKind::Merge,
         }
     }
@@ -107,6 +111,57 @@ impl Emitter<'_, '_> {
             right: self.side(&right_of(&part.name), right),
             due: self.store(&due_store(&part.name)),
             fields: self.joined(left, right, join.fields[part.input[0].0].as_deref().unwrap_or_default()),
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    fn subscribe(&self, id: PartId, join: &topology::Join) -> NodeKind {
+        let part = self.flow.part(id);
+        let left = part.input[0];
+        NodeKind::Subscribe(Box::new(Subscribe {
+            kind: join.kind,
+            refers_to: self.foreign_key(left, join),
+            format: self.flow.graph.node(join.right).rows.key,
+            left_fields: self.names_of(left.1),
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    /// The one expression of a join by foreign key, on the left row.
+    fn foreign_key(&self, (variant, shape): Shaped, join: &topology::Join) -> Expression {
+        let key = join.refers_to.get(variant).and_then(Option::as_ref);
+        self.expression(shape, key.expect("a join by foreign key has one for the one type of its left rows"))
+    }
+
+    fn names_of(&self, shape: ShapeId) -> Vec<Text> {
+        self.flow.shape(shape).slots().map(|(_, field)| field.name.clone()).collect()
+    }
+
+    fn subscriptions(&self, id: PartId, right: PartId) -> NodeKind {
+        let part = self.flow.part(id);
+        NodeKind::Subscriptions(Box::new(Subscriptions {
+            store: self.store(&part.name),
+            right: self.side(&self.flow.part(right).name, self.flow.table_shape(right)),
+            layout: self.layout(part.output[0].1),
+        }))
+    }
+
+    fn foreign_join(&self, id: PartId, join: &topology::Join, left: PartId) -> NodeKind {
+        let part = self.flow.part(id);
+        let (from, response) = (part.input[0], self.flow.shape(part.right.input[0].1));
+        let expressions = join.fields[from.0].iter().flatten();
+        let right = |field: usize| response.slot(field + RESPONSE_FIELDS.len());
+        let fields = expressions
+            .map(|expression| self.compiled(from.1, &expression.checked, Arc::clone(&expression.text), &right));
+        NodeKind::ForeignJoin(Box::new(ForeignJoin {
+            kind: join.kind,
+            left: self.side(&self.flow.part(left).name, self.flow.table_shape(left)),
+            refers_to: self.foreign_key(from, join),
+            left_fields: self.names_of(from.1),
+            digest: response.slot(1),
+            there: response.slot(2),
+            response_slots: response.used.len(),
+            fields: fields.collect(),
             layout: self.layout(part.output[0].1),
         }))
     }

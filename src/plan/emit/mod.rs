@@ -14,7 +14,7 @@ use crate::base::diag::Diagnostic;
 use crate::base::types::Type;
 use crate::base::value::Text;
 use crate::expr::{Checked, FieldUse};
-use crate::plan::flow::{Flow, PartId, PartKind, Rekey, ShapeId};
+use crate::plan::flow::{Carried, Flow, PartId, PartKind, Rekey, ShapeId};
 use crate::plan::has_due_store;
 use crate::plan::model::{
     Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, Dedupe, Expression, Flatten, GlobalTable, Held, Input,
@@ -255,6 +255,9 @@ impl<'f, 'g> Emitter<'f, 'g> {
     fn key_behind(&self, write: PartId) -> topology::KeyFormat {
         let part = self.flow.part(write);
         let node = self.flow.graph.node(part.node);
+        if let (Some(Carried::Subscriptions), topology::NodeKind::Join(join)) = (self.flow.carries(write), &node.kind) {
+            return self.flow.graph.node(join.right).rows.key;
+        }
         // What is behind a repartition has the key that its rows were partitioned by.
         node.rows.key
     }
@@ -267,7 +270,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
             sub.parts.iter().filter(is).filter_map(|id| topic_read(self.flow, self.names, *id)).min()
         };
         let partitions_of = topics(false).or_else(|| topics(true)).expect("every sub-topology has a source");
-        Upstream { sub_topology: sub.name.clone(), partitions_of }
+        Upstream { sub_topology: sub.name.clone(), partitions_of, marks: self.flow.carries(write).is_none() }
     }
 
     fn node(&self, id: PartId) -> Made<Node> {
@@ -343,6 +346,9 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 | PartKind::Join { .. }
                 | PartKind::StreamJoin
                 | PartKind::TableJoin { .. }
+                | PartKind::Subscribe
+                | PartKind::Subscriptions { .. }
+                | PartKind::ForeignJoin { .. }
                 | PartKind::Suppress
                 | PartKind::Dedupe
                 | PartKind::Timer
@@ -439,7 +445,10 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 self.flow.shape(*read).used.iter().map(|field| self.flow.shape(*written).slot(*field)).collect();
             writers.set(self.layout(*written), Writer { schema, subject: None, format: ValueFormat::Avro, slots });
         }
-        Ok(NodeKind::Repartition { topic: self.names.repartition(&part.name), writers })
+        // The left row's task is where it was, whoever divided its topic into partitions.
+        let to = (self.flow.carries(id) == Some(Carried::Responses)).then_some(0);
+        let marks = self.flow.carries(id).is_none();
+        Ok(NodeKind::Repartition { topic: self.names.repartition(&part.name), writers, to, marks })
     }
 
     fn aggregate(&self, id: PartId, aggregate: &topology::Aggregate) -> NodeKind {

@@ -37,6 +37,10 @@ impl Emitter<'_, '_> {
                 stores.push(self.due(id)?);
                 Ok(stores)
             }
+            (PartKind::Subscriptions { .. }, _) => {
+                let row = self.record(part.node, rows::subscription_row(&part.name))?;
+                Ok(vec![self.named(id, &part.name, row, StoreKind::Subscriptions)])
+            }
             (PartKind::Suppress | PartKind::Join { .. }, _) => self.held_rows(id, &self.fields_of(part.input[0].1)),
             (PartKind::Timer, _) => {
                 let origin = TIMER_SYSTEM_FIELDS.map(|field| (Text::new(field), Type::String));

@@ -7,8 +7,8 @@ use super::{Flow, Part, PartId, PartKind, Rekey, Shape, ShapeId, Shaped, Side, r
 use crate::base::types::{Field, RecordType, Type};
 use crate::base::value::Text;
 use crate::expr::{self, Env};
-use crate::plan::model::CHANGE_SYSTEM_FIELDS;
-use crate::plan::names::{decided_by, kept_rows, replies_of, right_of};
+use crate::plan::model::{CHANGE_SYSTEM_FIELDS, RESPONSE_FIELDS, SUBSCRIPTION_FIELDS};
+use crate::plan::names::{decided_by, kept_rows, replies_of, responses_of, right_of, subscriptions_of};
 use crate::topology::{self, Graph, JoinForm, NodeId, NodeKind, TableInput};
 
 /// The hidden field that carries a new key from a `select` to the re-keying behind it.
@@ -53,11 +53,12 @@ fn live(graph: &Graph) -> Vec<bool> {
             | NodeKind::Aggregate(_)
             | NodeKind::Log(_)
             | NodeKind::Sink(_) => true,
+            // By foreign key, results are kept.
+            NodeKind::Join(join) => join.form == JoinForm::ForeignKey,
             NodeKind::Source(_)
             | NodeKind::Stream(_)
             | NodeKind::Case { .. }
             | NodeKind::Merge { .. }
-            | NodeKind::Join(_)
             | NodeKind::Suppress(_)
             | NodeKind::Dedupe(_)
             | NodeKind::Timer(_) => false,
@@ -242,13 +243,56 @@ impl<'g> Builder<'g> {
                 }
                 self.two_sided(id, PartKind::StreamJoin, &left, right)
             }
+            JoinForm::ForeignKey => self.foreign_key(id, join),
             JoinForm::TableTable => {
                 let (left, right) = (self.table_of(join.left), self.table_of(join.right));
-                let ends = |part: PartId| Ends { parts: vec![part], rows: self.flow.part(part).output.clone() };
-                let (from, other) = (ends(left), ends(right));
+                let (from, other) = (self.ends_of(left), self.ends_of(right));
                 self.two_sided(id, PartKind::TableJoin { left, right }, &from, other)
             }
         }
+    }
+
+    fn ends_of(&self, part: PartId) -> Ends {
+        Ends { parts: vec![part], rows: self.flow.part(part).output.clone() }
+    }
+
+    /// What is said goes to the right table's tasks, responses come back, and results are a table.
+    fn foreign_key(&mut self, id: NodeId, join: &topology::Join) -> Ends {
+        let name = self.flow.graph.node(id).name.clone();
+        let (left, right) = (self.table_of(join.left), self.table_of(join.right));
+        let (lefts, rights) = (self.ends_of(left), self.ends_of(right));
+        let subscription = subscription(&name);
+        let said = self.making(id, PartKind::Subscribe, &lefts, &subscription);
+        let came = self.through(id, &said, &subscription, subscriptions_of(&name));
+        let response = response_of(&name, &self.flow.shape(rights.rows[0].1).record);
+        let answers = self.making(id, PartKind::Subscriptions { right }, &came, &response);
+        let part = &mut self.flow.parts[answers.parts[0].0];
+        part.name = subscriptions_of(&name);
+        part.right = Side { parents: rights.parts, input: rights.rows };
+        let back = self.through(id, &answers, &response, responses_of(&name));
+        let results = self.two_sided(id, PartKind::ForeignJoin { left }, &lefts, back);
+        self.passing(id, PartKind::Table { versioned: None }, &results)
+    }
+
+    /// A part that makes rows of a shape that is no graph node's.
+    fn making(&mut self, id: NodeId, kind: PartKind<'g>, from: &Ends, record: &Arc<RecordType>) -> Ends {
+        let shape = self.inner_shape(record);
+        self.push(id, kind, from.parts.clone(), from.rows.clone(), vec![(0, shape)])
+    }
+
+    fn inner_shape(&mut self, record: &Arc<RecordType>) -> ShapeId {
+        let (record, home) = (Arc::clone(record), self.next_part());
+        self.new_shape(Shape { record, schema: None, home, used: BTreeSet::new() })
+    }
+
+    /// Rows of such a shape, by way of a repartition topic of this name.
+    fn through(&mut self, id: NodeId, from: &Ends, record: &Arc<RecordType>, name: Text) -> Ends {
+        let write = self.push(id, PartKind::Repartition, from.parts.clone(), from.rows.clone(), Vec::new()).parts[0];
+        let read = self.inner_shape(record);
+        let came = self.push(id, PartKind::RepartitionSource { write }, Vec::new(), Vec::new(), vec![(0, read)]);
+        self.flow.parts[write.0].name = name.clone();
+        self.flow.parts[came.parts[0].0].name = name;
+        came
     }
 
     fn two_sided(&mut self, id: NodeId, kind: PartKind<'g>, left: &Ends, right: Ends) -> Ends {
@@ -287,14 +331,11 @@ impl<'g> Builder<'g> {
     /// The changes of a table under the keys of their groups, by way of a repartition topic.
     fn regrouped(&mut self, id: NodeId, from: NodeId, key: &'g topology::Expression) -> Ends {
         let table = self.table_of(from);
-        let input = self.flow.part(table).output.clone();
-        let record = change_of(&self.flow.shape(input[0].1).record);
-        let change = |home: PartId| Shape { record: Arc::clone(&record), schema: None, home, used: BTreeSet::new() };
-        let made = self.new_shape(change(self.next_part()));
-        let changes = self.push(id, PartKind::Regroup { key }, vec![table], input, vec![(0, made)]);
-        let write = self.push(id, PartKind::Repartition, changes.parts, changes.rows, Vec::new()).parts[0];
-        let read = self.new_shape(change(self.next_part()));
-        self.push(id, PartKind::RepartitionSource { write }, Vec::new(), Vec::new(), vec![(0, read)])
+        let rows = self.ends_of(table);
+        let record = change_of(&self.flow.shape(rows.rows[0].1).record);
+        let changes = self.making(id, PartKind::Regroup { key }, &rows, &record);
+        let name = self.flow.graph.node(id).name.clone();
+        self.through(id, &changes, &record, name)
     }
 
     /// The part that keeps a table-like node's newest rows; an aggregate, an entity or a join gets one.
@@ -482,6 +523,26 @@ fn change_of(record: &RecordType) -> Arc<RecordType> {
     };
     let fields = flags.into_iter().chain(side("old")).chain(side("new"));
     RecordType::new(format!("{}_change", record.name), fields.collect())
+}
+
+/// What is said of a left row to the task of the right row that it refers to.
+fn subscription(join: &str) -> Arc<RecordType> {
+    let types = [Type::Bytes, Type::Int, Type::Int.optional(), Type::Int];
+    let fields = SUBSCRIPTION_FIELDS.map(Text::new).into_iter().zip(types);
+    let fields = fields.map(|(name, field_type)| Field { name, field_type });
+    RecordType::new(format!("{join}_subscription"), fields.collect())
+}
+
+/// What is answered: the right row's fields, if there is one.
+fn response_of(join: &str, right: &RecordType) -> Arc<RecordType> {
+    let types = [Type::Int, Type::Int.optional(), Type::Bool];
+    let system = RESPONSE_FIELDS.map(Text::new).into_iter().zip(types);
+    let right = right
+        .fields()
+        .iter()
+        .map(|field| (Text::from(format!("right_{}", field.name)), field.field_type.clone().optional()));
+    let fields = system.chain(right).map(|(name, field_type)| Field { name, field_type });
+    RecordType::new(format!("{join}_response"), fields.collect())
 }
 
 fn with_hidden_key(record: &RecordType, key_type: &Type) -> Arc<RecordType> {

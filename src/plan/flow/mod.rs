@@ -12,6 +12,7 @@ use crate::base::time::SpanMs;
 use crate::base::types::{Field, RecordType};
 use crate::base::value::Text;
 use crate::expr::Checked;
+use crate::plan::model::RESPONSE_FIELDS;
 use crate::topology::{self, ByVariant, Graph, NodeId, NodeKind, TableInput, Variant, roots};
 
 mod build;
@@ -125,6 +126,16 @@ pub(super) enum PartKind<'g> {
         left: PartId,
         right: PartId,
     },
+    /// Says which rows of the right table the rows of the left one refer to.
+    Subscribe,
+    /// Keeps who refers to which row of this table.
+    Subscriptions {
+        right: PartId,
+    },
+    /// Joins rows of this table with the responses to what it said.
+    ForeignJoin {
+        left: PartId,
+    },
     /// Holds rows back.
     Suppress,
     /// Remembers ids.
@@ -132,6 +143,13 @@ pub(super) enum PartKind<'g> {
     /// Gives rows later; a row of the right side cancels.
     Timer,
     Sink,
+}
+
+/// What goes between the tasks of a join by foreign key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carried {
+    Subscriptions,
+    Responses,
 }
 
 /// Where a new key comes from.
@@ -193,6 +211,16 @@ impl<'g> Flow<'g> {
 
     pub(super) fn ids(&self) -> impl Iterator<Item = PartId> + use<> {
         (0..self.parts.len()).map(PartId)
+    }
+
+    /// Tells what a repartition that is a part of a join by foreign key carries; nothing for any other.
+    pub(super) fn carries(&self, write: PartId) -> Option<Carried> {
+        let made = self.part(write).parents.first().map(|parent| &self.part(*parent).kind);
+        match made {
+            Some(PartKind::Subscribe) => Some(Carried::Subscriptions),
+            Some(PartKind::Subscriptions { .. }) => Some(Carried::Responses),
+            Some(_) | None => None,
+        }
     }
 
     /// Returns the shape of a table's rows, for those that look them up.
@@ -277,6 +305,7 @@ impl<'g> Flow<'g> {
                 }
                 all_by_variant(&part.input, &join.fields, &mut uses);
             }
+            (PartKind::ForeignJoin { .. }, NodeKind::Join(join)) => response_uses(part, join, &mut uses),
             (PartKind::Dedupe, NodeKind::Dedupe(dedupe)) => by_variant(&part.input, &dedupe.id, &mut uses),
             (PartKind::Timer, NodeKind::Timer(timer)) => {
                 all_by_variant(&part.input, &timer.fields, &mut uses);
@@ -297,7 +326,11 @@ impl<'g> Flow<'g> {
         match &part.kind {
             PartKind::Table { .. } | PartKind::Suppress | PartKind::Decided { .. } => (true, false),
             PartKind::Join { waits, .. } => (*waits, true),
-            PartKind::StreamJoin | PartKind::TableJoin { .. } | PartKind::Regroup { .. } => (true, true),
+            PartKind::StreamJoin
+            | PartKind::TableJoin { .. }
+            | PartKind::Subscribe
+            | PartKind::Subscriptions { .. }
+            | PartKind::Regroup { .. } => (true, true),
             PartKind::Aggregate => {
                 (matches!(self.kind_of(part), NodeKind::Aggregate(aggregate) if aggregate.of_table), true)
             }
@@ -306,6 +339,7 @@ impl<'g> Flow<'g> {
             | PartKind::Entity
             | PartKind::Timer
             | PartKind::GlobalTable
+            | PartKind::ForeignJoin { .. }
             | PartKind::GlobalJoin { .. } => (false, true),
             PartKind::Source
             | PartKind::RepartitionSource { .. }
@@ -352,6 +386,18 @@ fn all_by_variant(
     for (variant, shape) in shapes {
         let fields = expressions[*variant].iter().flatten();
         fields.for_each(|expression| row_uses(*shape, &expression.checked, uses));
+    }
+}
+
+/// The fields of a response that a join by foreign key reads.
+fn response_uses(part: &Part<'_>, join: &topology::Join, uses: &mut Vec<(ShapeId, Option<usize>)>) {
+    let response = part.right.input[0].1;
+    // Not where it is sent to, which is the first.
+    uses.extend((1..RESPONSE_FIELDS.len()).map(|field| (response, Some(field))));
+    for expression in join.fields.iter().flatten().flatten() {
+        let used = expression.checked.fields_used();
+        let right = used.iter().filter(|used| used.root == roots::OTHER);
+        uses.extend(right.map(|used| (response, used.field.map(|field| field + RESPONSE_FIELDS.len()))));
     }
 }
 

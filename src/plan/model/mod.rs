@@ -5,6 +5,7 @@
 //! node finds its program by the row's layout number. Nothing here is looked up by name while records flow.
 
 mod deciding;
+mod foreign;
 mod held;
 mod joins;
 mod rows;
@@ -20,6 +21,7 @@ use crate::base::value::{Text, Value};
 use crate::expr::Program;
 
 pub use deciding::{CommandType, Deciding, Decision, Emission, Given, Rejection};
+pub use foreign::{ForeignJoin, RESPONSE_FIELDS, SUBSCRIPTION_FIELDS, Subscribe, SubscriptionAction, Subscriptions};
 pub use held::{Dedupe, HELD_SYSTEM_FIELDS, Held, Suppress, TIMER_SYSTEM_FIELDS, Timer};
 pub use joins::{
     CHANGE_SYSTEM_FIELDS, GlobalJoin, JOIN_SYSTEM_FIELDS, JoinSide, Lookup, RowView, StreamJoin, StreamTableJoin,
@@ -199,6 +201,8 @@ pub struct Upstream {
     pub sub_topology: Text,
     /// A source topic of that sub-topology: it has as many tasks as this topic has partitions.
     pub partitions_of: Topic,
+    /// Its tasks say how far they are.
+    pub marks: bool,
 }
 
 /// A node of the graph.
@@ -259,10 +263,14 @@ pub enum NodeKind {
         format: KeyFormat,
         layout: LayoutId,
     },
-    /// Sends rows to a repartition topic, by their key.
+    /// Sends rows to a repartition topic, by their key or to the partition that this slot says.
     Repartition {
         topic: Topic,
         writers: PerLayout<Writer>,
+        to: Option<usize>,
+        /// Tasks say there how far they are. Not between the tables of a join by foreign key: two tasks that tell each other would never
+        /// come to rest.
+        marks: bool,
     },
     /// Sends rows to a topic.
     Sink {
@@ -287,6 +295,9 @@ pub enum NodeKind {
     GlobalJoin(Box<GlobalJoin>),
     StreamJoin(Box<StreamJoin>),
     TableJoin(Box<TableJoin>),
+    Subscribe(Box<Subscribe>),
+    Subscriptions(Box<Subscriptions>),
+    ForeignJoin(Box<ForeignJoin>),
     Suppress(Box<Suppress>),
     Dedupe(Box<Dedupe>),
     Timer(Box<Timer>),
@@ -302,6 +313,7 @@ impl NodeKind {
             Self::Table { store, .. } | Self::VersionedTable { store, .. } => vec![*store],
             Self::Aggregate(aggregate) => vec![aggregate.store],
             Self::StreamJoin(join) => vec![join.left.store, join.right.store],
+            Self::Subscriptions(subscriptions) => vec![subscriptions.store],
             Self::Suppress(suppress) => vec![suppress.held.store],
             Self::Dedupe(dedupe) => vec![dedupe.held.store],
             Self::Timer(timer) => vec![timer.held.store],
@@ -321,6 +333,8 @@ impl NodeKind {
             | Self::StreamTableJoin(_)
             | Self::GlobalJoin(_)
             | Self::TableJoin(_)
+            | Self::Subscribe(_)
+            | Self::ForeignJoin(_)
             | Self::Merge => Vec::new(),
         }
     }
@@ -330,6 +344,8 @@ impl NodeKind {
         match self {
             Self::StreamTableJoin(join) => vec![join.table.store],
             Self::TableJoin(join) => vec![join.left.store, join.right.store],
+            Self::Subscriptions(subscriptions) => vec![subscriptions.right.store],
+            Self::ForeignJoin(join) => vec![join.left.store],
             Self::Filter { .. }
             | Self::Select { .. }
             | Self::Flatten(_)
@@ -342,6 +358,7 @@ impl NodeKind {
             | Self::VersionedTable { .. }
             | Self::Aggregate(_)
             | Self::GlobalJoin(_)
+            | Self::Subscribe(_)
             | Self::StreamJoin(_)
             | Self::Suppress(_)
             | Self::Dedupe(_)
@@ -498,6 +515,8 @@ pub enum StoreKind {
     History,
     /// When to look at which row of another store.
     Due,
+    /// Which rows of another table refer to a row.
+    Subscriptions,
     /// Rows that wait: for those of the other side of a join, or for a time.
     Waiting,
 }

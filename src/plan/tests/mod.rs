@@ -397,3 +397,101 @@ fn a_global_table_is_in_no_sub_topology_and_its_join_repartitions_nothing() {
           shop-orders-meta: meta, partitions of orders, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
     "#]].assert_eq(&text);
 }
+
+#[test]
+fn a_join_by_foreign_key_goes_to_the_right_tables_tasks_and_back() {
+    let text = explain(&plan(&[
+        CUSTOMERS,
+        "[table.placed]\ntopic = \"placed\"\nschemas = [\"Placed.avsc\"]\n",
+        "[join.named]\nleft = \"placed\"\nright = \"customers\"\nforeign_key = 'left.customer'\n\
+         select = { town = 'right.town', total = 'left.total' }\n\
+         [sink.named_orders]\nfrom = \"named\"\ntopic = \"orders.named\"\nrecord = \"shop.NamedOrder\"\n",
+    ]));
+    expect![[r#"
+        application shop
+
+        sub-topology customers
+          source customers: string keys, avro
+            shop.Customer as #0: name, town
+            → table customers
+          source shop-named_subscriptions-repartition: string keys, internal avro
+            named_subscription as #1: key, partition, digest, action
+            written by placed, a task for each partition of placed, without its time
+            → subscriptions named_subscriptions
+          table customers: store customers, #0
+            → subscriptions named_subscriptions
+          subscriptions named_subscriptions: store named_subscriptions, to store customers, #2
+            → repartition named_responses
+          repartition named_responses: topic shop-named_responses-repartition, to the partition of who asked
+            #2 named_response: as named_response: digest, there, right_town
+          store customers: newest row per key, string keys, changelog shop-customers-changelog
+            shop.Customer: name string, town optional(string)
+          store named_subscriptions: who refers to which row, string keys, changelog shop-named_subscriptions-changelog
+            named_subscriptions: digest optional(int), partition int
+
+        sub-topology placed
+          source placed: string keys, avro
+            shop.Placed as #0: customer, total, note
+            → table placed
+          source shop-named_responses-repartition: string keys, internal avro
+            named_response as #2: digest, there, right_town
+            written by customers, a task for each partition of customers, without its time
+            → join named
+          table placed: store placed, #0
+            → subscribe named, join named
+          subscribe named: inner by left.customer, string keys, #1
+            → repartition named_subscriptions
+          repartition named_subscriptions: topic shop-named_subscriptions-repartition
+            #1 named_subscription: as named_subscription: key, partition, digest, action
+          join named: inner of store placed with responses, #3
+            total = left.total, town = right.town
+            → table named
+          table named: store named, #3
+            → sink named_orders
+          sink named_orders: topic orders.named
+            #3 named: as shop.NamedOrder: total, town, subject orders.named-value
+          store named: newest row per key, string keys, changelog shop-named-changelog
+            named: total double, town optional(string)
+          store placed: newest row per key, string keys, changelog shop-placed-changelog
+            shop.Placed: customer string, total double, note optional(string)
+
+        topics
+          customers: source, partitions as they are
+          orders.named: sink, partitions as they are
+          placed: source, partitions as they are
+          shop-customers-changelog: changelog, partitions of customers, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+          shop-customers-meta: meta, partitions of customers, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+          shop-named-changelog: changelog, partitions of placed, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+          shop-named_responses-repartition: repartition, partitions of placed, cleanup.policy=delete, message.timestamp.type=CreateTime, retention.ms=-1, segment.bytes=52428800
+          shop-named_subscriptions-changelog: changelog, partitions of customers, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+          shop-named_subscriptions-repartition: repartition, partitions of customers, cleanup.policy=delete, message.timestamp.type=CreateTime, retention.ms=-1, segment.bytes=52428800
+          shop-placed-changelog: changelog, partitions of placed, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+          shop-placed-meta: meta, partitions of placed, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+    "#]].assert_eq(&text);
+}
+
+#[test]
+fn the_stores_and_topics_of_a_join_by_foreign_key_may_not_be_taken() {
+    let join = "[table.placed]\ntopic = \"placed\"\nschemas = [\"Placed.avsc\"]\n\
+                [join.named]\nleft = \"placed\"\nright = \"customers\"\nforeign_key = 'left.customer'\n\
+                select = { total = 'left.total' }\n\
+                [sink.named_orders]\nfrom = \"named\"\ntopic = \"shop-named_responses-repartition\"\nrecord = \"shop.NamedOrder\"\n";
+    let store = "[table.named_subscriptions]\ntopic = \"others\"\nschemas = [\"Customer.avsc\"]\n";
+    expect![[r#"
+        error[E0401]: who refers to which row of `named` is kept in store `named_subscriptions`, which is also a node's name
+          --> shop.toml:10:7
+           |
+        10 | [join.named]
+           |       ^^^^^
+           |
+           = help: rename node `named_subscriptions`
+
+        error[E0401]: topic `shop-named_responses-repartition` is named as an internal topic of `named`
+          --> shop.toml:15:7
+           |
+        15 | [sink.named_orders]
+           |       ^^^^^^^^^^^^
+           |
+           = help: use another topic, or another `application_id`
+    "#]].assert_eq(&refused(&[CUSTOMERS, join, store]));
+}

@@ -9,6 +9,7 @@
 
 mod aggregates;
 mod entities;
+mod foreign;
 mod held;
 mod joins;
 mod refused;
@@ -21,7 +22,7 @@ use send::Out;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::ids::{TaskId, Topic};
+use crate::base::ids::{Partition, TaskId, Topic};
 use crate::base::record::{Outgoing, Packer};
 use crate::base::time::Timestamp;
 use crate::base::value::Value;
@@ -289,15 +290,17 @@ impl Graph {
             NodeKind::Rekey { key, format } => self.rekey(at, key, format, row, context),
             NodeKind::Regroup { key, format, layout } => self.regroup(at, key, format, *layout, row, context),
             NodeKind::Sink { topic, key, .. } => {
-                let out = Out { topic, key: *key, headers: lineage::derived(context) };
+                let out = Out { topic, key: *key, headers: lineage::derived(context), to: None };
                 if self.send(at, out, row, context)? == Sent::Yes {
                     self.latencies.sent(at.index, row.timestamp);
                 }
                 Ok(())
             }
             NodeKind::Repartition { .. } if row.key.is_none() => self.drop_row(at, DropReason::NullKey),
-            NodeKind::Repartition { topic, .. } => {
-                let out = Out { topic, key: SinkKey::Plain, headers: context.headers.clone() };
+            NodeKind::Repartition { topic, to, .. } => {
+                let to = to.and_then(|slot| row.slots?.get(slot)?.as_int());
+                let to = to.map(|partition| Partition(partition as i32));
+                let out = Out { topic, key: SinkKey::Plain, headers: context.headers.clone(), to };
                 self.send(at, out, row, context).map(|_| ())
             }
             NodeKind::Table { store, layout } => {
@@ -315,6 +318,9 @@ impl Graph {
             NodeKind::GlobalJoin(join) => self.global_join(at, join, row, context),
             NodeKind::StreamJoin(join) => self.stream_join(at, join, row, context),
             NodeKind::TableJoin(join) => self.table_join(at, join, row, context),
+            NodeKind::Subscribe(subscribe) => self.subscribe(at, subscribe, row, context),
+            NodeKind::Subscriptions(subscriptions) => self.subscriptions(at, subscriptions, row, context),
+            NodeKind::ForeignJoin(join) => self.foreign_join(at, join, row, context),
             NodeKind::Suppress(suppress) => self.suppress(at, suppress, row, context),
             NodeKind::Dedupe(dedupe) => self.dedupe(at, dedupe, row, context),
             NodeKind::Timer(timer) => self.timer(at, timer, row, context),

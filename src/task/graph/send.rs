@@ -18,13 +18,15 @@ pub(super) struct Out<'a> {
     pub(super) topic: &'a Topic,
     pub(super) key: SinkKey,
     pub(super) headers: Headers,
+    /// Other than where its key belongs.
+    pub(super) to: Option<Partition>,
 }
 
 impl Graph {
     /// Tells every partition of every repartition topic how far this task is; `time` is none when it is idle.
     pub(in crate::task) fn send_markers(&mut self, plan: &SubTopology, time: Option<Timestamp>) {
         for (at, node) in plan.nodes.iter().enumerate() {
-            let NodeKind::Repartition { topic, .. } = &node.kind else { continue };
+            let NodeKind::Repartition { topic, marks: true, .. } = &node.kind else { continue };
             for partition in 0..self.resolved.partitions[at] {
                 let record = Outgoing {
                     topic: topic.clone(),
@@ -48,7 +50,7 @@ impl Graph {
         row: &Row<'_>,
         context: &RecordContext,
     ) -> Result<Sent, NodeError> {
-        let Out { topic, key, headers } = out;
+        let Out { topic, key, headers, to } = out;
         let value = match row.slots {
             None => None,
             Some(slots) => match self.encoded(at, row.layout, slots)? {
@@ -62,9 +64,10 @@ impl Graph {
             (Some(key), Some(writer)) => Some(writer.encode(key).map_err(|error| at.failed(error))?),
             (_, _) => None,
         };
-        let partition = match framed.as_deref().or(row.key) {
-            Some(key) => partition_of(key, partitions),
-            None => Partition(context.partition.0.rem_euclid(partitions as i32)),
+        let partition = match (to, framed.as_deref().or(row.key)) {
+            (Some(to), _) => Partition(to.0.rem_euclid(partitions as i32)),
+            (None, Some(key)) => partition_of(key, partitions),
+            (None, None) => Partition(context.partition.0.rem_euclid(partitions as i32)),
         };
         let written_key = row.key.map(|base| match (key, row.window) {
             (SinkKey::Avro, _) => packer.pack(framed.as_deref().unwrap_or(base)),

@@ -38,8 +38,15 @@ impl Checker<'_> {
             key: left.key,
             rekeyed: left.rekeyed && form == JoinForm::StreamGlobal,
             windowed: left.windowed.filter(|_| looks_up),
-            nature: if form == JoinForm::TableTable { Nature::Table } else { Nature::Stream },
+            nature: if matches!(form, JoinForm::TableTable | JoinForm::ForeignKey) {
+                Nature::Table
+            } else {
+                Nature::Stream
+            },
         };
+        if form == JoinForm::ForeignKey {
+            self.reads_no_record(join, refers_to.iter().flatten().chain(fields.iter().flatten().flatten()));
+        }
         let grace = self.join_grace(join, form, left, right_id, &fields);
         Some((
             NodeKind::Join(Join { left: left_id, right: right_id, kind: join.kind, form, grace, refers_to, fields }),
@@ -49,24 +56,29 @@ impl Checker<'_> {
 
     /// The key of the right row that a left one refers to, by the left row's type; empty where rows meet by their own keys.
     fn refers_to(&self, join: &JoinSpec, form: JoinForm, left: &Rows, right: &Rows) -> Option<ByVariant<Expression>> {
-        let text = match (&join.key, form) {
-            (None, JoinForm::StreamGlobal) => {
+        let text = match form {
+            JoinForm::StreamGlobal if join.key.is_none() => {
                 let message = format!("`{}` is a global table: the join has no `key`", join.right.value);
                 let help = "say which of its rows a row refers to: `key = 'left.country'`, or `key = 'key'`";
                 self.error(codes::JOIN_SIDES, join.right.place, message, help);
                 return None;
             }
-            (Some(text), JoinForm::StreamGlobal) => text,
-            (Some(text), JoinForm::StreamTable | JoinForm::StreamStream(_) | JoinForm::TableTable) => {
-                let message = "a `key` is for a join with a global table";
-                let help = "rows meet by their own keys: re-key one side with `select_key`";
-                self.error(codes::JOIN_SIDES, text.place, message, help);
-                return Some(Vec::new());
-            }
-            (None, JoinForm::StreamTable | JoinForm::StreamStream(_) | JoinForm::TableTable) => {
-                return Some(Vec::new());
-            }
+            JoinForm::StreamGlobal => join.key.as_ref(),
+            JoinForm::ForeignKey => join.foreign_key.as_ref(),
+            JoinForm::StreamTable | JoinForm::StreamStream(_) | JoinForm::TableTable => None,
         };
+        if let (Some(key), false) = (&join.key, form == JoinForm::StreamGlobal) {
+            let message = "a `key` is for a join with a global table";
+            let help =
+                "rows meet by their own keys: re-key one side with `select_key`; of two tables say `foreign_key`";
+            self.error(codes::JOIN_SIDES, key.place, message, help);
+        }
+        if let (Some(key), false) = (&join.foreign_key, form == JoinForm::ForeignKey) {
+            let message = "a `foreign_key` is for a join of two tables";
+            let help = "rows meet by their own keys: re-key one side with `select_key`; of a global table say `key`";
+            self.error(codes::JOIN_SIDES, key.place, message, help);
+        }
+        let Some(text) = text else { return Some(Vec::new()) };
         let scope = Scope::row("left", left);
         let found = self.expression_of_kind(text, &all(&left.variants), &scope, &REFERENCE)?;
         let format = |expression: &Expression| key_format(present(expression.checked.value_type()));
@@ -115,7 +127,15 @@ impl Checker<'_> {
             }
             // Reported where inputs are looked at.
             (Nature::Global, ..) => None,
-            (Nature::Table, Nature::Table, _) => window(JoinForm::TableTable),
+            (Nature::Table, Nature::Table, _) if join.foreign_key.is_none() => window(JoinForm::TableTable),
+            (Nature::Table, Nature::Table, _) if join.kind == JoinKind::Outer => {
+                let place = join.foreign_key.as_ref().map_or(join.left.place, |key| key.place);
+                let message = "a join by `foreign_key` is inner or left: a row of the right has no key of the result's";
+                let help = "`kind = \"left\"` keeps every row of the left table";
+                self.error(codes::JOIN_SIDES, place, message, help);
+                None
+            }
+            (Nature::Table, Nature::Table, _) => window(JoinForm::ForeignKey),
             (Nature::Stream, Nature::Stream, Some((window, _))) => Some(JoinForm::StreamStream(*window)),
             (Nature::Stream, Nature::Stream, None) => {
                 let message = format!(
@@ -168,19 +188,23 @@ impl Checker<'_> {
             self.error(codes::JOIN_SIDES, grace.place, message, help);
         }
         self.one_type(&join.left, left);
-        let reads = |expression: &Expression| {
-            expression
-                .checked
-                .fields_used()
-                .iter()
-                .any(|used| matches!(used.root, roots::META | roots::HEADERS | roots::WINDOW))
-        };
-        if fields.iter().flatten().flatten().any(reads) {
+        if fields.iter().flatten().flatten().any(reads_record) {
             let message = "`meta`, `headers` and `window` are not known any more when a row has waited";
             let help = "take them into the row first: a stream with `set` in front";
             self.error(codes::JOIN_SIDES, grace.place, message, help);
         }
         Some(grace.value)
+    }
+
+    /// What is asked of another task comes back with nothing of the record that the question was about.
+    fn reads_no_record<'e>(&self, join: &JoinSpec, expressions: impl Iterator<Item = &'e Expression>) {
+        if expressions.into_iter().any(reads_record) {
+            let message = "`meta`, `headers` and `window` are not known in a join by `foreign_key`";
+            let help =
+                "its rows are those of tables, whatever record changed them: take what is needed into the rows first";
+            let place = join.foreign_key.as_ref().map_or(join.left.place, |key| key.place);
+            self.error(codes::JOIN_SIDES, place, message, help);
+        }
     }
 
     /// Rows that are kept for the join have one shape.
@@ -206,6 +230,12 @@ impl Checker<'_> {
             self.error(codes::JOIN_SIDES, join.left.place, message, help);
         }
     }
+}
+
+/// Tells whether an expression reads something of the record that a row came with.
+fn reads_record(expression: &Expression) -> bool {
+    let used = expression.checked.fields_used();
+    used.iter().any(|used| matches!(used.root, roots::META | roots::HEADERS | roots::WINDOW))
 }
 
 /// A row that may not be there: each of its fields is null then.

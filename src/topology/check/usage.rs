@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::super::graph::{Node, NodeKind};
 use super::super::resolve::Resolved;
+use super::super::spec::Body;
 use super::super::terms::Keep;
 use crate::base::diag::Diagnostic;
 use crate::error::codes;
@@ -68,7 +69,9 @@ pub(super) fn unused(resolved: &Resolved<'_>, findings: &RefCell<Vec<Diagnostic>
         read[*input] = true;
     }
     for (index, item) in resolved.items.iter().enumerate() {
-        let kept = matches!(item.spec.kind, "table" | "global_table" | "entity" | "aggregate" | "log" | "sink");
+        // A join by foreign key keeps its results.
+        let kept = matches!(&item.spec.body, Some(Body::Join(join)) if join.foreign_key.is_some())
+            || matches!(item.spec.kind, "table" | "global_table" | "entity" | "aggregate" | "log" | "sink");
         // The other cases of a branch may be there to be left out.
         if kept || read[index] || item.case.is_some() {
             continue;

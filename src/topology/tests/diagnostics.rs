@@ -328,3 +328,8 @@ fn a_folder_that_is_not_there_or_empty_is_refused() {
 fn global_tables_are_only_looked_up_in() {
     told("global_tables_are_only_looked_up_in");
 }
+
+#[test]
+fn foreign_keys_are_for_two_tables() {
+    told("foreign_keys_are_for_two_tables");
+}
