@@ -126,7 +126,7 @@ impl ThreadStatus {
 
     pub(super) fn publish(&mut self, shared: &Shared, view: &View<'_>, now: Timestamp) {
         let View { slots, restorer, ends, unopened, waiting } = view;
-        if now < self.published.saturating_add(PUBLISH_EVERY) {
+        if self.published <= now && now < self.published.saturating_add(PUBLISH_EVERY) {
             return;
         }
         self.published = now;

@@ -44,6 +44,15 @@ pub(super) struct Behind {
 }
 
 impl TaskStores {
+impl Behind {
+    /// A clock that was put back is counted from: what waits must not wait until it has caught up.
+    fn clock_is(&mut self, now: Timestamp) {
+        for since in [&mut self.waiting_since, &mut self.unflushed_since, &mut self.last_mark].into_iter().flatten() {
+            *since = (*since).min(now);
+        }
+    }
+}
+
     /// Writes the committed rows to the backend in one sorted batch, with positions and meta, when enough of them or enough
     /// time has gathered; starts a flush when the distance to the last one is too large. `force` does both now and waits for
     /// the flush: at a close. `now` is the wall clock.
@@ -57,6 +66,7 @@ impl TaskStores {
         let mut written = Written::default();
         let overlay_bytes = self.committed_bytes();
         let mark = *self.behind.last_mark.get_or_insert(now);
+        self.behind.clock_is(now);
         if overlay_bytes > 0 || self.behind.meta_changed {
             let since = *self.behind.waiting_since.get_or_insert(now);
             if force || overlay_bytes >= WRITE_BEHIND_BYTES_MAX as u64 || now.0 - since.0 >= WRITE_BEHIND_MS_MAX {

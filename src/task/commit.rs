@@ -82,7 +82,8 @@ impl CommitCycle {
 
     /// Tells whether a generation may be sealed and it is time to.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.may_seal() && self.last.saturating_add(self.interval) <= now
+        // A clock that was put back must not hold commits up until it has caught up.
+        self.may_seal() && (now < self.last || self.last.saturating_add(self.interval) <= now)
     }
 
     /// Returns when the next commit is due.
@@ -166,6 +167,15 @@ mod tests {
         for before in [&[][..], &[Outcome::Sealed], &[Outcome::Sealed, Outcome::HandedOver]] {
             let mut cycle = cycle();
             for outcome in before {
+    #[test]
+    fn a_clock_that_was_put_back_holds_no_commit_up() {
+        let mut cycle = CommitCycle::new(SpanMs(100), Timestamp(3_600_000));
+        assert!(!cycle.is_due(Timestamp(3_600_050)));
+        assert!(cycle.is_due(Timestamp(5)));
+        cycle.skip(Timestamp(5));
+        assert!(!cycle.is_due(Timestamp(50)) && cycle.is_due(Timestamp(105)));
+    }
+
                 cycle.handle(*outcome, Timestamp(0));
             }
             assert_eq!(cycle.handle(Outcome::Lost, Timestamp(0)), CommitStep::Abort);
