@@ -186,6 +186,9 @@ impl StreamThread {
         if let Err(error) = self.commit_now(now) {
             warn!(thread = self.index, %error, "could not commit before a rebalance: the records are processed again");
             self.lose_transaction(now)?;
+            if self.cycle.must_rejoin() {
+                return Err(error);
+            }
         }
         crash::at(Step::Revoking);
         self.give_up(partitions)?;

@@ -101,6 +101,11 @@ impl CommitCycle {
         self.state == State::Open
     }
 
+    /// Tells whether only a new start of the thread leads on: it was fenced, or an unknown outcome could not be settled.
+    pub fn must_rejoin(&self) -> bool {
+        matches!(self.state, State::Fenced | State::Settling)
+    }
+
     /// Tells whether an outcome is awaited from the producer.
     pub fn awaits_outcome(&self) -> bool {
         self.state == State::Committing
@@ -192,9 +197,9 @@ mod tests {
         cycle.handle(Outcome::HandedOver, Timestamp(0));
         assert_eq!(cycle.handle(Outcome::Unknown, Timestamp(0)), CommitStep::Settle);
         assert_eq!(cycle.handle(Outcome::Committed, Timestamp(0)), CommitStep::Continue);
-        assert!(!cycle.may_seal());
+        assert!(!cycle.may_seal() && cycle.must_rejoin());
         cycle.handle(Outcome::Settled, Timestamp(0));
-        assert!(cycle.may_seal());
+        assert!(cycle.may_seal() && !cycle.must_rejoin());
     }
 
     #[test]
@@ -202,6 +207,8 @@ mod tests {
         let mut cycle = cycle();
         assert_eq!(cycle.handle(Outcome::Fenced, Timestamp(0)), CommitStep::Rejoin);
         assert_eq!(cycle.handle(Outcome::Sealed, Timestamp(0)), CommitStep::Continue);
+        assert_eq!(cycle.handle(Outcome::Lost, Timestamp(0)), CommitStep::Continue);
+        assert!(cycle.must_rejoin());
         cycle.restart(Timestamp(5));
         assert!(cycle.may_seal());
     }
