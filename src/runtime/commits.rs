@@ -257,7 +257,9 @@ impl StreamThread {
         let offsets = self.consumer.committed(&partitions, limits::BROKER_WAIT_MAX)?;
         self.group_offsets = partitions.iter().cloned().zip(offsets).collect();
         self.consumer.pause(&partitions)?;
-        let tasks: Vec<TaskId> = self.slots.keys().cloned().collect();
+        // Those that are still being restored, too.
+        let restoring = self.restorer.remaining().map(|(task, _)| task);
+        let tasks: Vec<TaskId> = self.slots.keys().chain(restoring).cloned().collect();
         self.park_all();
         self.waiting.extend(tasks);
         self.cycle.handle(Outcome::Settled, now);
