@@ -213,10 +213,19 @@ impl StreamThread {
 
     fn abort(&mut self, now: Timestamp) -> Result<(), Error> {
         self.beat();
-        if self.shared.options.guarantee == Guarantee::ExactlyOnce
-            && let Err(error) = self.producer.abort(limits::BROKER_WAIT_MAX)
-        {
-            warn!(thread = self.index, %error, "could not abort: a new producer settles it");
+        let settles = match self.shared.options.guarantee {
+            Guarantee::ExactlyOnce => match self.producer.abort(limits::BROKER_WAIT_MAX) {
+                Ok(()) => false,
+                Err(error) => {
+                    warn!(thread = self.index, %error, "could not abort: a new producer settles it");
+                    true
+                }
+            },
+            // What was sent stands, changelog rows too: the stores go on from there. A commit may be under way still, before
+            // whose end nothing may be sent.
+            Guarantee::AtLeastOnce => true,
+        };
+        if settles {
             self.cycle.handle(Outcome::Unknown, now);
             return self.settle(now);
         }
