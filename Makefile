@@ -16,7 +16,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # What `make setup` prepares: demo, test or bench.
 LEVEL ?= test
 
-.PHONY: help setup build demo test lint bench bench-peer conformance conformance-random
+.PHONY: help setup build demo test lint bench bench-peer conformance conformance-random sim
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
@@ -68,3 +68,14 @@ conformance-random: ## random topologies and inputs, given to both (N=pairs SEED
 
 bench-peer: ## the same work by Kafka Streams, tidemill and a bare consumer, in turn (ARGS=… as in benches/peer/run)
 	@exec benches/peer/run $(ARGS)
+
+# How many seeds, and the first one; or one alone, with all that happens in it.
+SEEDS ?= 10000
+FIRST ?= 1
+
+sim: ## simulate instances and faults, by seed (SEEDS=how many FIRST=first, or SEED=one)
+	@deploy/setup/packages test
+	@deploy/setup/claim
+	@TIDEMILL_SIM_SEED='$(if $(filter file,$(origin SEED)),,$(SEED))' TIDEMILL_SIM_SEEDS='$(SEEDS)' TIDEMILL_SIM_FIRST='$(FIRST)' \
+	    cargo test --locked --config 'profile.dev.package.tidemill.opt-level=3' --test it \
+	    seeds_that_were_asked_for -- --ignored --nocapture

@@ -5,6 +5,7 @@
 //! daemon starts; unarmed it is one relaxed load per batch, commit or restore, and nothing per record. Nothing is decided here
 //! and nothing is cleaned up: that is the point.
 
+use std::cell::RefCell;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 /// The environment variable that arms the hook.
@@ -68,6 +69,25 @@ steps! {
     LettersSettled = "letters_settled",
 }
 
+/// In [`ARMED`]: steps are told to the thread's own hook.
+const SIMULATED: u8 = u8::MAX;
+
+/// What is told of the steps that a thread reaches.
+pub type Hook = Box<dyn FnMut(Step)>;
+
+thread_local! {
+    static HOOK: RefCell<Option<Hook>> = const { RefCell::new(None) };
+}
+
+/// Has each step that this thread reaches told to `hook`, in place of the process's death: a simulator runs many daemons in one
+/// process, and lets one of them die by unwinding out of the hook. None ends it.
+pub fn simulate(hook: Option<Hook>) {
+    if hook.is_some() {
+        ARMED.store(SIMULATED, Ordering::Release);
+    }
+    HOOK.with(|slot| *slot.borrow_mut() = hook);
+}
+
 /// The step to die at, from 1; 0: none.
 static ARMED: AtomicU8 = AtomicU8::new(0);
 /// How often it is still to be passed, this time included.
@@ -101,13 +121,22 @@ fn parse(text: &str) -> Option<(Step, u32)> {
 /// Says that a step was reached; dies here when it is the one.
 #[inline]
 pub fn at(step: Step) {
-    if ARMED.load(Ordering::Relaxed) == step as u8 + 1 {
+    let armed = ARMED.load(Ordering::Relaxed);
+    if armed != 0 && (armed == step as u8 + 1 || armed == SIMULATED) {
         reached(step);
     }
 }
 
 #[cold]
 fn reached(step: Step) {
+    if ARMED.load(Ordering::Relaxed) == SIMULATED {
+        HOOK.with(|hook| {
+            if let Some(hook) = &mut *hook.borrow_mut() {
+                hook(step);
+            }
+        });
+        return;
+    }
     if LEFT.fetch_sub(1, Ordering::AcqRel) == 1 {
         eprintln!("crashing at {}", step.name());
         std::process::abort();

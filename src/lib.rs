@@ -9,7 +9,7 @@
 //! L3  entity → operator;  task → operator, entity, store;  operator → store
 //! L2  plan → topology
 //! L1  expr, avro
-//! L0  base (ids, time, record, value, diagnostics) → error;  limits
+//! L0  base (ids, time, record, value, diagnostics) → error;  limits;  planted    a test hook
 //! ```
 
 pub mod avro;
@@ -27,6 +27,7 @@ pub mod limits;
 pub mod metrics;
 pub mod operator;
 pub mod plan;
+pub mod planted;
 pub mod registry;
 pub mod runtime;
 pub mod store;

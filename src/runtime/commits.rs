@@ -7,10 +7,11 @@ use crate::base::time::Timestamp;
 use crate::broker::{self, Acknowledged, Commit, CommitProgress};
 use crate::crash::{self, Step};
 use crate::limits;
+use crate::planted::{self, Mistake};
+use crate::runtime::Error;
 use crate::runtime::options::Guarantee;
 use crate::runtime::quarantine::Quarantine;
 use crate::runtime::thread::StreamThread;
-use crate::runtime::{Error, clock};
 use crate::task::{CommitStep, Outcome, Refusal, Writes};
 
 impl StreamThread {
@@ -52,7 +53,7 @@ impl StreamThread {
             self.cycle.skip(now);
             return Ok(());
         }
-        self.commit_started = Some(clock::Stopwatch::start());
+        self.commit_started = Some(self.shared.clock.stopwatch());
         self.cycle.handle(Outcome::Sealed, now);
         crash::at(Step::Sealed);
         Ok(())
@@ -95,6 +96,9 @@ impl StreamThread {
 
     fn start_commit(&mut self) {
         self.committing = self.slots.values().flat_map(|slot| slot.task.sealed_offsets()).collect();
+        if planted::is(Mistake::OffsetsFirst) {
+            drop(self.consumer.commit(&self.committing, limits::BROKER_WAIT_MAX));
+        }
         let commit = match self.shared.options.guarantee {
             Guarantee::ExactlyOnce => {
                 Commit { offsets: self.committing.clone(), group: self.consumer.group_metadata() }
@@ -142,6 +146,7 @@ impl StreamThread {
     fn broker_failed(&mut self, failure: broker::Error, now: Timestamp) -> Result<(), Error> {
         let outcome = match &failure {
             broker::Error::Fenced { .. } => Outcome::Fenced,
+            broker::Error::OutcomeUnknown { .. } if planted::is(Mistake::UnknownTakenForAborted) => Outcome::Lost,
             broker::Error::OutcomeUnknown { .. } => Outcome::Unknown,
             broker::Error::Aborted { .. } | broker::Error::Unavailable { .. } => Outcome::Lost,
             broker::Error::RecordTooLarge { topic, size_bytes } => {
@@ -245,7 +250,7 @@ impl StreamThread {
             for (partition, started_at) in &slot.started_at {
                 let committed = slot.task.committed_meta().offsets.get(partition.topic.as_str());
                 let from = committed.map_or(*started_at, |offset| crate::base::ids::Offset(*offset));
-                if self.assigned.contains(partition) {
+                if self.assigned.contains(partition) && !planted::is(Mistake::InputsNotRewound) {
                     self.consumer.seek(partition, from)?;
                 }
             }
@@ -275,12 +280,22 @@ impl StreamThread {
         Ok(())
     }
 
+    /// Commits everything processed so far, or goes back to the last commit: nothing is on its way afterwards.
+    ///
+    /// # Errors
+    /// The thread has to join anew.
+    pub(super) fn commit_or_lose(&mut self, now: Timestamp, when: &str) -> Result<(), Error> {
+        let Err(error) = self.commit_now(now) else { return Ok(()) };
+        warn!(thread = self.index, %error, when, "could not commit: the records are processed again");
+        if self.cycle.must_rejoin() { Err(error) } else { self.lose_transaction(now) }
+    }
+
     /// Commits everything processed so far and waits for the end of it: before a rebalance, and at a stop.
     ///
     /// # Errors
     /// The commit failed or did not end in time; the tasks are to be rewound.
     pub(super) fn commit_now(&mut self, now: Timestamp) -> Result<(), Error> {
-        let watch = clock::Stopwatch::start();
+        let watch = self.shared.clock.stopwatch();
         let mut sealed = false;
         while watch.elapsed() < limits::BROKER_WAIT_MAX {
             self.beat();

@@ -15,9 +15,10 @@ use crate::avro::{DecodePlan, to_json};
 use crate::base::ids::{Partition, TaskId};
 use crate::base::time::SpanMs;
 use crate::broker::{Broker, Leave};
-use crate::error::{Kind, codes};
+use crate::error::codes;
 use crate::plan::{Payload, Plan, Reader, TopicRole};
 use crate::registry::Registry;
+use crate::runtime::clock::Clock;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::commands;
 use crate::runtime::dead_letters::DeadLetters;
@@ -31,7 +32,7 @@ use crate::runtime::service::{
     Health, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewCommand, NewEvent, Produced, Read,
     ReadError, ReadKind, Sample, Service, StoreStatus, TaskStatus, TopicPage,
 };
-use crate::runtime::shared::{Shared, pause_before_rejoin};
+use crate::runtime::shared::{Host, Shared, backends_of, pause_after};
 use crate::runtime::status::Snapshot;
 use crate::runtime::thread::{Connection, StreamThread, Wait};
 use crate::runtime::topics::TopicReader;
@@ -82,13 +83,14 @@ impl Daemon {
         let no_thread = |error: std::io::Error| Error::Bug { message: format!("a thread cannot be started: {error}") };
         let schemas = SchemaFetcher::start(Arc::clone(&registry)).map_err(no_thread)?;
         let threads = options.threads.max(1);
-        let shared = Arc::new(Shared::new(
-            Arc::new(plan),
-            Options { threads, ..options },
-            cluster,
-            Arc::clone(&broker),
+        let host = Host {
+            broker: Arc::clone(&broker),
             schemas,
-        ));
+            clock: Clock::Machine,
+            backends: backends_of(&options),
+            witness: None,
+        };
+        let shared = Arc::new(Shared::new(Arc::new(plan), Options { threads, ..options }, cluster, host));
         let follows = !shared.plan.global_tables.is_empty();
         let mut daemon = Self {
             topics: TopicReader::new(Arc::clone(&broker), Arc::clone(&registry)),
@@ -329,21 +331,16 @@ fn turn_until_stop(thread: &mut StreamThread, shared: &Shared, failures: &mut u3
 
 /// What may pass is tried again after a pause; what cannot ends the thread.
 fn give_up_or_pause(index: usize, shared: &Shared, failure: Error, failures: &mut u32) -> Result<(), Error> {
-    let again = match failure.kind() {
-        Kind::Retry | Kind::Fenced => true,
-        Kind::Config | Kind::Corrupt | Kind::Record | Kind::Bug => false,
-    };
+    let pause = pause_after(&failure, failures);
     {
         let mut snapshots = shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         snapshots[index] = Snapshot { failure: Some(failure.to_string()), ..Snapshot::default() };
     }
-    if !again {
+    let Some(pause) = pause else {
         error!(thread = index, error = %failure, "a stream thread ends");
         return Err(failure);
-    }
+    };
     shared.beat(index, clock::now());
-    *failures += 1;
-    let pause = pause_before_rejoin(*failures);
     warn!(thread = index, error = %failure, ?pause, "joining anew");
     // A bounded wait on nothing else than time passing; a stop waits for it.
     std::thread::park_timeout(pause);
@@ -507,8 +504,9 @@ impl Service for Daemon {
             let labels = vec![component.to_owned()];
             measurements.samples.push(Sample { name: "memory_bytes", labels, value: bytes as f64 });
         };
-        memory("rocksdb_block_cache", self.shared.rocks.cache_bytes());
-        memory("rocksdb_memtables", self.shared.rocks.memtable_bytes());
+        let (block_cache, memtables) = self.shared.backends.memory_bytes();
+        memory("rocksdb_block_cache", block_cache);
+        memory("rocksdb_memtables", memtables);
         measurements
     }
 }

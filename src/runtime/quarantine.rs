@@ -213,10 +213,7 @@ impl StreamThread {
     /// Starts a task again from what is committed: its stores from their changelogs, its inputs from the group's offsets.
     fn start_again(&mut self, id: &TaskId, stores: Stores, now: Timestamp) -> Result<(), Error> {
         // Nothing of it may be on its way.
-        if let Err(failure) = self.commit_now(now) {
-            warn!(thread = self.index, error = %failure, "could not commit before a task starts again");
-            self.lose_transaction(now)?;
-        }
+        self.commit_or_lose(now, "before a task starts again")?;
         self.unopened.remove(id);
         if let Some(slot) = self.slots.remove(id) {
             let mut open = slot.task.into_stores();

@@ -230,11 +230,17 @@ fn no_entity(name: &str) -> ReadError {
     not_found(codes::READ_UNKNOWN_STORE, format!("`{name}` is a store, but no entity"))
 }
 
-/// Answers a read from a thread that has all tasks.
-pub(super) fn read_here(shared: &Shared, slots: &BTreeMap<TaskId, Slot>, read: &Read) -> Result<Json, ReadError> {
+/// Answers a read from threads that have all tasks between them.
+pub(super) fn read_here<'a>(
+    shared: &Shared,
+    threads: impl Iterator<Item = &'a BTreeMap<TaskId, Slot>>,
+    read: &Read,
+) -> Result<Json, ReadError> {
+    let threads: Vec<&BTreeMap<TaskId, Slot>> = threads.collect();
     let of = |sub_topology: usize, partition: Partition| {
         let task = shared.task_id(sub_topology, partition);
-        slots.get(&task).ok_or_else(|| unavailable(format!("task `{task}` is not here")))
+        let found = threads.iter().find_map(|slots| slots.get(&task));
+        found.ok_or_else(|| unavailable(format!("task `{task}` is not here")))
     };
     match concerns(&shared.plan, &read.what)? {
         Concerns::Key { sub_topology, key } => {

@@ -127,7 +127,8 @@ impl StreamThread {
             meta,
             std::sync::Arc::clone(&self.shared.cluster.resolved[sub]),
             self.shared.options.max_future,
-        )?;
+        )?
+        .watched_by(self.shared.witness.clone());
         let pace = if self.paced { limits::TASK_RUN_RECORDS_MIN } else { limits::TASK_RUN_RECORDS_MAX };
         let mut slot = Slot { task, quarantined: None, clean: true, pace, started_at: Vec::new() };
         let mut stopped = None;
@@ -183,13 +184,7 @@ impl StreamThread {
     /// whoever runs the tasks next in this process.
     pub(super) fn on_revoked(&mut self, partitions: &[TopicPartition], now: Timestamp) -> Result<(), Error> {
         info!(thread = self.index, partitions = partitions.len(), "partitions are revoked");
-        if let Err(error) = self.commit_now(now) {
-            warn!(thread = self.index, %error, "could not commit before a rebalance: the records are processed again");
-            self.lose_transaction(now)?;
-            if self.cycle.must_rejoin() {
-                return Err(error);
-            }
-        }
+        self.commit_or_lose(now, "before a rebalance")?;
         crash::at(Step::Revoking);
         self.give_up(partitions)?;
         self.consumer.unassign(partitions)?;
@@ -199,7 +194,7 @@ impl StreamThread {
     /// The partitions belong to another member already: nothing of them is committed.
     pub(super) fn on_lost(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
         warn!(thread = self.index, partitions = partitions.len(), "partitions are lost");
-        let now = crate::runtime::clock::now();
+        let now = self.shared.clock.now();
         self.lose_transaction(now)?;
         self.give_up(partitions)?;
         self.consumer.unassign(partitions)?;

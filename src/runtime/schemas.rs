@@ -1,5 +1,5 @@
 //! Fetches writer schemas beside the stream threads: a thread asks, goes on with its other partitions, and finds the answer
-//! later. An id that the registry does not know is asked for again for a while (registries replicate), then it is an error of
+//! later (a stepped daemon asks in place, so that nothing happens beside it). An id that the registry does not know is asked for again for a while (registries replicate), then it is an error of
 //! the records that carry it; a registry that does not answer is asked without end, and stops nothing whose schemas are known.
 
 use std::collections::HashMap;
@@ -24,11 +24,20 @@ pub(super) enum Answer {
 /// By id: the answer and when it came; none while it is being asked for.
 type Answers = HashMap<SchemaId, Option<(Answer, Stopwatch)>>;
 
-/// Asks a registry on a thread of its own. Dropping it ends the thread.
-#[derive(Clone, Debug)]
-pub(super) struct SchemaFetcher {
-    requests: Sender<SchemaId>,
-    answers: Arc<Mutex<Answers>>,
+/// Asks a registry for schemas.
+#[derive(Debug)]
+pub(super) enum SchemaFetcher {
+    /// On a thread of its own, which ends when this is dropped.
+    Beside { requests: Sender<SchemaId>, answers: Arc<Mutex<Answers>> },
+    /// When it is asked, once each time: for a daemon that somebody steps.
+    InPlace { registry: Arc<dyn Registry>, tried: Mutex<HashMap<SchemaId, Tried>> },
+}
+
+/// How far an id has come that is asked for in place.
+#[derive(Debug)]
+pub(super) enum Tried {
+    Unknown { times: u32 },
+    Answered(Answer),
 }
 
 impl SchemaFetcher {
@@ -41,12 +50,21 @@ impl SchemaFetcher {
         let answers = Arc::new(Mutex::new(HashMap::new()));
         let shared = Arc::clone(&answers);
         std::thread::Builder::new().name("schemas".to_owned()).spawn(move || fetch(&*registry, &incoming, &shared))?;
-        Ok(Self { requests, answers })
+        Ok(Self::Beside { requests, answers })
+    }
+
+    /// Asks in place, without a thread.
+    pub(super) fn in_place(registry: Arc<dyn Registry>) -> Self {
+        Self::InPlace { registry, tried: Mutex::default() }
     }
 
     /// Returns the answer for an id, or none while it is being asked for.
     pub(super) fn schema(&self, id: SchemaId) -> Option<Answer> {
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let (requests, answers) = match self {
+            Self::Beside { requests, answers } => (requests, answers),
+            Self::InPlace { registry, tried } => return ask(&**registry, tried, id),
+        };
+        let mut answers = answers.lock().unwrap_or_else(PoisonError::into_inner);
         match answers.get(&id) {
             Some(Some((Answer::Failed(message), since))) if since.elapsed() < limits::SCHEMA_FAILURE_KEPT => {
                 return Some(Answer::Failed(message.clone()));
@@ -57,11 +75,31 @@ impl SchemaFetcher {
         }
         answers.insert(id, None);
         // The receiver lives as long as this sender: a send that fails means that the process is ending.
-        if self.requests.send(id).is_err() {
+        if requests.send(id).is_err() {
             return Some(Answer::Failed("the daemon is stopping".to_owned()));
         }
         None
     }
+}
+
+fn ask(registry: &dyn Registry, tried: &Mutex<HashMap<SchemaId, Tried>>, id: SchemaId) -> Option<Answer> {
+    let mut tried = tried.lock().unwrap_or_else(PoisonError::into_inner);
+    let entry = tried.entry(id).or_insert(Tried::Unknown { times: 0 });
+    let times = match entry {
+        Tried::Answered(answer) => return Some(answer.clone()),
+        Tried::Unknown { times } => times,
+    };
+    let answer = match registry.schema(id, Duration::ZERO) {
+        Ok(schema) => Answer::Schema(Arc::from(schema)),
+        Err(registry::Error::UnknownId { .. }) if *times < limits::SCHEMA_UNKNOWN_TRIES_MAX => {
+            *times += 1;
+            return None;
+        }
+        Err(registry::Error::Unavailable { .. }) => return None,
+        Err(error) => Answer::Failed(error.to_string()),
+    };
+    *entry = Tried::Answered(answer.clone());
+    Some(answer)
 }
 
 fn fetch(registry: &dyn Registry, incoming: &Receiver<SchemaId>, answers: &Mutex<Answers>) {

@@ -9,18 +9,19 @@ use std::time::Duration;
 use crate::base::ids::{Partition, TaskId, Topic};
 use crate::base::time::Timestamp;
 use crate::broker::{self, Broker, Consumer, ConsumerSettings, GroupSettings, Isolation, Producer, ProducerSettings};
-use crate::error::codes;
+use crate::error::{Kind, codes};
 use crate::limits;
 use crate::plan::{Plan, StoreKind, TopicRole};
 use crate::runtime::Error;
+use crate::runtime::clock::Clock;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::options::{Guarantee, Options};
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::status::Snapshot;
-use crate::store::memory::MemoryBackend;
-use crate::store::rocks::{RocksBackend, RocksShared};
-use crate::store::{self, Access, Backend, CacheBudget, StoreSpec, TaskStores};
-use crate::task::{FirstStart, GLOBAL};
+use crate::store::memory::MemoryBackends;
+use crate::store::rocks::{RocksBackends, RocksShared};
+use crate::store::{self, Access, Backend, Backends, CacheBudget, StoreSpec, TaskStores};
+use crate::task::{FirstStart, GLOBAL, Witness};
 
 /// Shared by all threads of a daemon.
 #[derive(Debug)]
@@ -30,7 +31,10 @@ pub(super) struct Shared {
     pub(super) cluster: Cluster,
     pub(super) broker: Arc<dyn Broker>,
     pub(super) schemas: SchemaFetcher,
-    pub(super) rocks: RocksShared,
+    pub(super) clock: Clock,
+    pub(super) backends: Arc<dyn Backends>,
+    /// Told what the tasks do; none where nobody asks.
+    pub(super) witness: Option<Arc<dyn Witness>>,
     pub(super) owners: Owners,
     pub(super) stop: AtomicBool,
     /// Global tables have what their topics had at the start: tasks may run.
@@ -40,6 +44,15 @@ pub(super) struct Shared {
     /// By thread: when it last showed that it lives, by the wall clock in milliseconds; 0 before its first turn.
     beats: Vec<AtomicI64>,
     parked: Mutex<BTreeMap<TaskId, TaskStores>>,
+}
+
+/// What a daemon stands on.
+pub(super) struct Host {
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) schemas: SchemaFetcher,
+    pub(super) clock: Clock,
+    pub(super) backends: Arc<dyn Backends>,
+    pub(super) witness: Option<Arc<dyn Witness>>,
 }
 
 /// Which thread runs a task.
@@ -61,15 +74,8 @@ impl Owners {
 }
 
 impl Shared {
-    pub(super) fn new(
-        plan: Arc<Plan>,
-        options: Options,
-        cluster: Cluster,
-        broker: Arc<dyn Broker>,
-        schemas: SchemaFetcher,
-    ) -> Self {
-        // A third each for RocksDB, the row caches and everything that is on its way (queues, generations, the client's).
-        let rocks = RocksShared::new(options.memory_budget_bytes / 3);
+    pub(super) fn new(plan: Arc<Plan>, options: Options, cluster: Cluster, host: Host) -> Self {
+        let Host { broker, schemas, clock, backends, witness } = host;
         // The one that follows global tables is behind the others.
         let threads = options.threads + usize::from(!plan.global_tables.is_empty());
         Self {
@@ -81,7 +87,9 @@ impl Shared {
             cluster,
             broker,
             schemas,
-            rocks,
+            clock,
+            backends,
+            witness,
             owners: Owners::default(),
             stop: AtomicBool::new(false),
             parked: Mutex::new(BTreeMap::new()),
@@ -160,6 +168,13 @@ impl Shared {
         if let Some(stores) = self.parked.lock().unwrap_or_else(PoisonError::into_inner).remove(task) {
             return Ok(stores);
         }
+        let mut stores = self.stores_on(self.backends.open(&task.to_string())?, task)?;
+        stores.trim_set_aside(self.options.keep_set_aside)?;
+        Ok(stores)
+    }
+
+    /// Opens a task's stores on a backend.
+    pub(super) fn stores_on(&self, backend: Box<dyn Backend>, task: &TaskId) -> Result<TaskStores, store::Error> {
         let sub = &self.plan.sub_topologies[self.sub_topology_of(task)];
         let specs: Vec<StoreSpec> = sub
             .stores
@@ -178,7 +193,7 @@ impl Shared {
                 },
             })
             .collect();
-        self.open_folder(&task.to_string(), &specs)
+        self.open_on(backend, &specs)
     }
 
     /// Opens the stores of the global tables.
@@ -191,23 +206,15 @@ impl Shared {
                 access: Access::Cached,
             })
             .collect();
-        self.open_folder(GLOBAL, &specs)
-    }
-
-    fn open_folder(&self, name: &str, specs: &[StoreSpec]) -> Result<TaskStores, store::Error> {
-        let backend: Box<dyn Backend> = match &self.options.state_dir {
-            Some(folder) => {
-                let folder = folder.join(&self.options.application_id).join(name);
-                Box::new(RocksBackend::open(&folder, &self.rocks)?)
-            }
-            None => Box::new(MemoryBackend::new()),
-        };
-        let caches = self.cluster.tasks_in_all() + usize::from(!self.plan.global_tables.is_empty());
-        let share = self.options.memory_budget_bytes / 3 / caches.max(1);
-        let mut stores =
-            TaskStores::open(backend, &self.options.application_id, specs, CacheBudget { bytes: share.max(1 << 20) })?;
+        let mut stores = self.open_on(self.backends.open(GLOBAL)?, &specs)?;
         stores.trim_set_aside(self.options.keep_set_aside)?;
         Ok(stores)
+    }
+
+    fn open_on(&self, backend: Box<dyn Backend>, specs: &[StoreSpec]) -> Result<TaskStores, store::Error> {
+        let caches = self.cluster.tasks_in_all() + usize::from(!self.plan.global_tables.is_empty());
+        let share = self.options.memory_budget_bytes / 3 / caches.max(1);
+        TaskStores::open(backend, &self.options.application_id, specs, CacheBudget { bytes: share.max(1 << 20) })
     }
 
     /// Takes a task's folder, which nobody has open, out of the way; what is in it stays, as far as `state.keep_set_aside` says.
@@ -265,6 +272,29 @@ fn no_transactions(error: broker::Error) -> Error {
         | broker::Error::Unauthorized { .. }
         | broker::Error::Invalid { .. }
         | broker::Error::Storage { .. }) => other.into(),
+    }
+}
+
+/// Where the options say that state stands: in a folder, or in memory.
+pub(super) fn backends_of(options: &Options) -> Arc<dyn Backends> {
+    match &options.state_dir {
+        Some(folder) => {
+            // A third each for RocksDB, the row caches and everything that is on its way (queues, generations, the client's).
+            let rocks = RocksShared::new(options.memory_budget_bytes / 3);
+            Arc::new(RocksBackends::new(folder.join(&options.application_id), rocks))
+        }
+        None => Arc::new(MemoryBackends),
+    }
+}
+
+/// What happens after a thread's failure: a new start after a pause, where that can mend it; else none.
+pub(super) fn pause_after(failure: &Error, failures: &mut u32) -> Option<Duration> {
+    match failure.kind() {
+        Kind::Retry | Kind::Fenced => {
+            *failures += 1;
+            Some(pause_before_rejoin(*failures))
+        }
+        Kind::Config | Kind::Corrupt | Kind::Record | Kind::Bug => None,
     }
 }
 

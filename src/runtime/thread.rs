@@ -102,7 +102,7 @@ impl Connection {
     /// The broker refuses, or does not answer in time: try again.
     pub(super) fn open(index: usize, shared: &Shared) -> Result<Self, Error> {
         // Each of these calls may wait for the broker.
-        let beat = || shared.beat(index, clock::now());
+        let beat = || shared.beat(index, shared.clock.now());
         beat();
         let producer = shared.open_producer(index)?;
         beat();
@@ -176,7 +176,7 @@ impl StreamThread {
 
     /// Says that the thread lives, before a call that may wait for the broker.
     pub(super) fn beat(&self) {
-        self.shared.beat(self.index, clock::now());
+        self.shared.beat(self.index, self.shared.clock.now());
     }
 
     /// Gives the receiver of reads back, for the thread that takes this one's place.
@@ -216,12 +216,15 @@ impl StreamThread {
             && self.restorer.is_idle()
             && !self.cycle.is_sending()
             && !self.cycle.awaits_outcome()
+            && self.waiting.is_empty()
             && self.slots.values().all(|slot| slot.is_drained(now))
+            && self.quarantines().all(|(_, quarantine)| quarantine.retry_at.is_none())
     }
 
-    /// Tells whether a task waits for a schema that is being fetched.
-    pub(super) fn awaits_schema(&self) -> bool {
-        self.awaits_schema
+    /// The tasks that have stopped, with why.
+    pub(super) fn quarantines(&self) -> impl Iterator<Item = (&TaskId, &Quarantine)> {
+        let open = self.slots.iter().filter_map(|(id, slot)| Some((id, slot.quarantined.as_ref()?)));
+        open.chain(&self.unopened)
     }
 
     fn wait(&self, busy: bool, now: Timestamp) -> Wait {
@@ -281,7 +284,7 @@ impl StreamThread {
             Wait::No => Duration::ZERO,
             Wait::UpTo(wait) => wait.min(limits::BROKER_WAIT_SLICE),
         };
-        let watch = clock::Stopwatch::start();
+        let watch = self.shared.clock.stopwatch();
         let mut events = std::mem::take(&mut self.events);
         let polled = self.consumer.poll(wait, &mut events);
         self.status.spent_polling(watch.elapsed());
@@ -369,7 +372,7 @@ impl StreamThread {
         if self.cycle.is_sending() {
             return Ok(false);
         }
-        let watch = clock::Stopwatch::start();
+        let watch = self.shared.clock.stopwatch();
         self.awaits_schema = false;
         let mut busy = false;
         let mut failed = Vec::new();
@@ -387,7 +390,7 @@ impl StreamThread {
                 (busy, self.first_task) = (true, place);
                 break;
             }
-            let turn = clock::Stopwatch::start();
+            let turn = self.shared.clock.stopwatch();
             let ran = slot.task.run(slot.pace, now);
             if self.paced {
                 slot.pace = next_pace(slot.pace, turn.elapsed());

@@ -69,6 +69,20 @@ pub trait Backend: Send + fmt::Debug {
     fn numbers(&self) -> BackendNumbers;
 }
 
+/// Where the backends of a process's tasks come from.
+pub trait Backends: Send + Sync + fmt::Debug {
+    /// Opens the backend of a folder, a task's or that of the global tables, or makes it.
+    ///
+    /// # Errors
+    /// [`Error::Locked`] while somebody else has it open; the engine cannot read or write.
+    fn open(&self, folder: &str) -> Result<Box<dyn Backend>, Error>;
+
+    /// Returns the bytes of all of them in memory: caches of what is at rest, and what is not flushed.
+    fn memory_bytes(&self) -> (usize, usize) {
+        (0, 0)
+    }
+}
+
 /// An engine's figures, for metrics; zero where it has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BackendNumbers {

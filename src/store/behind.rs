@@ -11,6 +11,7 @@ use crate::base::time::Timestamp;
 use crate::limits::{
     DURABLE_MARK_MS_MAX, FLUSH_DISTANCE_BYTES_MAX, FLUSH_DISTANCE_MS_MAX, WRITE_BEHIND_BYTES_MAX, WRITE_BEHIND_MS_MAX,
 };
+use crate::planted::{self, Mistake};
 use crate::store::format::{self, Announced, StoreFacts};
 use crate::store::keys::KeyKind;
 use crate::store::stores::{Store, prefixed};
@@ -43,7 +44,6 @@ pub(super) struct Behind {
     last_mark: Option<Timestamp>,
 }
 
-impl TaskStores {
 impl Behind {
     /// A clock that was put back is counted from: what waits must not wait until it has caught up.
     fn clock_is(&mut self, now: Timestamp) {
@@ -53,6 +53,7 @@ impl Behind {
     }
 }
 
+impl TaskStores {
     /// Writes the committed rows to the backend in one sorted batch, with positions and meta, when enough of them or enough
     /// time has gathered; starts a flush when the distance to the last one is too large. `force` does both now and waits for
     /// the flush: at a close. `now` is the wall clock.
@@ -65,8 +66,8 @@ impl Behind {
     pub fn write_behind(&mut self, now: Timestamp, force: bool) -> Result<Written, Error> {
         let mut written = Written::default();
         let overlay_bytes = self.committed_bytes();
-        let mark = *self.behind.last_mark.get_or_insert(now);
         self.behind.clock_is(now);
+        let mark = *self.behind.last_mark.get_or_insert(now);
         if overlay_bytes > 0 || self.behind.meta_changed {
             let since = *self.behind.waiting_since.get_or_insert(now);
             if force || overlay_bytes >= WRITE_BEHIND_BYTES_MAX as u64 || now.0 - since.0 >= WRITE_BEHIND_MS_MAX {
@@ -124,6 +125,10 @@ impl Behind {
         for store in order {
             let head = store.row_prefix();
             for (key, encoded) in store.committed.range(&[], None) {
+                if planted::is(Mistake::RowAtRestLost) && rows == 0 {
+                    rows += 1;
+                    continue;
+                }
                 match encoded {
                     Some(value) => batch.put(&[&head, key], value),
                     None => batch.delete(&[&head, key]),
@@ -181,7 +186,9 @@ impl Behind {
             // Older rows must not lie over newer ones. The marks of completeness stay as they were.
             self.write_committed(None)?;
         }
-        self.cache.remove_store(index.0, self.settled);
+        if !planted::is(Mistake::CacheOutlivesRestore) {
+            self.cache.remove_store(index.0, self.settled);
+        }
         let store = &mut self.stores[index.index()];
         store.codec.withdraw();
         let mut sorted: Vec<(&[u8], &Record)> = Vec::with_capacity(records.len());
@@ -207,6 +214,7 @@ impl Behind {
             }
             match &record.value {
                 Some(value) => batch.put(&[&prefix, key], value),
+                None if planted::is(Mistake::RestoredDeletionLost) => {}
                 None => batch.delete(&[&prefix, key]),
             }
         }

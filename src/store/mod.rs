@@ -43,7 +43,7 @@ use crate::base::time::Timestamp;
 use crate::base::value::Value;
 use crate::error::{Code, Kind, codes};
 
-pub use backend::{Backend, BackendNumbers, Batch, BatchOp, Visit};
+pub use backend::{Backend, BackendNumbers, Backends, Batch, BatchOp, Visit};
 pub use behind::Written;
 pub use scan::VisitRow;
 pub use stats::{CacheBudget, Stats, StoreCounters};

@@ -15,7 +15,7 @@ use rocksdb::{
 
 use crate::limits::{ROCKS_MEMTABLE_BYTES_MAX, ROCKS_OPEN_FILES_MAX};
 use crate::store::backend::Visit;
-use crate::store::{Backend, BackendNumbers, Batch, BatchOp, Error};
+use crate::store::{Backend, BackendNumbers, Backends, Batch, BatchOp, Error};
 
 const DATA: &str = "data";
 const META: &str = "meta";
@@ -55,6 +55,30 @@ impl RocksShared {
 impl fmt::Debug for RocksShared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RocksShared").field("cache_bytes", &self.cache_bytes()).finish_non_exhaustive()
+    }
+}
+
+/// The task folders of an application, `<root>/<task>/`.
+#[derive(Debug)]
+pub struct RocksBackends {
+    root: PathBuf,
+    shared: RocksShared,
+}
+
+impl RocksBackends {
+    /// Takes the folder that holds the tasks' folders, and the memory that they share.
+    pub fn new(root: PathBuf, shared: RocksShared) -> Self {
+        Self { root, shared }
+    }
+}
+
+impl Backends for RocksBackends {
+    fn open(&self, folder: &str) -> Result<Box<dyn Backend>, Error> {
+        Ok(Box::new(RocksBackend::open(&self.root.join(folder), &self.shared)?))
+    }
+
+    fn memory_bytes(&self) -> (usize, usize) {
+        (self.shared.cache_bytes(), self.shared.memtable_bytes())
     }
 }
 

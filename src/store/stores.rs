@@ -17,6 +17,7 @@ use std::sync::Arc;
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::limits::ROW_BYTES_MAX;
+use crate::planted::{self, Mistake};
 use crate::store::behind::Behind;
 use crate::store::cache::{Cache, entry_bytes};
 use crate::store::committed::{Committed, Encoded, Key};
@@ -25,6 +26,7 @@ use crate::store::keys::KeyKind;
 use crate::store::undo::{Before, Savepoint, Undo, UndoLog};
 use crate::store::{
     Access, Backend, Batch, CacheBudget, ChangelogPosition, Error, Row, Stats, StoreCounters, StoreIndex, StoreSpec,
+    Visit,
 };
 
 /// The state of one task. Owned by one thread at a time.
@@ -247,7 +249,7 @@ impl TaskStores {
             });
         }
         let mut changelog_key = Vec::new();
-        for write in &writes {
+        for (place, write) in writes.iter().enumerate() {
             let codec = &mut self.stores[usize::from(write.store)].codec;
             let mut hand_out = |kind: KeyKind, key: &[u8], value: Option<&[u8]>| {
                 changelog_key.clear();
@@ -262,6 +264,9 @@ impl TaskStores {
             {
                 hand_out(KeyKind::Schema, &number, Some(&schema));
                 codec.announce(Announced::No, Announced::Sealed);
+            }
+            if planted::is(Mistake::ChangelogRowLost) && place > 0 && place + 1 == writes.len() {
+                continue;
             }
             hand_out(KeyKind::Row, &write.key, write.value.as_deref());
         }
@@ -286,7 +291,8 @@ impl TaskStores {
         for (index, offset) in positions {
             self.stores[index.index()].facts.offset = Some(*offset);
         }
-        self.settled = self.generation - 1;
+        self.settled =
+            if planted::is(Mistake::NextGenerationConfirmed) { self.generation } else { self.generation - 1 };
         for write in writes {
             let store = &mut self.stores[usize::from(write.store)];
             let told = positions.iter().any(|(index, _)| index.0 == write.store);
@@ -320,7 +326,9 @@ impl TaskStores {
             Change::Append { .. } => None,
         });
         for slot in sealed.into_iter().filter_map(|write| write.slot).chain(open) {
-            self.cache.remove(slot);
+            if !planted::is(Mistake::RowsNotRewound) {
+                self.cache.remove(slot);
+            }
         }
         for store in &mut self.stores {
             store.uncommitted.clear();
@@ -411,6 +419,16 @@ impl TaskStores {
     /// Returns one store's counters.
     pub fn counters(&self, index: StoreIndex) -> &StoreCounters {
         &self.stores[index.index()].counters
+    }
+
+    /// Visits what a store has at rest, as changelog keys and values, upwards.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn scan_at_rest(&self, index: StoreIndex, visit: &mut Visit<'_>) -> Result<(), Error> {
+        let prefix = self.stores[index.index()].facts.prefix;
+        let (from, to) = (prefix.to_be_bytes(), (prefix + 1).to_be_bytes());
+        self.backend.scan(&from, Some(&to), &mut |key, value| visit(&key[from.len()..], value))
     }
 
     /// Returns the engine below.

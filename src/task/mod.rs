@@ -21,6 +21,7 @@ mod process;
 mod queue;
 mod restore;
 mod times;
+mod witness;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::base::value::Value;
 use crate::error::Kind;
 use crate::operator::{DropReason, Evaluator};
 use crate::plan::{Plan, Source, SourceIndex, SubTopology};
+use crate::planted::{self, Mistake};
 use crate::store::{self, StoreIndex, TaskStores};
 use decode::{Decoded, SourceDecoder};
 use failure::Retrying;
@@ -52,6 +54,7 @@ pub use marker::MARKER_HEADER;
 pub use own_event::DECIDED_HEADER;
 pub use restore::{AtRest, FirstStart, StartOffset, start_offset};
 pub use times::{META_FORMAT, NodeTimes, TaskMeta};
+pub use witness::{Seen, Witness};
 
 /// A running task.
 #[derive(Debug)]
@@ -82,6 +85,7 @@ pub struct Task {
     /// The record that is being tried again.
     retrying: Option<Retrying>,
     stats: Stats,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 /// A generation that is closed and not yet known to be committed.
@@ -192,7 +196,22 @@ impl Task {
             resolved,
             max_future,
             plan,
+            witness: None,
         })
+    }
+
+    /// Tells `witness`, where there is one, what the task does from here on.
+    #[must_use]
+    pub fn watched_by(mut self, witness: Option<Arc<dyn Witness>>) -> Self {
+        self.witness = witness;
+        self.show(Seen::Started);
+        self
+    }
+
+    fn show(&self, seen: Seen<'_>) {
+        if let Some(witness) = &self.witness {
+            witness.sees(&self.id, seen);
+        }
     }
 
     /// Returns the task's id.
@@ -320,9 +339,11 @@ impl Task {
                 Next::NeedsSchema(_, id) => return Ok(Ran::NeedsSchema(id)),
                 Next::Source(source) => {
                     let head = self.queues[usize::from(source.0)].take().expect("the rule chose a queue with a head");
+                    let offset = head.record.offset;
                     if self.process(sub, source, head, now)? == Done::Later {
                         return Ok(Ran::Waiting);
                     }
+                    self.show(Seen::Took { topic: &sub.sources[usize::from(source.0)].topic, offset, now });
                 }
             }
         }
@@ -369,15 +390,18 @@ impl Task {
         for (topic, offset) in &self.committed.offsets {
             meta.offsets.entry(topic.clone()).or_insert(*offset);
         }
-        self.graph.push_out(Outgoing {
-            topic: sub.meta_topic.clone(),
-            partition: self.id.partition,
-            timestamp: Timestamp(self.graph.times.stream.0.max(0)),
-            key: Some(Bytes::from(self.id.to_string())),
-            value: Some(Bytes::from(meta.encode())),
-            headers: Headers::default(),
-        });
+        if !planted::is(Mistake::MetaForgotten) {
+            self.graph.push_out(Outgoing {
+                topic: sub.meta_topic.clone(),
+                partition: self.id.partition,
+                timestamp: Timestamp(self.graph.times.stream.0.max(0)),
+                key: Some(Bytes::from(self.id.to_string())),
+                value: Some(Bytes::from(meta.encode())),
+                headers: Headers::default(),
+            });
+        }
         self.graph.latencies.seal();
+        self.show(Seen::Sealed { meta: &meta, now });
         self.sealed = Some(Sealed { meta });
         self.dirty = false;
         Ok(())
@@ -473,7 +497,12 @@ impl Task {
         let upstream = upstream_counts(&self.resolved);
         let plan = Arc::clone(&self.plan);
         let sub = &plan.sub_topologies[self.sub_topology];
-        self.graph.reset(self.committed.times(sub, &upstream));
+        let times = if planted::is(Mistake::TimesNotRewound) {
+            self.graph.times.clone()
+        } else {
+            self.committed.times(sub, &upstream)
+        };
+        self.graph.reset(times);
         for queue in &mut self.queues {
             let from = self.committed.offsets.get(queue.partition.topic.as_str()).map(|offset| Offset(*offset));
             queue.clear(from);
@@ -484,6 +513,7 @@ impl Task {
         self.sealed = None;
         self.last_marker = None;
         self.dirty = false;
+        self.show(Seen::Rewound);
     }
 
     fn sends_markers(&self) -> bool {

@@ -9,13 +9,14 @@ use super::graph::{NodeError, too_large};
 use super::marker;
 use super::queue::Head;
 use super::times::UpstreamTime;
-use super::{Error, Task};
+use super::{Error, Seen, Task};
 use crate::base::ids::{Offset, Partition, TaskId, Topic, TopicPartition};
 use crate::base::record::{Headers, Record};
 use crate::base::time::Timestamp;
 use crate::base::value::{Text, Value};
 use crate::operator::{self, DropReason, Evaluator, RecordContext, Row};
 use crate::plan::{ErrorAction, Expression, LayoutId, NodeIndex, OnError, Source, SourceIndex, SubTopology};
+use crate::planted::{self, Mistake};
 
 /// Whether a record is done with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,6 +167,7 @@ impl Task {
         match self.graph.ring_all(sub, &self.contexts[self.last_source]) {
             Ok(()) => {
                 self.graph.finish();
+                self.show(Seen::Rang { now });
                 Ok(())
             }
             Err(failed) => {
@@ -223,7 +225,9 @@ impl Task {
                     let message = format!("{message}; {}", too_large(letter.size_bytes(), &target));
                     return self.stop_at(source, name, DropReason::TooLarge, message, head);
                 }
-                self.graph.push_out(letter);
+                if !planted::is(Mistake::DeadLetterForgotten) {
+                    self.graph.push_out(letter);
+                }
                 self.failures(source, *node).dead_letters[*reason as usize] += 1;
             }
         }

@@ -4,7 +4,8 @@ use serde_json::{Value as Json, json};
 
 use super::compare::{Fit, compare};
 use super::file::{Data, Step, Then};
-use super::world::{Input, World, WorldError};
+use super::inputs::Input;
+use super::world::{World, WorldError};
 use crate::base::diag::suggestion;
 use crate::base::time::Timestamp;
 use crate::entity::{COMMAND_ID_HEADER, EXPECTED_VERSION_HEADER};

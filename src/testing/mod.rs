@@ -9,10 +9,12 @@ mod cases;
 mod commands;
 mod compare;
 pub mod file;
+mod inputs;
 mod run;
 mod world;
 
 pub use cases::Case;
 pub use file::{TestFile, read};
+pub use inputs::{Input, Inputs};
 pub use run::{Outcome, run};
-pub use world::{Input, Output, World, WorldError};
+pub use world::{Output, World, WorldError};

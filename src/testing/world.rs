@@ -10,38 +10,25 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::Value as Json;
 
-use crate::avro::{DecodePlan, Encoder, Schema, frame, from_json, to_json};
+use super::inputs::{Input, Inputs};
+use crate::avro::{DecodePlan, Schema, frame, to_json};
 use crate::base::diag::suggestion;
-use crate::base::ids::{Offset, Partition, SchemaId, Topic, TopicPartition};
-use crate::base::record::{Header, Headers, Outgoing, Record};
+use crate::base::ids::{Offset, TopicPartition};
+use crate::base::record::Record;
 use crate::base::time::{SpanMs, Timestamp};
-use crate::base::value::{Text, Value};
 use crate::broker::local::LocalBroker;
-use crate::broker::{Broker, Consumer, ConsumerSettings, Event, Isolation, NewTopic, Producer, ProducerSettings};
-use crate::operator::{KeyWriter, WindowSpan, key_bytes, key_value, scalar_bytes, scalar_value};
-use crate::plan::{KeyFormat, NodeKind, Payload, Plan, SinkKey, TopicRole, ValueFormat};
+use crate::broker::{Broker, Consumer, ConsumerSettings, Event, Isolation, Producer, ProducerSettings};
+use crate::operator::{KeyWriter, WindowSpan, key_value, scalar_value};
+use crate::plan::{KeyFormat, NodeKind, Plan, SinkKey, TopicRole, ValueFormat};
 use crate::registry::Registry;
 use crate::registry::local::LocalRegistry;
 use crate::runtime::service::{Read, ReadError};
-use crate::runtime::{Guarantee, Options, Stepped};
+use crate::runtime::{Clock, Ground, Guarantee, Options, Stepped};
+use crate::store::memory::MemoryBackends;
 use crate::task::FirstStart;
 
 /// Nothing here waits for anything outside the process; what takes longer is a bug.
-const WAIT: Duration = Duration::from_secs(10);
-
-/// A record for one of the topology's input topics.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Input {
-    pub topic: String,
-    /// Text or, where the topic's keys are numbers, a number; none for a record without key.
-    pub key: Option<Json>,
-    /// Record type, full or short; may be left out where the topic has one only.
-    pub event_type: Option<String>,
-    /// None is a tombstone. Fields that are left out get their schema's default.
-    pub value: Option<Json>,
-    pub at: Timestamp,
-    pub headers: BTreeMap<String, String>,
-}
+pub(super) const WAIT: Duration = Duration::from_secs(10);
 
 /// A record that the topology wrote.
 #[derive(Clone, Debug, PartialEq)]
@@ -56,17 +43,6 @@ pub struct Output {
     pub headers: BTreeMap<String, String>,
     /// As written: what a dead letter is known by.
     pub bytes: Option<Bytes>,
-}
-
-/// How records of an input topic are written.
-#[derive(Debug)]
-struct Source {
-    key: KeyFormat,
-    /// Writes keys that are Avro in frames.
-    key_writer: Option<KeyWriter>,
-    format: ValueFormat,
-    /// None of the types has an id where values have no frame.
-    types: Vec<(Option<SchemaId>, Schema)>,
 }
 
 /// A topic that others read.
@@ -85,7 +61,7 @@ pub struct World {
     broker: Arc<dyn Broker>,
     registry: Arc<dyn Registry>,
     producer: Box<dyn Producer>,
-    sources: BTreeMap<String, Source>,
+    inputs: Inputs,
     sinks: BTreeMap<String, Written>,
     /// What was written from outside to topics that the topology writes, since they were looked at.
     fed: BTreeMap<String, BTreeSet<Offset>>,
@@ -103,7 +79,7 @@ impl std::fmt::Debug for World {
 #[error("{0}")]
 pub struct WorldError(pub String);
 
-fn failed(error: impl std::fmt::Display) -> WorldError {
+pub(super) fn failed(error: impl std::fmt::Display) -> WorldError {
     WorldError(error.to_string())
 }
 
@@ -115,14 +91,20 @@ impl World {
     pub fn new(plan: Arc<Plan>, now: Timestamp) -> Result<Self, WorldError> {
         let broker: Arc<dyn Broker> = Arc::new(LocalBroker::in_memory());
         let registry: Arc<dyn Registry> = Arc::new(LocalRegistry::in_memory());
-        let sources = prepare(&plan, &*broker, &*registry)?;
+        let inputs = Inputs::prepare(&plan, &*broker, &*registry, 1)?;
         let sinks = written(&plan);
         let options = options(&plan.application_id);
-        let mut stepped =
-            Stepped::start(plan, Arc::clone(&broker), Arc::clone(&registry), options, now).map_err(failed)?;
+        let ground = Ground {
+            broker: Arc::clone(&broker),
+            registry: Arc::clone(&registry),
+            clock: Clock::told(now),
+            backends: Arc::new(MemoryBackends),
+            witness: None,
+        };
+        let mut stepped = Stepped::start(plan, ground, options, now).map_err(failed)?;
         stepped.settle(now).map_err(failed)?;
         let producer = broker.producer(&ProducerSettings::default()).map_err(failed)?;
-        Ok(Self { stepped, broker, registry, producer, sources, sinks, fed: BTreeMap::new(), now })
+        Ok(Self { stepped, broker, registry, producer, inputs, sinks, fed: BTreeMap::new(), now })
     }
 
     /// Returns the wall clock.
@@ -151,7 +133,7 @@ impl World {
     }
 
     fn put(&mut self, input: &Input) -> Result<(), WorldError> {
-        let record = self.record(input)?;
+        let record = self.inputs.record(input)?;
         let offset = self.producer.send_and_wait(record, WAIT).map_err(failed)?;
         if self.sinks.contains_key(&input.topic) {
             self.fed.entry(input.topic.clone()).or_default().insert(offset);
@@ -216,26 +198,6 @@ impl World {
         self.stepped.read(read)
     }
 
-    fn record(&self, input: &Input) -> Result<Outgoing, WorldError> {
-        let Some(source) = self.sources.get(&input.topic) else {
-            let known = self.sources.keys().map(String::as_str);
-            let help = suggestion(&input.topic, known);
-            return Err(WorldError(format!("the topology does not read a topic `{}`; {help}", input.topic)));
-        };
-        let headers = input
-            .headers
-            .iter()
-            .map(|(name, value)| Header { name: Text::new(name), value: Some(Bytes::from(value.clone())) });
-        Ok(Outgoing {
-            topic: Topic::new(&input.topic),
-            partition: Partition(0),
-            timestamp: input.at,
-            key: input.key.as_ref().map(|key| source.key_of(key)).transpose()?,
-            value: input.value.as_ref().map(|value| source.value_of(value, input)).transpose()?,
-            headers: Headers::new(headers.collect()),
-        })
-    }
-
     fn shown(&self, record: &Record, sink: &Written) -> Result<Output, WorldError> {
         let (key, window) = record.key.as_deref().map(|key| sink.key_of(key)).transpose()?.unzip();
         let decoded = record.value.as_deref().map(|bytes| self.decoded(bytes, sink.values)).transpose()?.flatten();
@@ -270,65 +232,6 @@ impl World {
         let plan = DecodePlan::whole(&schema, &schema).map_err(failed)?;
         let Ok(value) = plan.decode_value(datum) else { return Ok(None) };
         Ok(Some((schema.full_name().map(str::to_owned), to_json(&value, &schema.value_type()))))
-    }
-}
-
-impl Source {
-    fn key_of(&self, key: &Json) -> Result<Bytes, WorldError> {
-        let value = match (self.key, key) {
-            (KeyFormat::String, Json::String(text)) => Value::text(text),
-            (KeyFormat::Long, Json::Number(number)) if number.is_i64() => {
-                Value::Int(number.as_i64().unwrap_or_default())
-            }
-            (KeyFormat::Bytes, Json::String(text)) => Value::Bytes(text.as_bytes().into()),
-            (format, other) => {
-                return Err(WorldError(format!("key {other} is not of the topic's format, `{}`", format.name())));
-            }
-        };
-        let mut bytes = Vec::new();
-        key_bytes(&value, &self.key, &mut bytes).map_err(failed)?;
-        match &self.key_writer {
-            Some(writer) => writer.encode(&bytes).map(Bytes::from).map_err(failed),
-            None => Ok(Bytes::from(bytes)),
-        }
-    }
-
-    fn value_of(&self, value: &Json, input: &Input) -> Result<Bytes, WorldError> {
-        let (id, schema) = self.type_of(input)?;
-        if let (Some(_), [field]) = (self.format.scalar(), schema.fields()) {
-            let object = Json::Object([(field.name.to_string(), value.clone())].into_iter().collect());
-            let Value::Record(fields) = from_json(&object, schema).map_err(failed)? else { return Ok(Bytes::new()) };
-            let mut bytes = Vec::new();
-            scalar_bytes(self.format, &fields[0], &mut bytes).map_err(failed)?;
-            return Ok(Bytes::from(bytes));
-        }
-        let Some(id) = id else { return Ok(Bytes::from(value.to_string())) };
-        let datum = from_json(value, schema).map_err(failed)?;
-        let mut bytes = Vec::new();
-        frame::write(*id, &mut bytes);
-        Encoder::compile(schema).encode_value(&datum, &mut bytes).map_err(failed)?;
-        Ok(Bytes::from(bytes))
-    }
-
-    fn type_of(&self, input: &Input) -> Result<&(Option<SchemaId>, Schema), WorldError> {
-        let name = |entry: &(Option<SchemaId>, Schema)| entry.1.full_name().unwrap_or_default().to_owned();
-        let names: Vec<String> = self.types.iter().map(name).collect();
-        let Some(wanted) = &input.event_type else {
-            return match self.types.as_slice() {
-                [only] => Ok(only),
-                _ => Err(WorldError(format!(
-                    "topic `{}` has several record types, say which with `type`: `{}`",
-                    input.topic,
-                    names.join("`, `")
-                ))),
-            };
-        };
-        let matches = |full: &String| full == wanted || full.rsplit('.').next() == Some(wanted);
-        let found = names.iter().position(matches).map(|index| &self.types[index]);
-        found.ok_or_else(|| {
-            let help = suggestion(wanted, names.iter().map(String::as_str));
-            WorldError(format!("topic `{}` has no record type `{wanted}`; {help}", input.topic))
-        })
     }
 }
 
@@ -385,44 +288,6 @@ fn written(plan: &Plan) -> BTreeMap<String, Written> {
         }
     }
     written
-}
-
-/// Creates the input topics and registers what is read from them.
-fn prepare(plan: &Plan, broker: &dyn Broker, registry: &dyn Registry) -> Result<BTreeMap<String, Source>, WorldError> {
-    let mut admin = broker.admin().map_err(failed)?;
-    let mut sources = BTreeMap::new();
-    for source in plan.read_topics() {
-        let types = match &source.payload {
-            Payload::Internal { .. } => continue,
-            Payload::Json { reader } | Payload::Scalar { reader, .. } => vec![(None, reader.schema.clone())],
-            Payload::Registry { readers } => {
-                let mut types = Vec::with_capacity(readers.len());
-                for reader in readers {
-                    let subject = format!("{}-{}", source.topic, reader.schema.full_name().unwrap_or_default());
-                    let id = registry.register(&subject, reader.schema.text(), WAIT).map_err(failed)?;
-                    types.push((Some(id), reader.schema.clone()));
-                }
-                types
-            }
-        };
-        let configs = BTreeMap::from([("retention.ms".to_owned(), "-1".to_owned())]);
-        let topic = NewTopic { topic: source.topic.clone(), partitions: 1, replication_factor: None, configs };
-        admin.create(&topic, WAIT).map_err(failed)?;
-        let format = match &source.payload {
-            Payload::Json { .. } => ValueFormat::Json,
-            Payload::Scalar { format, .. } => *format,
-            Payload::Registry { .. } | Payload::Internal { .. } => ValueFormat::Avro,
-        };
-        let key_writer = if source.framed_keys {
-            let subject = format!("{}-key", source.topic);
-            let id = registry.register(&subject, KeyWriter::schema_text(source.key), WAIT).map_err(failed)?;
-            Some(KeyWriter::new(source.key, id).map_err(failed)?)
-        } else {
-            None
-        };
-        sources.insert(source.topic.to_string(), Source { key: source.key, key_writer, format, types });
-    }
-    Ok(sources)
 }
 
 fn options(application_id: &str) -> Options {

@@ -119,6 +119,15 @@ pub(crate) fn scenario(name: String, text: &str) -> Scenario {
     Scenario { name, topology: topology.to_owned(), steps, differs }
 }
 
+/// What a scenario feeds, in order.
+pub(crate) fn inputs(scenario: &Scenario) -> Vec<Input> {
+    let fed = |step: &Step| match step {
+        Step::Feed(input) => Some((**input).clone()),
+        Step::Advance(_) => None,
+    };
+    scenario.steps.iter().filter_map(fed).collect()
+}
+
 fn step(entry: &Json) -> Step {
     if let Some(span) = entry.get("wall_clock") {
         return Step::Advance(SpanMs::parse(span.as_str().unwrap()).unwrap());

@@ -83,6 +83,13 @@ impl Case {
     }
 }
 
+/// The topology of a seed with its inputs, for who has use for it without the oracle.
+pub(crate) fn topology_and_inputs(seed: u64) -> (String, Vec<tidemill::testing::Input>) {
+    let case = generate(seed);
+    let inputs = crate::conformance::inputs(&scenario(format!("random {seed}"), &case.text()));
+    (case.topology, inputs)
+}
+
 const HEAD: &str = "[topology]\nformat = 1\napplication_id = \"conformance\"\n";
 
 fn source(kind: &str, name: &str) -> String {

@@ -26,6 +26,8 @@ mod on_error;
 mod quarantine;
 mod registry_contract;
 mod rows;
+#[path = "../sim/mod.rs"]
+mod sim;
 mod support;
 mod tidy;
 mod topology_tests;

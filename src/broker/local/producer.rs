@@ -201,8 +201,8 @@ impl LocalProducer {
             let mut state = shared.lock();
             state.check_session(self.session()?)?;
             state.commit(transaction)?;
-            crash::at(crash::Step::Ended);
             drop(state);
+            crash::at(crash::Step::Ended);
             self.transaction = None;
             shared.changed.notify_all();
         }
