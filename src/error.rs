@@ -256,6 +256,8 @@ pub mod codes {
         TOO_MANY_VALUES = "E1004";
         /// A list has more elements than one row may become rows.
         TOO_MANY_ELEMENTS = "E1005";
+        /// What a `suppress` may hold is full, and the topology says to stop.
+        SUPPRESS_FULL = "E1006";
         /// A header of a command is not what it must be.
         COMMAND_HEADER = "E1010";
     }

@@ -251,6 +251,9 @@ pub const TIDY_ROWS_MAX: usize = 256;
 /// Rows that a join of streams takes between two looks for what is past its time.
 pub const TIDY_EVERY_ROWS: u64 = 64;
 
+/// Rows of a store that a node looks at, at once, when it goes through all of them.
+pub const SCAN_ROWS_MAX: usize = 256;
+
 /// Elements that `flatten` makes rows of, a list; a row whose list has more is the record's failure (`E1005`).
 pub const FLATTEN_ROWS_MAX: usize = 65_536;
 

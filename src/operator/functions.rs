@@ -18,7 +18,7 @@ pub(super) fn feed(
     // Every fold sees the state before the row, whatever their order.
     let before = if node.folds { slots.to_vec() } else { Vec::new() };
     let updates = node.updates.get(row.layout).map_or(&[][..], Vec::as_slice);
-    updates.iter().try_for_each(|update| apply(update, slots, &before, row, context, evaluator))
+    updates.iter().try_for_each(|update| apply(node, update, slots, &before, row, context, evaluator))
 }
 
 /// Takes a row of a table that is replaced out of the functions that it was fed to (Kafka Streams' subtractor).
@@ -29,13 +29,19 @@ pub(super) fn retract(
     context: &RecordContext,
     evaluator: &mut Evaluator,
 ) -> Result<(), Error> {
+    // Every fold sees the state with the row, whatever their order.
+    let before = if node.folds { slots.to_vec() } else { Vec::new() };
     for update in node.updates.get(row.layout).into_iter().flatten() {
         let argument = match &update.retracted {
-            Some(expression) => evaluator.eval(expression, row, &[], context)?,
+            Some(expression) => evaluator.eval(expression, row, &before, context)?,
             None => Value::Int(1),
         };
         match (update.function, &argument) {
+            (AggregateFunction::Fold, _) => slots[update.slot] = argument,
             (_, Value::Null) => {}
+            (AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::CountDistinct, _) => {
+                take_out(&mut slots[update.slot], &argument);
+            }
             (AggregateFunction::Avg, number) => {
                 let whole = number.as_int().map(|number| number as f64);
                 let number = whole.or_else(|| number.as_double()).ok_or_else(|| unfit("avg", number))?;
@@ -54,6 +60,7 @@ pub(super) fn retract(
 }
 
 fn apply(
+    node: &Aggregate,
     update: &Update,
     slots: &mut [Value],
     before: &[Value],
@@ -73,6 +80,11 @@ fn apply(
         None => Value::Null,
     };
     let slot = update.slot;
+    if node.of_table
+        && matches!(update.function, AggregateFunction::Min | AggregateFunction::Max | AggregateFunction::CountDistinct)
+    {
+        return put_in(&mut slots[slot], argument, update.function.name());
+    }
     match update.function {
         AggregateFunction::Count => add(&mut slots[slot], &Value::Int(1))?,
         AggregateFunction::Sum => add(&mut slots[slot], &argument)?,
@@ -105,7 +117,20 @@ fn apply(
 }
 
 /// Adds the state of a later session to that of an earlier one (Kafka Streams' `Merger`).
-pub(super) fn merge(node: &Aggregate, earlier: &mut [Value], later: &[Value]) -> Result<(), Error> {
+pub(super) fn merge(
+    node: &Aggregate,
+    earlier: &mut [Value],
+    later: &[Value],
+    row: &Row<'_>,
+    context: &RecordContext,
+    evaluator: &mut Evaluator,
+) -> Result<(), Error> {
+    // Every fold sees both states as they were.
+    let before = if node.merges.is_empty() { Vec::new() } else { earlier.to_vec() };
+    for (slot, expression) in &node.merges {
+        let later = Row { slots: Some(later), ..*row };
+        earlier[*slot] = evaluator.eval(expression, &later, &before, context)?;
+    }
     for StateField { function, slot } in &node.state {
         let slot = *slot;
         let (known, added) = (&mut earlier[slot], &later[slot]);
@@ -124,7 +149,7 @@ pub(super) fn merge(node: &Aggregate, earlier: &mut [Value], later: &[Value]) ->
             }
             AggregateFunction::Collect => append(known, items(added))?,
             AggregateFunction::CountDistinct => unite(known, items(added))?,
-            // The checker lets no fold into sessions.
+            // By its own expression, above.
             AggregateFunction::Fold => {}
         }
     }
@@ -169,6 +194,24 @@ fn unite(list: &mut Value, more: &[Value]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Puts a value into a list in [`Value::order`] that has each as often as it came.
+fn put_in(list: &mut Value, value: Value, function: &str) -> Result<(), Error> {
+    let known = items(list);
+    bounded(function, known.len() + 1)?;
+    let place = known.partition_point(|known| known.order(&value).is_lt());
+    let (front, back) = known.split_at(place);
+    *list = Value::List(front.iter().cloned().chain([value]).chain(back.iter().cloned()).collect());
+    Ok(())
+}
+
+/// Takes a value out of such a list, once.
+fn take_out(list: &mut Value, value: &Value) {
+    let known = items(list);
+    if let Ok(place) = known.binary_search_by(|known| known.order(value)) {
+        *list = Value::List(known[..place].iter().chain(&known[place + 1..]).cloned().collect());
+    }
+}
+
 fn bounded(function: &str, values: usize) -> Result<(), Error> {
     if values <= COLLECT_VALUES_MAX {
         return Ok(());
@@ -196,5 +239,10 @@ pub(super) fn shown_results(results: &[ResultField], state: &[Value], out: &mut 
             _ => Value::Null,
         },
         ResultField::Size(slot) => Value::Int(items(&state[slot]).len() as i64),
+        ResultField::Least(slot) => items(&state[slot]).first().cloned().unwrap_or_default(),
+        ResultField::Greatest(slot) => items(&state[slot]).last().cloned().unwrap_or_default(),
+        ResultField::Different(slot) => {
+            Value::Int(items(&state[slot]).chunk_by(|a, b| a.order(b).is_eq()).count() as i64)
+        }
     }));
 }

@@ -23,6 +23,8 @@ pub struct HeldRow {
     pub timestamp: Timestamp,
     /// None is a deletion.
     pub fields: Option<Arc<[Value]>>,
+    /// As [`Holding::bytes`].
+    pub bytes: u64,
 }
 
 /// What a look at the front found.
@@ -33,8 +35,38 @@ pub struct Released {
     pub next: Option<Timestamp>,
 }
 
-/// Holds a row under `what` until `due`. One that is held already keeps its time and gets the new fields. Tells when it is due, if it
-/// was not held before.
+/// What holding a row changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// When it is due; none where something was held under its name, and kept its time.
+    pub due: Option<Timestamp>,
+    /// How many bytes what is held has now, and had before.
+    pub bytes: u64,
+    pub bytes_before: u64,
+}
+
+/// Bytes that a row takes, as far as bounds count them: its name and the values of its fields.
+fn bytes_of(what: &[u8], fields: &[Value]) -> u64 {
+    (what.len() + fields.iter().map(value_bytes).sum::<usize>()) as u64
+}
+
+fn value_bytes(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 1,
+        Value::Int(_) | Value::Uint(_) | Value::Double(_) => 8,
+        Value::DateTime(_) | Value::TimeDelta(_) => 12,
+        Value::Decimal(_) => 20,
+        Value::String(text) => 4 + text.len(),
+        Value::Bytes(bytes) => 4 + bytes.len(),
+        Value::List(items) | Value::Record(items) => 4 + items.iter().map(value_bytes).sum::<usize>(),
+        Value::Map(entries) => {
+            4 + entries.iter().map(|(key, value)| value_bytes(key) + value_bytes(value)).sum::<usize>()
+        }
+        Value::Union(tagged) => 4 + value_bytes(&tagged.1),
+    }
+}
+
+/// Holds a row under `what` until `due`. One that is held already keeps its time and gets the new fields.
 ///
 /// # Errors
 /// The store's.
@@ -45,18 +77,21 @@ pub fn hold(
     timestamp: Timestamp,
     fields: Option<&[Value]>,
     stores: &mut TaskStores,
-) -> Result<Option<Timestamp>, Error> {
+) -> Result<Holding, Error> {
     let store = StoreIndex(held.store.0);
-    let known = stores.get(store, what)?.and_then(|row| row.fields[0].as_int());
+    let before = stores.get(store, what)?;
+    let bytes_before = before.as_ref().map_or(0, |row| bytes_of(what, &row.fields));
+    let known = before.and_then(|row| row.fields[0].as_int());
     let system = [Value::Int(known.unwrap_or(due.0)), Value::Bool(fields.is_none())];
     let nothing = vec![Value::Null; held.slots];
-    let fields = system.into_iter().chain(fields.unwrap_or(&nothing).iter().cloned()).collect();
+    let fields: Arc<[Value]> = system.into_iter().chain(fields.unwrap_or(&nothing).iter().cloned()).collect();
+    let bytes = bytes_of(what, &fields);
     stores.put(store, what, Some(Row { timestamp, fields }))?;
     if known.is_some() {
-        return Ok(None);
+        return Ok(Holding { due: None, bytes, bytes_before });
     }
     due::put(stores, held.due, &Due { at: due, what: what.to_vec(), done: false })?;
-    Ok(Some(due))
+    Ok(Holding { due: Some(due), bytes, bytes_before })
 }
 
 /// Tells whether something is held under `what`, and since when.
@@ -100,9 +135,10 @@ pub fn release(
         due::remove(stores, held.due, &entry)?;
         let Some(row) = stores.get(store, &entry.what)? else { continue };
         stores.put(store, &entry.what, None)?;
+        let bytes = bytes_of(&entry.what, &row.fields);
         let deleted = row.fields[1] == Value::Bool(true);
         let fields = (!deleted).then(|| row.fields[HELD_SYSTEM_FIELDS.len()..].into());
-        rows.push(HeldRow { what: entry.what, due: entry.at, timestamp: row.timestamp, fields });
+        rows.push(HeldRow { what: entry.what, due: entry.at, timestamp: row.timestamp, fields, bytes });
     }
     Ok(Released { rows, next })
 }

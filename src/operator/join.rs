@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::time::Timestamp;
 use crate::base::value::Value;
 use crate::operator::functions::shown_results;
+use crate::operator::table::{Page, page};
 use crate::operator::{DropReason, Error, Evaluator, RecordContext, Row};
 use crate::plan::{Lookup, RowView, StreamTableJoin};
 use crate::store::versioned::Versioned;
@@ -72,13 +73,35 @@ fn look_up(
         Some(of) => Versioned { index, history: of.retention }.as_of(stores, key, at, table_time)?,
         None => stores.get(index, key)?,
     };
-    Ok(found.map(|row| match &table.view {
-        RowView::Whole => row.fields,
-        RowView::From(first) => row.fields[*first..].into(),
+    Ok(found.map(|row| seen(&table.view, row.fields)))
+}
+
+/// What others see of a store's row.
+fn seen(view: &RowView, fields: Arc<[Value]>) -> Arc<[Value]> {
+    match view {
+        RowView::Whole => fields,
+        RowView::From(first) => fields[*first..].into(),
         RowView::Results(results) => {
             let mut shown = Vec::new();
-            shown_results(results, &row.fields, &mut shown);
+            shown_results(results, &fields, &mut shown);
             shown.into()
         }
-    }))
+    }
+}
+
+/// Some rows of a table by key, `from` one on, as others see them; and where to go on, none at the end.
+///
+/// # Errors
+/// The store's.
+pub fn scan(table: &Lookup, from: &[u8], stores: &mut TaskStores) -> Result<Scanned, Error> {
+    let Page { rows, next } = page(table.store, from, stores)?;
+    let rows = rows.into_iter().map(|(key, row)| (key, seen(&table.view, row.fields))).collect();
+    Ok(Scanned { rows, next })
+}
+
+/// A part of a table.
+#[derive(Debug)]
+pub struct Scanned {
+    pub rows: Vec<(Vec<u8>, Arc<[Value]>)>,
+    pub next: Option<Vec<u8>>,
 }

@@ -31,11 +31,11 @@ pub use foreign_join::{
 };
 pub use functions::result_row;
 pub use global_join::join_global;
-pub use held::{HeldRow, Released, drop_held, hold, is_held, release};
-pub use join::{Joined, join};
+pub use held::{HeldRow, Holding, Released, drop_held, hold, is_held, release};
+pub use join::{Joined, Scanned, join, scan};
 pub use scalar::{scalar_bytes, scalar_value};
 pub use stream_join::{JoinedRow, Met, SideTimes, SweptJoin, Tidying, join_alone, join_streams, sweep_join, tidy_up};
-pub use table::{Upserted, upsert, upsert_versioned};
+pub use table::{ExpiredRow, Upserted, expire, index_expiry, upsert, upsert_expiring, upsert_versioned};
 pub use table_join::{TableChange, join_tables};
 pub use window::{Hops, WindowSpan};
 pub use writer::{KeyWriter, RowWriter, SINGLE_OBJECT_MARKER};

@@ -45,7 +45,8 @@ pub(super) fn fold(
     }
     match touched.as_slice() {
         // The usual case, and in place: a session goes on.
-        [(old, _)] if old.start == start => folding.update(node, &keys::timed(key, start))?,
+        // Folds say themselves what a session and a row make, beginning with what they hold before the first row.
+        [(old, _)] if old.start == start && node.merges.is_empty() => folding.update(node, &keys::timed(key, start))?,
         [] => folding.update(node, &keys::timed(key, start))?,
         _ => {
             let state = united(node, &touched, folding)?;
@@ -63,8 +64,9 @@ pub(super) fn fold(
 /// The states of sessions as one, and the row on top.
 fn united(node: &Aggregate, touched: &[(WindowSpan, Row)], folding: &mut Folding<'_>) -> Result<Vec<Value>, Error> {
     let mut state = node.initial.clone();
-    for (_, row) in touched {
-        merge(node, &mut state, &row.fields)?;
+    for (_, session) in touched {
+        let Folding { row, context, evaluator, .. } = folding;
+        merge(node, &mut state, &session.fields, row, context, evaluator)?;
     }
     folding.feed(node, &mut state)?;
     Ok(state)

@@ -201,7 +201,11 @@ fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'s
         },
         crate::topology::NodeKind::Suppress(_)
         | crate::topology::NodeKind::Dedupe(_)
-        | crate::topology::NodeKind::Timer(_) => vec![(due_store(name), "when to look at rows")],
+        | crate::topology::NodeKind::Timer(_)
+        | crate::topology::NodeKind::Table(crate::topology::Table { ttl: Some(_), .. }) => {
+            vec![(due_store(name), "when to look at rows")]
+        }
+        crate::topology::NodeKind::Punctuate(punctuate) => kept_of(graph, &[punctuate.table]),
         crate::topology::NodeKind::Source(_)
         | crate::topology::NodeKind::Stream(_)
         | crate::topology::NodeKind::Case { .. }
@@ -230,6 +234,7 @@ fn kept_of(graph: &Graph, nodes: &[crate::topology::NodeId]) -> Vec<(Text, &'sta
         | Kind::GlobalTable(_)
         | Kind::Dedupe(_)
         | Kind::Timer(_)
+        | Kind::Punctuate(_)
         | Kind::Log(_)
         | Kind::Sink(_) => true,
     };

@@ -28,7 +28,10 @@ pub(super) fn aggregate_state(aggregate: &Aggregate) -> AggregateState {
         state.places.push(StateField { function: field.function, slot });
         state.results.push(match field.function {
             AggregateFunction::Avg => ResultField::Mean { sum: slot, count: slot + 1 },
+            AggregateFunction::CountDistinct if aggregate.of_table => ResultField::Different(slot),
             AggregateFunction::CountDistinct => ResultField::Size(slot),
+            AggregateFunction::Min if aggregate.of_table => ResultField::Least(slot),
+            AggregateFunction::Max if aggregate.of_table => ResultField::Greatest(slot),
             AggregateFunction::Fold
             | AggregateFunction::Collect
             | AggregateFunction::Count
@@ -38,7 +41,7 @@ pub(super) fn aggregate_state(aggregate: &Aggregate) -> AggregateState {
             | AggregateFunction::First
             | AggregateFunction::Last => ResultField::Slot(slot),
         });
-        for (name, field_type, initial) in state_fields(field) {
+        for (name, field_type, initial) in state_fields(field, aggregate.of_table) {
             state.fields.push((name, field_type));
             state.initial.push(initial);
         }
@@ -46,8 +49,14 @@ pub(super) fn aggregate_state(aggregate: &Aggregate) -> AggregateState {
     state
 }
 
-fn state_fields(field: &AggregateField) -> Vec<(Text, Type, Value)> {
+fn state_fields(field: &AggregateField, of_table: bool) -> Vec<(Text, Type, Value)> {
     let name = &field.name;
+    // What goes away again must be known: all values of the rows that are there.
+    let keeps_all = matches!(field.function, AggregateFunction::Min | AggregateFunction::Max);
+    if of_table && keeps_all {
+        let list = Type::List(Arc::new(field.argument.clone()));
+        return vec![(name.clone(), list, Value::List(Arc::from([])))];
+    }
     match field.function {
         AggregateFunction::Count => vec![(name.clone(), Type::Int, Value::Int(0))],
         AggregateFunction::Fold => {

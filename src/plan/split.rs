@@ -32,7 +32,7 @@ pub(super) fn split(flow: &Flow<'_>, names: &Names) -> Vec<Sub> {
         for parent in part.parents.iter().chain(&part.right.parents) {
             groups.join(id.0, parent.0);
         }
-        if let PartKind::Join { table, .. } = flow.part(id).kind {
+        if let PartKind::Join { table, .. } | PartKind::Punctuate { table } = flow.part(id).kind {
             groups.join(id.0, table.0);
         }
         if let PartKind::Decided { entity } | PartKind::Replies { entity } = part.kind {
@@ -114,6 +114,7 @@ pub(super) fn is_stateful(kind: &PartKind<'_>) -> bool {
         | PartKind::Replies { .. }
         | PartKind::Subscribe
         | PartKind::ForeignJoin { .. }
+        | PartKind::Punctuate { .. }
         | PartKind::Sink => false,
         // One whose rows wait for late versions keeps them.
         PartKind::Join { waits, .. } => *waits,
@@ -174,6 +175,7 @@ fn count_partitions(flow: &Flow<'_>, names: &Names, subs: &mut [Sub]) {
                 | PartKind::Suppress
                 | PartKind::Dedupe
                 | PartKind::Timer
+                | PartKind::Punctuate { .. }
                 | PartKind::Sink => None,
             });
             let topics: BTreeSet<Topic> = writers.flat_map(|writer| subs[writer].counted.iter().cloned()).collect();

@@ -217,6 +217,7 @@ fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
         | NodeKind::Suppress(_)
         | NodeKind::Dedupe(_)
         | NodeKind::Timer(_)
+        | NodeKind::Punctuate(_)
         | NodeKind::Entity(_)
         | NodeKind::Merge => None,
     }

@@ -323,6 +323,10 @@ impl Task {
             return Ok(Ran::Waiting);
         }
         for _ in 0..records_max {
+            if let Some(node) = self.graph.next_chore(sub, now) {
+                self.chore(sub, node, now)?;
+                continue;
+            }
             let (evaluator, contexts) = (&mut self.evaluator, &mut self.head_contexts);
             let mut timestamp_of = |source: SourceIndex,
                                     record: &Record,

@@ -99,7 +99,9 @@ impl Task {
         self.graph.begin(now);
         self.graph.times.stream = self.graph.times.stream.max(head.timestamp);
         self.graph.times.recorded = self.graph.times.recorded.max(head.timestamp);
-        let Err(failed) = self.graph.forward(sub, &source.children, &row, &self.contexts[at]) else {
+        let (graph, context) = (&mut self.graph, &self.contexts[at]);
+        let walked = graph.expire(sub, context).and_then(|()| graph.forward(sub, &source.children, &row, context));
+        let Err(failed) = walked else {
             self.graph.finish();
             self.queues[at].recycle(head.slots);
             return Ok(Done::Yes);
@@ -143,7 +145,8 @@ impl Task {
         // What a window that closes now sends on is no record's: the marker's header must not go with it.
         self.contexts[at].take_marker(head.record.offset, head.timestamp);
         self.graph.begin(now);
-        match self.graph.upstream_moved(sub, source, &self.contexts[at]) {
+        let (graph, context) = (&mut self.graph, &self.contexts[at]);
+        match graph.expire(sub, context).and_then(|()| graph.upstream_moved(sub, source, context)) {
             Ok(()) => {
                 self.graph.finish();
                 self.queues[at].recycle(head.slots);
@@ -189,6 +192,22 @@ impl Task {
             self.graph.forget_refusals(now, true);
         }
         false
+    }
+
+    /// Does a part of what a node has to do before the next record.
+    pub(super) fn chore(&mut self, sub: &SubTopology, node: NodeIndex, now: Timestamp) -> Result<(), Error> {
+        self.dirty = true;
+        self.graph.begin(now);
+        match self.graph.chore(sub, node) {
+            Ok(()) => {
+                self.graph.finish();
+                Ok(())
+            }
+            Err(error) => {
+                self.graph.undo();
+                Err(self.node_failed(sub, error, &self.contexts[self.last_source]))
+            }
+        }
     }
 
     /// Does with a record that cannot be worked on what the topology says.

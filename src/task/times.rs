@@ -20,7 +20,8 @@ pub(super) struct Times {
     pub(super) recorded: Timestamp,
     /// Largest timestamp each node has seen.
     pub(super) nodes: Vec<Timestamp>,
-    /// For nodes with windows: starts below this are closed and done.
+    /// For nodes with windows: starts below this are closed and done. For nodes that go through a table: when they do next. For
+    /// tables whose rows go: the span that their index was made for.
     pub(super) closed_until: Vec<Timestamp>,
     /// For joins of streams: the largest timestamp of each side.
     pub(super) left: Vec<Timestamp>,
@@ -28,8 +29,12 @@ pub(super) struct Times {
     /// For joins of streams: how many rows there were, to tell those of one time apart. For entities that decide: how many of their
     /// own events they have applied.
     pub(super) sequence: Vec<u64>,
+    /// For nodes that hold so many bytes at most: how many they hold.
+    pub(super) bytes: Vec<u64>,
     /// For nodes with an index of what is due: nothing is before this. Not kept: at first everything may be.
     pub(super) next_due: Vec<Timestamp>,
+    /// For nodes that are going through a store: the key to go on from.
+    pub(super) cursor: Vec<Option<Vec<u8>>>,
     /// For each source, how far each upstream task is; empty for topics that we do not write.
     pub(super) upstream: Vec<Vec<UpstreamTime>>,
 }
@@ -55,7 +60,9 @@ impl Times {
             left: vec![Timestamp::UNKNOWN; plan.nodes.len()],
             right: vec![Timestamp::UNKNOWN; plan.nodes.len()],
             sequence: vec![0; plan.nodes.len()],
+            bytes: vec![0; plan.nodes.len()],
             next_due: vec![Timestamp::UNKNOWN; plan.nodes.len()],
+            cursor: vec![None; plan.nodes.len()],
             upstream: upstream_tasks.iter().map(|tasks| vec![UpstreamTime::Unheard; *tasks]).collect(),
         }
     }
@@ -68,7 +75,9 @@ impl Times {
         self.left.clone_from(&from.left);
         self.right.clone_from(&from.right);
         self.sequence.clone_from(&from.sequence);
+        self.bytes.clone_from(&from.bytes);
         self.next_due.clone_from(&from.next_due);
+        self.cursor.clone_from(&from.cursor);
     }
 
     /// Returns how far the slowest live upstream task of a source is; none when no upstream task holds anything back.
@@ -113,6 +122,12 @@ pub struct NodeTimes {
     pub right: Option<i64>,
     #[serde(default, skip_serializing_if = "is_zero")]
     pub sequence: u64,
+    /// Of a node that holds so many bytes at most.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes: u64,
+    /// Of a node that is going through a store: the key to go on from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<Vec<u8>>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "what serde asks for")]
@@ -138,6 +153,8 @@ impl TaskMeta {
                     left: known(times.left[index]),
                     right: known(times.right[index]),
                     sequence: times.sequence[index],
+                    bytes: times.bytes[index],
+                    cursor: times.cursor[index].clone(),
                 };
                 (node.name.to_string(), times)
             })
@@ -177,6 +194,8 @@ impl TaskMeta {
                 times.left[index] = time(known.left);
                 times.right[index] = time(known.right);
                 times.sequence[index] = known.sequence;
+                times.bytes[index] = known.bytes;
+                times.cursor[index].clone_from(&known.cursor);
             }
         }
         if planted::is(Mistake::UpstreamForgotten) {
@@ -222,7 +241,9 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         | NodeKind::StreamJoin(_)
         | NodeKind::Suppress(_)
         | NodeKind::Dedupe(_)
-        | NodeKind::Timer(_) => true,
+        | NodeKind::Timer(_)
+        | NodeKind::Punctuate(_) => true,
+        NodeKind::Table { expiry, .. } => expiry.is_some(),
         NodeKind::StreamTableJoin(join) => join.grace.is_some(),
         NodeKind::Entity(entity) => entity.deciding.is_some(),
         NodeKind::Filter { .. }
@@ -233,7 +254,6 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         | NodeKind::Regroup { .. }
         | NodeKind::Repartition { .. }
         | NodeKind::Sink { .. }
-        | NodeKind::Table { .. }
         | NodeKind::GlobalJoin(_)
         | NodeKind::Subscribe(_)
         | NodeKind::Subscriptions(_)

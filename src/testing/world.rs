@@ -18,6 +18,7 @@ use crate::base::record::Record;
 use crate::base::time::{SpanMs, Timestamp};
 use crate::broker::local::LocalBroker;
 use crate::broker::{Broker, Consumer, ConsumerSettings, Event, Isolation, Producer, ProducerSettings};
+use crate::error::codes;
 use crate::operator::{KeyWriter, WindowSpan, key_value, scalar_value};
 use crate::plan::{KeyFormat, NodeKind, Plan, SinkKey, TopicRole, ValueFormat};
 use crate::registry::Registry;
@@ -57,7 +58,9 @@ struct Written {
 
 /// A topology and all it needs.
 pub struct World {
-    stepped: Stepped,
+    /// None only while it is restarted.
+    stepped: Option<Stepped>,
+    plan: Arc<Plan>,
     broker: Arc<dyn Broker>,
     registry: Arc<dyn Registry>,
     producer: Box<dyn Producer>,
@@ -93,18 +96,41 @@ impl World {
         let registry: Arc<dyn Registry> = Arc::new(LocalRegistry::in_memory());
         let inputs = Inputs::prepare(&plan, &*broker, &*registry, 1)?;
         let sinks = written(&plan);
-        let options = options(&plan.application_id);
+        let producer = broker.producer(&ProducerSettings::default()).map_err(failed)?;
+        let mut world =
+            Self { stepped: None, plan, broker, registry, producer, inputs, sinks, fed: BTreeMap::new(), now };
+        world.start()?;
+        Ok(world)
+    }
+
+    fn start(&mut self) -> Result<(), WorldError> {
         let ground = Ground {
-            broker: Arc::clone(&broker),
-            registry: Arc::clone(&registry),
-            clock: Clock::told(now),
+            broker: Arc::clone(&self.broker),
+            registry: Arc::clone(&self.registry),
+            clock: Clock::told(self.now),
             backends: Arc::new(MemoryBackends),
             witness: None,
         };
-        let mut stepped = Stepped::start(plan, ground, options, now).map_err(failed)?;
-        stepped.settle(now).map_err(failed)?;
-        let producer = broker.producer(&ProducerSettings::default()).map_err(failed)?;
-        Ok(Self { stepped, broker, registry, producer, inputs, sinks, fed: BTreeMap::new(), now })
+        let options = options(&self.plan.application_id);
+        let stepped = Stepped::start(Arc::clone(&self.plan), ground, options, self.now).map_err(failed)?;
+        self.stepped = Some(stepped);
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Result<(), WorldError> {
+        let now = self.now;
+        self.stepped.as_mut().map_or(Ok(()), |stepped| stepped.settle(now).map_err(failed))
+    }
+
+    /// Stops the daemon and starts another: it finds its state in the changelogs, as on another machine.
+    ///
+    /// # Errors
+    /// What was worked on cannot be committed; the plan cannot start.
+    pub fn restart(&mut self) -> Result<(), WorldError> {
+        if let Some(stepped) = self.stepped.take() {
+            stepped.stop(self.now).map_err(failed)?;
+        }
+        self.start()
     }
 
     /// Returns the wall clock.
@@ -118,7 +144,7 @@ impl World {
     /// A topic that the topology does not read, a value that is not of its schema, a daemon that cannot go on.
     pub fn feed(&mut self, input: &Input) -> Result<(), WorldError> {
         self.put(input)?;
-        self.stepped.settle(self.now).map_err(failed)
+        self.settle()
     }
 
     /// Writes records without letting the topology work on them; [`World::advance`] does.
@@ -148,7 +174,7 @@ impl World {
     /// A daemon that cannot go on.
     pub fn advance(&mut self, span: SpanMs) -> Result<(), WorldError> {
         self.now = self.now.saturating_add(span);
-        self.stepped.settle(self.now).map_err(failed)
+        self.settle()
     }
 
     /// Returns the topics that the topology writes for others.
@@ -187,7 +213,7 @@ impl World {
 
     /// Returns each task that has stopped, with why.
     pub fn stopped(&self) -> Vec<(String, String)> {
-        self.stepped.stopped()
+        self.stepped.as_ref().map_or_else(Vec::new, Stepped::stopped)
     }
 
     /// Reads committed state, as over HTTP.
@@ -195,7 +221,11 @@ impl World {
     /// # Errors
     /// See [`ReadError`].
     pub fn read(&self, read: &Read) -> Result<Json, ReadError> {
-        self.stepped.read(read)
+        let missing = || {
+            let detail = "the daemon is not running".to_owned();
+            ReadError::Unavailable { code: codes::READ_UNAVAILABLE, detail }
+        };
+        self.stepped.as_ref().ok_or_else(missing)?.read(read)
     }
 
     fn shown(&self, record: &Record, sink: &Written) -> Result<Output, WorldError> {

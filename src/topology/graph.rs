@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::sources::Place;
 use super::terms::{
     AggregateFunction, Clock, Emit, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, SinkKey, SubjectNaming,
-    SuppressUntil, ValueFormat, Window, WindowShape,
+    SuppressBounds, SuppressUntil, ValueFormat, Window, WindowShape,
 };
 use crate::avro::Schema;
 use crate::base::ids::Topic;
@@ -156,6 +156,7 @@ pub enum NodeKind {
     Suppress(Suppress),
     Dedupe(Dedupe),
     Timer(Timer),
+    Punctuate(Punctuate),
     Log(Log),
     Sink(Sink),
 }
@@ -210,6 +211,8 @@ pub struct Table {
     pub shape: Option<Shape>,
     /// Keeps every row this long by stream time, for look-ups as of a moment.
     pub versioned: Option<SpanMs>,
+    /// Rows go this long after their last change, by stream time.
+    pub ttl: Option<SpanMs>,
 }
 
 /// Where a table's rows come from.
@@ -309,6 +312,8 @@ pub struct AggregateField {
     pub argument: Type,
     /// Of a fold: what it holds before the first row.
     pub initial: Option<Value>,
+    /// Of a fold in sessions: what two states make, `other` the later one and `state` the earlier.
+    pub merge: Option<Expression>,
 }
 
 /// A field that a row feeds, and with what.
@@ -317,6 +322,8 @@ pub struct Update {
     /// Index into [`Aggregate::fields`].
     pub field: usize,
     pub argument: Option<Expression>,
+    /// Of a fold over a table: the state without the row.
+    pub retract: Option<Expression>,
 }
 
 /// Brings rows of two nodes together by their keys.
@@ -354,7 +361,7 @@ pub enum JoinForm {
 pub struct Suppress {
     pub from: NodeId,
     pub until: SuppressUntil,
-    pub records_max: Option<u64>,
+    pub bounds: SuppressBounds,
 }
 
 /// Passes the first row of each id within a span of time.
@@ -375,6 +382,17 @@ pub struct Timer {
     pub clock: Clock,
     /// An expression for each field of the output.
     pub fields: ByVariant<Vec<Expression>>,
+}
+
+/// Goes through a table again and again, and gives a row for each of its rows that the filter holds for.
+#[derive(Debug)]
+pub struct Punctuate {
+    pub table: NodeId,
+    pub every: SpanMs,
+    pub clock: Clock,
+    pub filter: Option<Expression>,
+    /// An expression for each field of the output.
+    pub fields: Vec<Expression>,
 }
 
 /// Passes rows on and writes a line of the log for each, so many a second at most.
@@ -451,6 +469,7 @@ impl NodeKind {
             Self::Suppress(suppress) => vec![suppress.from],
             Self::Dedupe(dedupe) => vec![dedupe.from],
             Self::Timer(timer) => std::iter::once(timer.from).chain(timer.cancel).collect(),
+            Self::Punctuate(punctuate) => vec![punctuate.table],
             Self::Log(log) => vec![log.from],
             Self::Sink(sink) => vec![sink.from],
         }
@@ -472,6 +491,7 @@ impl NodeKind {
             | Self::Suppress(_)
             | Self::Dedupe(_)
             | Self::Timer(_)
+            | Self::Punctuate(_)
             | Self::Log(_)
             | Self::Sink(_) => None,
         }

@@ -32,8 +32,8 @@ use crate::base::diag::{Diagnostic, Severity};
 
 pub use graph::{
     Aggregate, AggregateField, ByVariant, Deciding, Decision, Dedupe, Emission, Entity, Expression, Flatten, Given,
-    Graph, Join, JoinForm, Log, Nature, Node, NodeId, NodeKind, Rejection, Rows, SCALAR_FIELD, Shape, Sink, SinkWriter,
-    Source, Stream, Suppress, Table, TableInput, Timer, Update, Variant, short_name,
+    Graph, Join, JoinForm, Log, Nature, Node, NodeId, NodeKind, Punctuate, Rejection, Rows, SCALAR_FIELD, Shape, Sink,
+    SinkWriter, Source, Stream, Suppress, Table, TableInput, Timer, Update, Variant, short_name,
 };
 pub use load::{LoadError, load};
 pub use parse::FORMAT;
@@ -41,7 +41,7 @@ pub use render::{Colour, JsonDiagnostic, render, to_json};
 pub use sources::{Place, SchemaFile, SourceFile, Sources};
 pub use terms::{
     AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, Retry,
-    SinkKey, SubjectNaming, SuppressUntil, ValueFormat, Window, WindowShape, roots,
+    SinkKey, SubjectNaming, SuppressBounds, SuppressUntil, ValueFormat, WhenFull, Window, WindowShape, roots,
 };
 
 /// Checks a topology: the graph when there is no error, and everything that was found, in the order of files and places.

@@ -10,6 +10,7 @@ use super::spec::{
 use super::terms::{Emit, JoinKind, KeyFormat, LogLevel, SubjectNaming, ValueFormat};
 use super::{entities, time, windows};
 use crate::base::diag::{Diagnostic, Span};
+use crate::base::time::SpanMs;
 use crate::base::types::Type;
 use crate::error::codes;
 use crate::limits::{LOG_LINES_PER_SECOND_DEFAULT, LOG_LINES_PER_SECOND_MAX};
@@ -43,6 +44,7 @@ pub(super) fn read_body(kind: &str, name: &Located<String>, table: &mut TableRea
         "suppress" => time::read_suppress(table).map(Body::Suppress),
         "dedupe" => time::read_dedupe(table).map(Body::Dedupe),
         "timer" => time::read_timer(table).map(Body::Timer),
+        "punctuate" => time::read_punctuate(table).map(Body::Punctuate),
         "log" => read_log(table).map(Body::Log),
         _ => read_sink(table).map(Body::Sink),
     }
@@ -126,7 +128,7 @@ fn read_stream(table: &mut TableReader<'_>) -> Option<Body> {
 
 /// With both origins or none, no key can be called unknown that either would have.
 fn read_topic_keys_quietly(table: &mut TableReader<'_>) {
-    for key in TOPIC_KEYS.iter().chain(&DERIVED_KEYS).chain(&["versioned"]) {
+    for key in TOPIC_KEYS.iter().chain(&DERIVED_KEYS).chain(&["versioned", "ttl"]) {
         table.key_span(key);
     }
 }
@@ -157,6 +159,7 @@ pub(super) fn read_topic(table: &mut TableReader<'_>) -> Option<TopicSpec> {
         timestamp,
         idle,
         versioned: None,
+        ttl: None,
     })
 }
 
@@ -239,9 +242,9 @@ fn read_shape(table: &mut TableReader<'_>) -> Option<Shape> {
 }
 
 fn read_table(table: &mut TableReader<'_>) -> Option<Body> {
-    table.later(&["ttl"]);
     let origin = read_origin(table);
     let versioned = table.duration("versioned").map(|versioned| versioned.value);
+    let ttl = read_ttl(table);
     match origin {
         Some(Origin::Topic) => {
             let topic = read_topic(table);
@@ -249,7 +252,7 @@ fn read_table(table: &mut TableReader<'_>) -> Option<Body> {
                 "a table that reads a topic holds its records as they are; put a second table with `from` behind it";
             reject(table, &SHAPING_KEYS, "needs `from`", help);
             let mut topic = topic?;
-            topic.versioned = versioned;
+            (topic.versioned, topic.ttl) = (versioned, ttl);
             if let Some(place) = topic.framed_key {
                 let message =
                     "a table's keys cannot be Avro: other topics would have the same keys in other partitions";
@@ -271,13 +274,27 @@ fn read_table(table: &mut TableReader<'_>) -> Option<Body> {
             let from = table.text("from");
             let filter = table.expression("where");
             let shape = read_shape(table);
-            Some(Body::TableFrom(FromSpec { from: from?, filter, shape, versioned }))
+            Some(Body::TableFrom(FromSpec { from: from?, filter, shape, versioned, ttl }))
         }
         None => {
             read_topic_keys_quietly(table);
             None
         }
     }
+}
+
+/// How long a row is kept after its last change.
+fn read_ttl(table: &mut TableReader<'_>) -> Option<SpanMs> {
+    let ttl = table.duration("ttl")?;
+    if ttl.value.0 == 0 {
+        let help = "say how long a row is kept after its last change: `ttl = \"30d\"`";
+        table.file.report(Diagnostic::error(codes::TOML_VALUE, ttl.place.span, "`ttl` is 0").help(help));
+    }
+    if let Some(span) = table.key_span("versioned") {
+        let help = "a versioned table lets go of versions as `versioned` says; put a second table with `ttl` behind it";
+        conflict(table, span, "`ttl` and `versioned` exclude each other", help);
+    }
+    Some(ttl.value)
 }
 
 /// A global table holds a topic's rows as they are. Nothing of it goes by time.
@@ -370,7 +387,6 @@ fn read_folds(table: TableReader<'_>) -> Vec<FoldSpec> {
     let mut folds = Vec::new();
     for (name, value) in table.entries() {
         let Some(mut inner) = table.sub_table(&name.value, name.place.span, value) else { continue };
-        inner.later(&["merge", "retract"]);
         let kinds: Vec<(&str, usize)> = FOLD_TYPES.iter().enumerate().map(|(at, (name, _))| (*name, at)).collect();
         let kind = inner.choice("type", &kinds);
         let kind = required(&mut inner, "type", kind, "say what it holds: `type = \"long\"`");
@@ -380,9 +396,10 @@ fn read_folds(table: TableReader<'_>) -> Vec<FoldSpec> {
         let update = inner.expression("update");
         let help = "say what it holds after a row: `update = 'state.total + value.total'`";
         let update = required(&mut inner, "update", update, help);
+        let (merge, retract) = (inner.expression("merge"), inner.expression("retract"));
         inner.finish();
         if let (Some(kind), Some(initial), Some(update)) = (kind, initial, update) {
-            folds.push(FoldSpec { name, field_type: FOLD_TYPES[kind].1.clone(), initial, update });
+            folds.push(FoldSpec { name, field_type: FOLD_TYPES[kind].1.clone(), initial, update, merge, retract });
         }
     }
     folds

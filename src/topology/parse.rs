@@ -19,7 +19,7 @@ use crate::limits::{RETRY_ATTEMPTS_MAX, RETRY_BACKOFF_MAX_MS, TOPOLOGY_NAME_BYTE
 /// The version of the language, `[topology] format`.
 pub const FORMAT: i64 = 1;
 
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 14] = [
     "stream",
     "table",
     "global_table",
@@ -31,12 +31,13 @@ const KINDS: [&str; 13] = [
     "suppress",
     "dedupe",
     "timer",
+    "punctuate",
     "log",
     "sink",
 ];
 
 /// Kinds that the language has and this version does not run.
-const KINDS_LATER: [&str; 3] = ["punctuate", "upcast", "process"];
+const KINDS_LATER: [&str; 2] = ["upcast", "process"];
 
 /// Reads all files; every finding goes into `findings`.
 pub(super) fn parse(sources: &Sources, findings: &RefCell<Vec<Diagnostic>>) -> Spec {

@@ -5,7 +5,8 @@
 
 use super::sources::{Located, Place};
 use super::terms::{
-    Clock, Emit, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, SubjectNaming, ValueFormat, Window,
+    Clock, Emit, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, SubjectNaming, SuppressBounds, ValueFormat,
+    Window,
 };
 use crate::base::time::SpanMs;
 use crate::base::types::Type;
@@ -65,6 +66,7 @@ pub(super) enum Body {
     Suppress(SuppressSpec),
     Dedupe(DedupeSpec),
     Timer(TimerSpec),
+    Punctuate(PunctuateSpec),
     Log(LogSpec),
     Sink(SinkSpec),
 }
@@ -87,6 +89,7 @@ impl Body {
             | Self::Suppress(_)
             | Self::Dedupe(_)
             | Self::Timer(_)
+            | Self::Punctuate(_)
             | Self::Log(_) => Vec::new(),
         }
     }
@@ -107,6 +110,7 @@ impl Body {
             Self::Suppress(suppress) => vec![&suppress.from],
             Self::Dedupe(dedupe) => vec![&dedupe.from],
             Self::Timer(timer) => std::iter::once(&timer.from).chain(&timer.cancel).collect(),
+            Self::Punctuate(punctuate) => vec![&punctuate.table],
             Self::Log(log) => vec![&log.from],
             Self::Sink(sink) => vec![&sink.from],
         }
@@ -127,6 +131,8 @@ pub(super) struct TopicSpec {
     pub idle: Option<SpanMs>,
     /// Tables only.
     pub versioned: Option<SpanMs>,
+    /// Tables only.
+    pub ttl: Option<SpanMs>,
 }
 
 #[derive(Debug)]
@@ -156,6 +162,7 @@ pub(super) struct FromSpec {
     pub filter: Option<ExpressionText>,
     pub shape: Option<Shape>,
     pub versioned: Option<SpanMs>,
+    pub ttl: Option<SpanMs>,
 }
 
 #[derive(Debug)]
@@ -230,6 +237,10 @@ pub(super) struct FoldSpec {
     pub field_type: Type,
     pub initial: ExpressionText,
     pub update: ExpressionText,
+    /// What two sessions that become one hold.
+    pub merge: Option<ExpressionText>,
+    /// What it holds without a table's row that was there.
+    pub retract: Option<ExpressionText>,
 }
 
 #[derive(Debug)]
@@ -266,7 +277,7 @@ pub(super) struct SuppressSpec {
     pub from: Located<String>,
     /// None until the window closes.
     pub until: Located<Option<SpanMs>>,
-    pub records_max: Option<u64>,
+    pub bounds: SuppressBounds,
 }
 
 #[derive(Debug)]
@@ -283,6 +294,15 @@ pub(super) struct TimerSpec {
     pub cancel: Option<Located<String>>,
     pub after: SpanMs,
     pub clock: Clock,
+    pub select: Fields,
+}
+
+#[derive(Debug)]
+pub(super) struct PunctuateSpec {
+    pub table: Located<String>,
+    pub every: SpanMs,
+    pub clock: Clock,
+    pub filter: Option<ExpressionText>,
     pub select: Fields,
 }
 

@@ -130,7 +130,7 @@ impl AggregateFunction {
 
     /// Tells whether a row can be taken out again: what an aggregate of a table needs (Kafka Streams' subtractor).
     pub fn can_retract(self) -> bool {
-        matches!(self, Self::Count | Self::Sum | Self::Avg)
+        matches!(self, Self::Count | Self::Sum | Self::Avg | Self::Min | Self::Max | Self::CountDistinct)
     }
 
     /// Returns the function's name in expressions.
@@ -180,6 +180,23 @@ pub enum SuppressUntil {
     WindowClose(Window),
     /// For so long, by stream time, from the first change that is held.
     Time(SpanMs),
+}
+
+/// How much of a table's changes is held back (Kafka Streams' `Suppressed.BufferConfig`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuppressBounds {
+    pub records_max: Option<u64>,
+    pub bytes_max: Option<u64>,
+    pub when_full: WhenFull,
+}
+
+/// What becomes of a change that there is no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Those that were held first go early.
+    EmitEarly,
+    /// The record fails (`E1006`).
+    Stop,
 }
 
 /// Which time a timer goes by.

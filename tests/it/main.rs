@@ -21,6 +21,7 @@ mod faults;
 mod flights;
 mod joins;
 mod kafka_adapter;
+mod laws;
 mod metrics;
 mod on_error;
 mod quarantine;

@@ -8,8 +8,8 @@ use crate::base::value::Text;
 use crate::plan::flow::{PartId, PartKind, ShapeId, Shaped};
 use crate::plan::model::{
     ENTITY_SYSTEM_FIELDS, Expression, ForeignJoin, GlobalJoin, GlobalRef, JoinSide, JoinWindow, Lookup, NodeIndex,
-    NodeKind, PerLayout, RESPONSE_FIELDS, RowView, StoreKind, StreamJoin, StreamTableJoin, Subscribe, Subscriptions,
-    TableJoin, VersionedLookup,
+    NodeKind, PerLayout, Punctuate, RESPONSE_FIELDS, RowView, StoreKind, StreamJoin, StreamTableJoin, Subscribe,
+    Subscriptions, TableJoin, VersionedLookup,
 };
 use crate::plan::names::{due_store, left_of, right_of};
 use crate::plan::rows;
@@ -80,13 +80,27 @@ impl Emitter<'_, '_> {
         compiled.collect()
     }
 
+    pub(super) fn punctuate(&self, id: PartId, punctuate: &topology::Punctuate, table: PartId) -> NodeKind {
+        let row = self.flow.table_shape(table);
+        let compiled = |expression: &topology::Expression| self.expression(row, expression);
+        NodeKind::Punctuate(Box::new(Punctuate {
+            table: self.lookup(table),
+            every: punctuate.every,
+            clock: punctuate.clock,
+            filter: punctuate.filter.as_ref().map(compiled),
+            fields: punctuate.fields.iter().map(compiled).collect(),
+            row: self.layout(row),
+            layout: self.layout(self.flow.part(id).output[0].1),
+        }))
+    }
+
     fn lookup(&self, table: PartId) -> Lookup {
         let part = self.flow.part(table);
         let shape = self.flow.shape(self.flow.table_shape(table));
         let index = self.node_ids.iter().position(|id| *id == table).unwrap_or(0);
         let lookup = |retention: SpanMs| VersionedLookup { retention, table: NodeIndex(index as u16) };
         let (versioned, view) = match (&part.kind, self.flow.kind_of(part)) {
-            (PartKind::Table { versioned }, _) => (versioned.map(lookup), RowView::Whole),
+            (PartKind::Table { versioned, .. }, _) => (versioned.map(lookup), RowView::Whole),
             (_, topology::NodeKind::Aggregate(aggregate)) => {
                 (None, RowView::Results(rows::aggregate_state(aggregate).results))
             }

@@ -11,15 +11,17 @@ use std::sync::Arc;
 
 use crate::avro::Schema;
 use crate::base::diag::Diagnostic;
+use crate::base::time::SpanMs;
 use crate::base::types::Type;
 use crate::base::value::Text;
 use crate::expr::{Checked, FieldUse};
 use crate::plan::flow::{Carried, Flow, PartId, PartKind, Rekey, ShapeId};
 use crate::plan::has_due_store;
 use crate::plan::model::{
-    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, Dedupe, Expression, Flatten, GlobalTable, Held, Input,
-    Layout, LayoutId, Log, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, Source, Store, StoreKind,
-    StoreRef, SubTopology, Suppress, TIMER_SYSTEM_FIELDS, Timer, Update, Upstream, WindowShape, Writer, roots,
+    Aggregate, AggregateFunction, CHANGE_SYSTEM_FIELDS, Child, Dedupe, Expiry, Expression, Flatten, GlobalTable, Held,
+    Input, Layout, LayoutId, Log, Needs, Node, NodeIndex, NodeKind, Payload, PerLayout, Reader, Source, StateField,
+    Store, StoreKind, StoreRef, SubTopology, Suppress, TIMER_SYSTEM_FIELDS, Timer, Update, Upstream, WindowShape,
+    Writer, roots,
 };
 use crate::plan::names::{Names, due_store};
 use crate::plan::rows;
@@ -309,19 +311,16 @@ impl<'f, 'g> Emitter<'f, 'g> {
             }
             (PartKind::Flatten { key, flatten, fields }, _) => self.flatten(id, *key, flatten, fields),
             (PartKind::Log, topology::NodeKind::Log(log)) => self.log(id, log),
+            (PartKind::Punctuate { table }, topology::NodeKind::Punctuate(punctuate)) => {
+                self.punctuate(id, punctuate, *table)
+            }
             (PartKind::Regroup { key }, _) => NodeKind::Regroup {
                 key: self.expression(part.input[0].1, key),
                 format: graph_node.rows.key,
                 layout: self.layout(part.output[0].1),
             },
             (PartKind::Repartition, _) => self.repartition(id)?,
-            (PartKind::Table { versioned }, _) => {
-                let (store, layout) = (self.store(&part.name), self.layout(part.output[0].1));
-                match *versioned {
-                    Some(retention) => NodeKind::VersionedTable { store, layout, retention },
-                    None => NodeKind::Table { store, layout },
-                }
-            }
+            (PartKind::Table { versioned, ttl }, _) => self.table(id, *versioned, *ttl),
             (PartKind::Entity, topology::NodeKind::Entity(entity)) => self.entity(id, entity),
             (PartKind::Aggregate, topology::NodeKind::Aggregate(aggregate)) => self.aggregate(id, aggregate),
             (_, topology::NodeKind::Join(join)) => self.any_join(id, join),
@@ -352,10 +351,21 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 | PartKind::Suppress
                 | PartKind::Dedupe
                 | PartKind::Timer
+                | PartKind::Punctuate { .. }
                 | PartKind::Sink,
                 _,
             ) => NodeKind::Merge,
         })
+    }
+
+    fn table(&self, id: PartId, versioned: Option<SpanMs>, ttl: Option<SpanMs>) -> NodeKind {
+        let part = self.flow.part(id);
+        let (store, layout) = (self.store(&part.name), self.layout(part.output[0].1));
+        let expiry = ttl.map(|ttl| Expiry { due: self.store(&due_store(&part.name)), ttl });
+        match versioned {
+            Some(retention) => NodeKind::VersionedTable { store, layout, retention },
+            None => NodeKind::Table { store, layout, expiry },
+        }
     }
 
     /// What a part holds until a time comes.
@@ -370,7 +380,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
         NodeKind::Suppress(Box::new(Suppress {
             held: self.held(id, part.input[0].1),
             until: suppress.until,
-            records_max: suppress.records_max,
+            bounds: suppress.bounds,
             layout: self.layout(part.output[0].1),
         }))
     }
@@ -459,7 +469,10 @@ impl<'f, 'g> Emitter<'f, 'g> {
             let Some(fed) = &aggregate.updates[*variant] else { continue };
             let fed = fed.iter().map(|update| {
                 let (argument, retracted) = match &update.argument {
-                    Some(argument) if aggregate.of_table => self.of_change(*shape, argument),
+                    Some(argument) if aggregate.of_table => {
+                        let retract = update.retract.as_ref().unwrap_or(argument);
+                        (self.of_change(*shape, argument).0, self.of_change(*shape, retract).1)
+                    }
                     Some(argument) => (Some(self.expression(*shape, argument)), None),
                     None => (None, None),
                 };
@@ -482,10 +495,21 @@ impl<'f, 'g> Emitter<'f, 'g> {
             emit: aggregate.emit,
             updates,
             initial: state.initial,
+            merges: self.merges(aggregate, &state.places),
             state: state.places,
             results: state.results,
             layout: self.layout(part.output[0].1),
         }))
+    }
+
+    fn merges(&self, aggregate: &topology::Aggregate, places: &[StateField]) -> Vec<(usize, Expression)> {
+        let fields = aggregate.fields.iter().zip(places);
+        // The states of folds have a slot a field, in the order of the fields.
+        let merge = |(field, place): (&topology::AggregateField, &StateField)| {
+            let merge = field.merge.as_ref()?;
+            Some((place.slot, self.placed(&merge.checked, &merge.text, &|field| field)))
+        };
+        fields.filter_map(merge).collect()
     }
 
     /// An expression over a table's row, on the new and on the old row of a change.

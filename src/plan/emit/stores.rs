@@ -15,7 +15,7 @@ impl Emitter<'_, '_> {
     pub(super) fn stores_of(&self, id: PartId) -> Made<Vec<Store>> {
         let part = self.flow.part(id);
         match (&part.kind, self.flow.kind_of(part)) {
-            (PartKind::Table { versioned }, _) => {
+            (PartKind::Table { versioned, ttl }, _) => {
                 let shape = self.flow.shape(part.output[0].1);
                 let row = match &shape.schema {
                     Some(schema) => schema.clone(),
@@ -25,7 +25,11 @@ impl Emitter<'_, '_> {
                     }
                 };
                 let kind = versioned.map_or(StoreKind::KeyValue, |retention| StoreKind::Versioned { retention });
-                Ok(vec![self.named(id, &part.name, row, kind)])
+                let mut stores = vec![self.named(id, &part.name, row, kind)];
+                if ttl.is_some() {
+                    stores.push(self.due(id)?);
+                }
+                Ok(stores)
             }
             (PartKind::StreamJoin, _) => {
                 let sides = [(left_of(&part.name), part.input[0].1), (right_of(&part.name), part.right.input[0].1)];

@@ -61,7 +61,8 @@ fn live(graph: &Graph) -> Vec<bool> {
             | NodeKind::Merge { .. }
             | NodeKind::Suppress(_)
             | NodeKind::Dedupe(_)
-            | NodeKind::Timer(_) => false,
+            | NodeKind::Timer(_)
+            | NodeKind::Punctuate(_) => false,
         };
         if effect || live[id.0] {
             live[id.0] = true;
@@ -89,7 +90,7 @@ impl<'g> Builder<'g> {
                     TableInput::From(from) => self.partitioned(id, from, |_| true),
                 };
                 let shaped = self.table(id, table, from);
-                self.passing(id, PartKind::Table { versioned: table.versioned }, &shaped)
+                self.passing(id, PartKind::Table { versioned: table.versioned, ttl: table.ttl }, &shaped)
             }
             NodeKind::Stream(stream) => self.stream(id, stream),
             NodeKind::Case { from, number, filter } => {
@@ -125,12 +126,12 @@ impl<'g> Builder<'g> {
             }
             NodeKind::Timer(timer) => {
                 let left = self.partitioned(id, timer.from, |_| true);
-                let first_of_right = self.flow.parts.len();
-                let right = timer.cancel.map(|cancel| self.partitioned(id, cancel, |_| true)).unwrap_or_default();
-                for part in &mut self.flow.parts[first_of_right..] {
-                    part.name = right_of(&part.name);
-                }
+                let right = timer.cancel.map(|cancel| self.partitioned_right(id, cancel)).unwrap_or_default();
                 self.two_sided(id, PartKind::Timer, &left, right)
+            }
+            NodeKind::Punctuate(punctuate) => {
+                let table = self.looked_up(punctuate.table);
+                self.shaping(id, PartKind::Punctuate { table }, &Ends::default())
             }
             NodeKind::Log(log) => {
                 let from = self.ends[log.from.0].clone();
@@ -216,16 +217,21 @@ impl<'g> Builder<'g> {
         if self.flow.graph.node(from).rows.rekeyed { self.repartition(id, from, &ends, wanted) } else { ends }
     }
 
+    /// As [`Builder::partitioned`], for the right side of a node that has two.
+    fn partitioned_right(&mut self, id: NodeId, from: NodeId) -> Ends {
+        let first = self.flow.parts.len();
+        let ends = self.partitioned(id, from, |_| true);
+        for part in &mut self.flow.parts[first..] {
+            part.name = right_of(&part.name);
+        }
+        ends
+    }
+
     fn join(&mut self, id: NodeId, join: &topology::Join) -> Ends {
         match join.form {
             JoinForm::StreamTable => {
                 let from = self.partitioned(id, join.left, |_| true);
-                // A table, an aggregate and an entity have a store with a row per key.
-                let table = if matches!(self.flow.graph.node(join.right).kind, NodeKind::Join(_)) {
-                    self.table_of(join.right)
-                } else {
-                    self.ends[join.right.0].parts[0]
-                };
+                let table = self.looked_up(join.right);
                 self.shaping(id, PartKind::Join { table, waits: join.grace.is_some() }, &from)
             }
             JoinForm::StreamGlobal => {
@@ -236,11 +242,7 @@ impl<'g> Builder<'g> {
             }
             JoinForm::StreamStream(_) => {
                 let left = self.partitioned(id, join.left, |_| true);
-                let first_of_right = self.flow.parts.len();
-                let right = self.partitioned(id, join.right, |_| true);
-                for part in &mut self.flow.parts[first_of_right..] {
-                    part.name = right_of(&part.name);
-                }
+                let right = self.partitioned_right(id, join.right);
                 self.two_sided(id, PartKind::StreamJoin, &left, right)
             }
             JoinForm::ForeignKey => self.foreign_key(id, join),
@@ -271,7 +273,7 @@ impl<'g> Builder<'g> {
         part.right = Side { parents: rights.parts, input: rights.rows };
         let back = self.through(id, &answers, &response, responses_of(&name));
         let results = self.two_sided(id, PartKind::ForeignJoin { left }, &lefts, back);
-        self.passing(id, PartKind::Table { versioned: None }, &results)
+        self.passing(id, PartKind::Table { versioned: None, ttl: None }, &results)
     }
 
     /// A part that makes rows of a shape that is no graph node's.
@@ -338,6 +340,14 @@ impl<'g> Builder<'g> {
         self.through(id, &changes, &record, name)
     }
 
+    /// The part in whose store a table-like node's rows are found: a table, an aggregate and an entity have one with a row per key.
+    fn looked_up(&mut self, id: NodeId) -> PartId {
+        if matches!(self.flow.graph.node(id).kind, NodeKind::Join(_) | NodeKind::Suppress(_)) {
+            return self.table_of(id);
+        }
+        self.ends[id.0].parts[0]
+    }
+
     /// The part that keeps a table-like node's newest rows; an aggregate, an entity or a join gets one.
     fn table_of(&mut self, id: NodeId) -> PartId {
         let ends = self.ends[id.0].clone();
@@ -349,7 +359,7 @@ impl<'g> Builder<'g> {
         if let Some(part) = self.kept.get(&id) {
             return *part;
         }
-        let part = self.passing(id, PartKind::Table { versioned: None }, &ends).parts[0];
+        let part = self.passing(id, PartKind::Table { versioned: None, ttl: None }, &ends).parts[0];
         let name = &mut self.flow.parts[part.0].name;
         *name = kept_rows(name);
         self.kept.insert(id, part);

@@ -97,6 +97,7 @@ pub(super) enum PartKind<'g> {
     Merge,
     Table {
         versioned: Option<SpanMs>,
+        ttl: Option<SpanMs>,
     },
     /// Commands come by its right side, where it takes any.
     Entity,
@@ -142,6 +143,10 @@ pub(super) enum PartKind<'g> {
     Dedupe,
     /// Gives rows later; a row of the right side cancels.
     Timer,
+    /// Goes through the rows of this part.
+    Punctuate {
+        table: PartId,
+    },
     Sink,
 }
 
@@ -310,6 +315,9 @@ impl<'g> Flow<'g> {
             (PartKind::Timer, NodeKind::Timer(timer)) => {
                 all_by_variant(&part.input, &timer.fields, &mut uses);
             }
+            (PartKind::Punctuate { table }, NodeKind::Punctuate(of)) => {
+                each_uses(self.table_shape(*table), of.filter.iter().chain(&of.fields), &mut uses);
+            }
             (PartKind::Sink, NodeKind::Sink(sink)) => {
                 for (variant, shape) in &part.input {
                     let columns = sink.writers[*variant].iter().flat_map(|writer| &writer.columns);
@@ -338,6 +346,7 @@ impl<'g> Flow<'g> {
             | PartKind::Flatten { .. }
             | PartKind::Entity
             | PartKind::Timer
+            | PartKind::Punctuate { .. }
             | PartKind::GlobalTable
             | PartKind::ForeignJoin { .. }
             | PartKind::GlobalJoin { .. } => (false, true),
@@ -384,9 +393,16 @@ fn all_by_variant(
     uses: &mut Vec<(ShapeId, Option<usize>)>,
 ) {
     for (variant, shape) in shapes {
-        let fields = expressions[*variant].iter().flatten();
-        fields.for_each(|expression| row_uses(*shape, &expression.checked, uses));
+        each_uses(*shape, expressions[*variant].iter().flatten(), uses);
     }
+}
+
+fn each_uses<'e>(
+    shape: ShapeId,
+    expressions: impl Iterator<Item = &'e topology::Expression>,
+    uses: &mut Vec<(ShapeId, Option<usize>)>,
+) {
+    expressions.for_each(|expression| row_uses(shape, &expression.checked, uses));
 }
 
 /// The fields of a response that a join by foreign key reads.

@@ -1,6 +1,6 @@
 //! Nodes that hold rows until a time comes.
 
-use super::{Clock, Expression, LayoutId, PerLayout, StoreRef, SuppressUntil};
+use super::{Clock, Expression, LayoutId, Lookup, PerLayout, StoreRef, SuppressBounds, SuppressUntil};
 use crate::base::time::SpanMs;
 
 /// Rows that are held until a time comes. A row in the store has [`HELD_SYSTEM_FIELDS`] first.
@@ -23,8 +23,7 @@ pub const TIMER_SYSTEM_FIELDS: [&str; 2] = ["_id", "_correlationid"];
 pub struct Suppress {
     pub held: Held,
     pub until: SuppressUntil,
-    /// Of more rows than this, those that were held first go early.
-    pub records_max: Option<u64>,
+    pub bounds: SuppressBounds,
     pub layout: LayoutId,
 }
 
@@ -43,5 +42,26 @@ pub struct Timer {
     pub after: SpanMs,
     pub clock: Clock,
     pub fields: PerLayout<Vec<Expression>>,
+    pub layout: LayoutId,
+}
+
+/// Rows of a table that go some time after their last change.
+#[derive(Clone, Copy, Debug)]
+pub struct Expiry {
+    /// When to look at which key.
+    pub due: StoreRef,
+    pub ttl: SpanMs,
+}
+
+/// Goes through a table again and again, and gives rows.
+#[derive(Debug)]
+pub struct Punctuate {
+    pub table: Lookup,
+    pub every: SpanMs,
+    pub clock: Clock,
+    pub filter: Option<Expression>,
+    pub fields: Vec<Expression>,
+    /// Of the table's rows.
+    pub row: LayoutId,
     pub layout: LayoutId,
 }

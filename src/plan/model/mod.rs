@@ -22,7 +22,7 @@ use crate::expr::Program;
 
 pub use deciding::{CommandType, Deciding, Decision, Emission, Given, Rejection};
 pub use foreign::{ForeignJoin, RESPONSE_FIELDS, SUBSCRIPTION_FIELDS, Subscribe, SubscriptionAction, Subscriptions};
-pub use held::{Dedupe, HELD_SYSTEM_FIELDS, Held, Suppress, TIMER_SYSTEM_FIELDS, Timer};
+pub use held::{Dedupe, Expiry, HELD_SYSTEM_FIELDS, Held, Punctuate, Suppress, TIMER_SYSTEM_FIELDS, Timer};
 pub use joins::{
     CHANGE_SYSTEM_FIELDS, GlobalJoin, JOIN_SYSTEM_FIELDS, JoinSide, Lookup, RowView, StreamJoin, StreamTableJoin,
     TableJoin, VersionedLookup,
@@ -32,7 +32,7 @@ pub use rows::{Flatten, Log};
 
 pub use crate::topology::{
     AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, Retry,
-    SinkKey, SuppressUntil, ValueFormat, Window, WindowShape, roots,
+    SinkKey, SuppressBounds, SuppressUntil, ValueFormat, WhenFull, Window, WindowShape, roots,
 };
 
 /// Everything needed to run a topology.
@@ -283,6 +283,7 @@ pub enum NodeKind {
     Table {
         store: StoreRef,
         layout: LayoutId,
+        expiry: Option<Expiry>,
     },
     /// Keeps every version of a row per key, by timestamp.
     VersionedTable {
@@ -301,6 +302,7 @@ pub enum NodeKind {
     Suppress(Box<Suppress>),
     Dedupe(Box<Dedupe>),
     Timer(Box<Timer>),
+    Punctuate(Box<Punctuate>),
     Entity(Box<Entity>),
     /// Passes rows on: the meeting point of several streams.
     Merge,
@@ -335,6 +337,7 @@ impl NodeKind {
             | Self::TableJoin(_)
             | Self::Subscribe(_)
             | Self::ForeignJoin(_)
+            | Self::Punctuate(_)
             | Self::Merge => Vec::new(),
         }
     }
@@ -346,6 +349,7 @@ impl NodeKind {
             Self::TableJoin(join) => vec![join.left.store, join.right.store],
             Self::Subscriptions(subscriptions) => vec![subscriptions.right.store],
             Self::ForeignJoin(join) => vec![join.left.store],
+            Self::Punctuate(punctuate) => vec![punctuate.table.store],
             Self::Filter { .. }
             | Self::Select { .. }
             | Self::Flatten(_)
@@ -419,6 +423,8 @@ pub struct Aggregate {
     pub initial: Vec<Value>,
     /// What the state row is made of.
     pub state: Vec<StateField>,
+    /// What folds of two sessions make, by slot: `ROW` is the later state, `OTHER` the earlier one.
+    pub merges: Vec<(usize, Expression)>,
     /// How the state row becomes the result row.
     pub results: Vec<ResultField>,
     /// Of the result row.
@@ -438,7 +444,7 @@ pub struct StateField {
 pub struct Update {
     pub function: AggregateFunction,
     pub argument: Option<Expression>,
-    /// The argument of the row that is replaced.
+    /// The argument of the row that is replaced; of a fold, the state without it.
     pub retracted: Option<Expression>,
     /// First slot of the function's state in the state row; `Avg` takes two: sum and count.
     pub slot: usize,
@@ -455,6 +461,10 @@ pub enum ResultField {
     },
     /// How many values the list has.
     Size(usize),
+    /// Of a sorted list with every value of a table's rows: the first, the last, how many different ones.
+    Least(usize),
+    Greatest(usize),
+    Different(usize),
 }
 
 /// Event-sourced state: one per key, with every version kept where `history` is.

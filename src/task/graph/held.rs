@@ -2,10 +2,10 @@
 
 use crate::base::time::Timestamp;
 use crate::base::value::Value;
-use crate::operator::{self, DropReason, HeldRow, RecordContext, Row, WindowSpan, key_bytes};
+use crate::operator::{self, DropReason, HeldRow, Holding, RecordContext, Row, WindowSpan, key_bytes};
 use crate::plan::{
-    Clock, Dedupe, Held, Input, KeyFormat, NodeIndex, NodeKind, SubTopology, Suppress, SuppressUntil,
-    TIMER_SYSTEM_FIELDS, Timer,
+    Clock, Dedupe, Held, Input, KeyFormat, NodeIndex, NodeKind, SubTopology, Suppress, SuppressBounds, SuppressUntil,
+    TIMER_SYSTEM_FIELDS, Timer, WhenFull,
 };
 use crate::store::keys::{self, KeyReader};
 use crate::task::lineage;
@@ -13,7 +13,7 @@ use crate::task::lineage;
 use super::{At, Graph, NodeError, Step};
 
 impl Graph {
-    /// Holds a row; tells whether it was not held before.
+    /// Holds a row.
     pub(super) fn hold(
         &mut self,
         at: At<'_>,
@@ -22,12 +22,14 @@ impl Graph {
         due: Timestamp,
         timestamp: Timestamp,
         fields: Option<&[Value]>,
-    ) -> Result<bool, NodeError> {
-        let due = operator::hold(held, what, due, timestamp, fields, &mut self.stores);
-        let Some(due) = due.map_err(|error| at.failed(error))? else { return Ok(false) };
-        let next = &mut self.times.next_due[at.slot()];
-        *next = (*next).min(due);
-        Ok(true)
+    ) -> Result<Holding, NodeError> {
+        let holding = operator::hold(held, what, due, timestamp, fields, &mut self.stores);
+        let holding = holding.map_err(|error| at.failed(error))?;
+        if let Some(due) = holding.due {
+            let next = &mut self.times.next_due[at.slot()];
+            *next = (*next).min(due);
+        }
+        Ok(holding)
     }
 
     /// Takes out what is due at `time`, a part at a time; none when nothing is.
@@ -54,9 +56,10 @@ impl Graph {
             (SuppressUntil::WindowClose(_), None) => row.timestamp,
             (SuppressUntil::Time(span), _) => row.timestamp.saturating_add(span),
         };
-        if self.hold(at, &node.held, &named(key, row.window), due, row.timestamp, row.slots)? {
-            self.times.sequence[at.slot()] += 1;
-        }
+        let holding = self.hold(at, &node.held, &named(key, row.window), due, row.timestamp, row.slots)?;
+        self.times.sequence[at.slot()] += u64::from(holding.due.is_some());
+        let bytes = &mut self.times.bytes[at.slot()];
+        *bytes = bytes.saturating_add(holding.bytes).saturating_sub(holding.bytes_before);
         self.let_through(at, node, row.key_format, context)
     }
 
@@ -72,16 +75,26 @@ impl Graph {
         while let Some(rows) = self.released(at, &node.held, time, None)? {
             self.suppressed(at, node, key_format, &rows, context)?;
         }
-        let most = node.records_max.unwrap_or(u64::MAX);
-        while self.times.sequence[at.slot()] > most {
-            let more = usize::try_from(self.times.sequence[at.slot()] - most).unwrap_or(usize::MAX);
-            let rows = self.released(at, &node.held, Timestamp(i64::MAX), Some(more))?.unwrap_or_default();
+        while self.is_over(at, &node.bounds) {
+            if node.bounds.when_full == WhenFull::Stop {
+                let (rows, bytes) = (self.times.sequence[at.slot()], self.times.bytes[at.slot()]);
+                let message =
+                    format!("`{}` holds {rows} rows of {bytes} bytes, which is too much (E1006)", at.node.name);
+                return Err(at.failed(operator::Error::Record { message }));
+            }
+            let rows = self.released(at, &node.held, Timestamp(i64::MAX), Some(1))?.unwrap_or_default();
             if rows.is_empty() {
                 break;
             }
             self.suppressed(at, node, key_format, &rows, context)?;
         }
         Ok(())
+    }
+
+    /// Tells whether more is held than there is room for (`KTableSuppressProcessor.overCapacity`).
+    fn is_over(&self, at: At<'_>, bounds: &SuppressBounds) -> bool {
+        bounds.records_max.is_some_and(|most| self.times.sequence[at.slot()] > most)
+            || bounds.bytes_max.is_some_and(|most| self.times.bytes[at.slot()] > most)
     }
 
     fn suppressed(
@@ -94,6 +107,8 @@ impl Graph {
     ) -> Step {
         let count = &mut self.times.sequence[at.slot()];
         *count = count.saturating_sub(rows.len() as u64);
+        let bytes = &mut self.times.bytes[at.slot()];
+        *bytes = bytes.saturating_sub(rows.iter().map(|row| row.bytes).sum());
         let context = &context.of_time();
         for held in rows {
             // A window that is no more has no final result.

@@ -8,6 +8,7 @@
 //! records to send (`send`), what topics refuse (`refused`), elements and lines of the log (`rows`).
 
 mod aggregates;
+mod chores;
 mod entities;
 mod foreign;
 mod held;
@@ -17,6 +18,7 @@ mod results;
 mod rows;
 mod send;
 
+use chores::Chores;
 use send::Out;
 
 use std::collections::VecDeque;
@@ -134,6 +136,7 @@ pub(super) struct Graph {
     passes_failures: Vec<bool>,
     /// By node: the repartition sources upstream of it, whose writers' times bound its own.
     bounded_by: Vec<Vec<SourceIndex>>,
+    chores: Chores,
     evaluator: Evaluator,
     pool: Vec<Vec<Value>>,
     /// Reusable lists for [`operator::Folding`].
@@ -185,6 +188,7 @@ impl Graph {
             bounded_by: bounded_by(plan, &resolved),
             passes_failures: results::passes_failures(plan),
             refusals: refused::Refusals::new(&resolved),
+            chores: Chores::of(plan),
             resolved,
             evaluator: Evaluator::default(),
             pool: Vec::new(),
@@ -303,7 +307,10 @@ impl Graph {
                 let out = Out { topic, key: SinkKey::Plain, headers: context.headers.clone(), to };
                 self.send(at, out, row, context).map(|_| ())
             }
-            NodeKind::Table { store, layout } => {
+            NodeKind::Table { store, layout, expiry: Some(expiry) } => {
+                self.upsert_expiring(at, *store, expiry, &Row { layout: *layout, ..*row }, context)
+            }
+            NodeKind::Table { store, layout, expiry: None } => {
                 let upserted = operator::upsert(*store, row, &mut self.stores).map_err(|error| at.failed(error))?;
                 self.table_changed(at, upserted, &Row { layout: *layout, ..*row }, context)
             }
@@ -324,6 +331,8 @@ impl Graph {
             NodeKind::Suppress(suppress) => self.suppress(at, suppress, row, context),
             NodeKind::Dedupe(dedupe) => self.dedupe(at, dedupe, row, context),
             NodeKind::Timer(timer) => self.timer(at, timer, row, context),
+            // No row comes to it: it goes to the rows.
+            NodeKind::Punctuate(_) => Ok(()),
             NodeKind::Entity(entity) => self.entity(at, entity, row, context),
         }
     }
@@ -441,6 +450,13 @@ impl Graph {
         match upserted {
             Upserted::Dropped(reason) => self.drop_row(at, reason),
             Upserted::Unchanged => Ok(()),
+            Upserted::Expired(previous) => {
+                self.count_drop(at.index, DropReason::Late);
+                if previous.is_none() {
+                    return Ok(());
+                }
+                self.pass(at, &Row { slots: None, previous: previous.as_deref(), latest: true, ..*row }, context)
+            }
             Upserted::Changed(previous) => {
                 self.pass(at, &Row { previous: previous.as_deref(), latest: true, ..*row }, context)
             }

@@ -8,6 +8,7 @@ use super::super::sources::Located;
 use super::super::spec::{AggregateSpec, ExpressionText, Fields, FoldSpec, Updates};
 use super::super::terms::{AggregateFunction, WindowShape};
 use super::expressions::{self, Scope, Taking, all, some};
+use super::streams::transposed;
 use super::{Checker, Made, text_place};
 use crate::base::diag::{Diagnostic, suggestion};
 use crate::base::types::{Field, RecordType, Type};
@@ -54,7 +55,7 @@ impl Checker<'_> {
             Updates::Fold(_) => {}
         }
         if let Updates::Fold(folds) = &aggregate.updates {
-            self.folds(folds, aggregate, &taking, &scope, &mut found);
+            self.folds(folds, aggregate, from, &taking, &scope, &mut found);
         }
         self.no_clashes(&mut found);
         found.sound &= !of_table || self.retractable(&aggregate.from, &found);
@@ -118,7 +119,11 @@ impl Checker<'_> {
                 let given = argument.as_ref().map_or(Type::Null, |argument| argument.checked.value_type().clone());
                 match self.field(name, text, call, &given, found) {
                     Some(field) => {
-                        found.updates[variant].get_or_insert_with(Vec::new).push(Update { field, argument });
+                        found.updates[variant].get_or_insert_with(Vec::new).push(Update {
+                            field,
+                            argument,
+                            retract: None,
+                        });
                     }
                     None => found.sound = false,
                 }
@@ -205,7 +210,7 @@ impl Checker<'_> {
         }
         let known = found.fields.iter().position(|(known, _)| known.value == name.value);
         let Some(index) = known else {
-            let field = AggregateField { name: Text::new(&name.value), function, argument, initial: None };
+            let field = AggregateField { name: Text::new(&name.value), function, argument, initial: None, merge: None };
             found.fields.push((name.clone(), field));
             return Some(found.fields.len() - 1);
         };
@@ -225,7 +230,7 @@ impl Checker<'_> {
             | AggregateFunction::CountDistinct
             | AggregateFunction::Fold => format!("`{}` of {}", field.function.name(), field.argument),
         };
-        let this = AggregateField { name: Text::default(), function, argument, initial: None };
+        let this = AggregateField { name: Text::default(), function, argument, initial: None, merge: None };
         let message = format!("`{}` is {} elsewhere and {} here", name.value, said(first), said(&this));
         self.error(
             codes::AGGREGATE_MISUSE,
@@ -260,7 +265,8 @@ impl Checker<'_> {
 
     /// What a row of a table replaces must be taken out again.
     fn retractable(&self, from: &Located<String>, found: &Found) -> bool {
-        let unfit = found.fields.iter().filter(|(_, field)| !field.function.can_retract());
+        let can = |field: &AggregateField| field.function == AggregateFunction::Fold || field.function.can_retract();
+        let unfit = found.fields.iter().filter(|(_, field)| !can(field));
         let mut sound = true;
         for (name, field) in unfit {
             let message = format!(
@@ -268,7 +274,7 @@ impl Checker<'_> {
                 field.function.name(),
                 from.value
             );
-            let help = "use `count`, `sum` or `avg`; or put a stream between to aggregate the table's changes";
+            let help = "a table has no order of rows: use `min`, `max`, `count_distinct`, `sum`, `avg`, `count`, or a `fold` with `retract`; or put a stream between to aggregate the table's changes";
             self.error(codes::AGGREGATE_MISUSE, name.place, message, help);
             sound = false;
         }
@@ -280,31 +286,37 @@ impl Checker<'_> {
         &self,
         folds: &[FoldSpec],
         aggregate: &AggregateSpec,
+        from: NodeId,
         taking: &Taking<'_>,
         scope: &Scope,
         found: &mut Found,
     ) {
-        if let (Some(first), Some(WindowShape::Session { .. })) =
-            (folds.first(), aggregate.window.map(|window| window.shape))
-        {
-            let message = "`fold` in sessions is not yet supported: two sessions may become one";
-            let help = "use `select` with aggregate functions";
-            self.error(codes::NOT_YET_SUPPORTED, first.name.place, message, help);
-            found.sound = false;
-        }
         let mut fields: Vec<Field> = folds
             .iter()
             .map(|fold| Field { name: Text::new(&fold.name.value), field_type: fold.field_type.clone() })
             .collect();
         fields.sort_by(|a, b| a.name.cmp(&b.name));
-        let scope = scope.clone().with("state", Type::Record(RecordType::new("state", fields)));
+        let state = RecordType::new("state", fields);
+        let scope = scope.clone().with("state", Type::Record(Arc::clone(&state)));
+        let meeting = Scope::row("other", self.rows(from)).with("state", Type::Record(Arc::clone(&state)));
+        let of_table = self.rows(from).nature == Nature::Table;
+        let sessions = matches!(aggregate.window.map(|window| window.shape), Some(WindowShape::Session { .. }));
         for fold in folds {
             let initial = self.constant(&fold.initial, &fold.field_type);
             let updates = self.expression_as(&fold.update, taking, &scope, &fold.field_type);
-            let (Some(initial), Some(updates)) = (initial, updates) else {
+            let later = [Variant::derived(Arc::clone(&state))];
+            let merge =
+                fold.merge.as_ref().map(|text| self.expression_as(text, &all(&later), &meeting, &fold.field_type));
+            let retract = fold.retract.as_ref().map(|text| self.expression_as(text, taking, &scope, &fold.field_type));
+            found.sound &= self.fold_fits(fold, sessions, of_table);
+            let (Some(initial), Some(updates), Some(merge), Some(retract)) =
+                (initial, updates, transposed(merge), transposed(retract))
+            else {
                 found.sound = false;
                 continue;
             };
+            let merge = merge.and_then(|merge| merge.into_iter().next().flatten());
+            let mut retract = retract.unwrap_or_default();
             let field = found.fields.len();
             found.fields.push((
                 fold.name.clone(),
@@ -313,14 +325,55 @@ impl Checker<'_> {
                     function: AggregateFunction::Fold,
                     argument: fold.field_type.clone(),
                     initial: Some(initial),
+                    merge,
                 },
             ));
             for (variant, update) in updates.into_iter().enumerate() {
                 let Some(update) = update else { continue };
-                let argument = Some(update);
-                found.updates[variant].get_or_insert_with(Vec::new).push(Update { field, argument });
+                let retract = retract.get_mut(variant).and_then(Option::take);
+                let update = Update { field, argument: Some(update), retract };
+                found.updates[variant].get_or_insert_with(Vec::new).push(update);
             }
         }
+    }
+
+    /// Sessions may fall together, and rows of tables are replaced: a fold says what it holds then, and only then.
+    fn fold_fits(&self, fold: &FoldSpec, sessions: bool, of_table: bool) -> bool {
+        let needs = |said: &Option<ExpressionText>, needed: bool, key: &str, when: &str, example: &str| match said {
+            None if needed => {
+                let message = format!("fold `{}` has no `{key}`, and {when}", fold.name.value);
+                self.error(
+                    codes::AGGREGATE_MISUSE,
+                    fold.name.place,
+                    message,
+                    format!("say what it holds then: {example}"),
+                );
+                false
+            }
+            Some(text) if !needed => {
+                let message = format!("fold `{}` has a `{key}` that is never asked", fold.name.value);
+                let help =
+                    format!("leave it out: `{key}` is for {}", if key == "merge" { "sessions" } else { "tables" });
+                self.error(codes::AGGREGATE_MISUSE, text_place(text), message, help);
+                false
+            }
+            None | Some(_) => true,
+        };
+        let merges = needs(
+            &fold.merge,
+            sessions,
+            "merge",
+            "two sessions may become one",
+            "`merge = 'state.total + other.total'`, `other` being the later one",
+        );
+        let retracts = needs(
+            &fold.retract,
+            of_table,
+            "retract",
+            "rows of a table are replaced",
+            "`retract = 'state.total - value.total'`, `value` being the row that goes",
+        );
+        merges && retracts
     }
 
     /// Evaluates an expression that names nothing.

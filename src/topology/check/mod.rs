@@ -88,7 +88,16 @@ impl Checker<'_> {
             (Body::TableOfTopic(topic), _) => {
                 let (source, rows) = self.source(item, topic, Nature::Table)?;
                 let input = TableInput::Topic(source);
-                Some((NodeKind::Table(Table { input, filter: None, shape: None, versioned: topic.versioned }), rows))
+                Some((
+                    NodeKind::Table(Table {
+                        input,
+                        filter: None,
+                        shape: None,
+                        versioned: topic.versioned,
+                        ttl: topic.ttl,
+                    }),
+                    rows,
+                ))
             }
             (Body::GlobalTable(topic), _) => {
                 let (source, rows) = self.source(item, topic, Nature::Global)?;
@@ -116,6 +125,7 @@ impl Checker<'_> {
             (Body::Dedupe(dedupe), [from]) => self.dedupe(dedupe, *from),
             (Body::Timer(timer), [from]) => self.timer(item, timer, *from, None),
             (Body::Timer(timer), [from, cancel]) => self.timer(item, timer, *from, Some(*cancel)),
+            (Body::Punctuate(punctuate), [table]) => self.punctuate(item, punctuate, *table),
             (Body::Log(log), [from]) => self.log(log, *from),
             (Body::Sink(sink), [from]) => self.sink(item, sink, *from),
             // Every body has as many inputs as it names.
@@ -129,6 +139,7 @@ impl Checker<'_> {
                 | Body::Suppress(_)
                 | Body::Dedupe(_)
                 | Body::Timer(_)
+                | Body::Punctuate(_)
                 | Body::Log(_)
                 | Body::Sink(_),
                 _,
@@ -239,8 +250,9 @@ impl Checker<'_> {
         let rows = Rows { variants, nature: Nature::Table, rekeyed: false, windowed: None, key: input.key };
         // A versioned table stays one when it is filtered or shaped (`KTableImpl.doFilter`, `doMapValues`).
         let inherited = if let NodeKind::Table(of) = &self.nodes[from.0].kind { of.versioned } else { None };
-        let (input, versioned) = (TableInput::From(from), table.versioned.or(inherited));
-        Some((NodeKind::Table(Table { input, filter, shape, versioned }), rows))
+        let versioned = if table.ttl.is_some() { None } else { table.versioned.or(inherited) };
+        let (input, ttl) = (TableInput::From(from), table.ttl);
+        Some((NodeKind::Table(Table { input, filter, shape, versioned, ttl }), rows))
     }
 
     /// Refuses windowed rows where a key alone has to name the row.

@@ -324,7 +324,7 @@ fn same_shape(a: &Variant, b: &Variant) -> bool {
 }
 
 /// Found wrong, or not there at all, or there.
-fn transposed<T>(part: Option<Option<T>>) -> Option<Option<T>> {
+pub(super) fn transposed<T>(part: Option<Option<T>>) -> Option<Option<T>> {
     match part {
         Some(None) => None,
         Some(Some(part)) => Some(Some(part)),

@@ -1,11 +1,12 @@
 //! Nodes that hold rows until a time comes: what they hold, and what may come in.
 
-use super::super::graph::{Dedupe, Nature, NodeId, NodeKind, Rows, Suppress, Timer, Variant};
+use super::super::graph::{Dedupe, Nature, NodeId, NodeKind, Punctuate, Rows, Suppress, Timer, Variant};
 use super::super::resolve::Item;
-use super::super::spec::{DedupeSpec, SuppressSpec, TimerSpec};
+use super::super::spec::{DedupeSpec, PunctuateSpec, SuppressSpec, TimerSpec};
 use super::super::terms::SuppressUntil;
 use super::expressions::{self, Scope, all, some};
 use super::{Checker, Made};
+use crate::base::types::Type;
 use crate::error::codes;
 
 impl Checker<'_> {
@@ -30,7 +31,7 @@ impl Checker<'_> {
                 return None;
             }
         };
-        let kind = NodeKind::Suppress(Suppress { from, until, records_max: suppress.records_max });
+        let kind = NodeKind::Suppress(Suppress { from, until, bounds: suppress.bounds });
         Some((kind, input.clone()))
     }
 
@@ -45,6 +46,35 @@ impl Checker<'_> {
         let variants = taken.iter().map(|index| input.variants[*index].clone()).collect();
         let rows = Rows { variants, nature: Nature::Stream, ..input.clone() };
         Some((NodeKind::Dedupe(Dedupe { from, id, within: dedupe.within }), rows))
+    }
+
+    pub(super) fn punctuate(&self, item: &Item<'_>, punctuate: &PunctuateSpec, table: NodeId) -> Made {
+        let input = self.rows(table);
+        let versioned = matches!(&self.nodes[table.0].kind, NodeKind::Table(of) if of.versioned.is_some());
+        if input.nature != Nature::Table || versioned {
+            let what = if versioned { "a table of versions" } else { "a stream" };
+            let message = format!("`{}` is {what}: it has no one row per key to go through", punctuate.table.value);
+            let help = "name a table without `versioned`, an aggregate without `window`, or an entity";
+            self.error(codes::SHAPES_DIFFER, punctuate.table.place, message, help);
+            return None;
+        }
+        let (taking, scope) = (all(&input.variants), Scope::row("value", input));
+        let filter = punctuate.filter.as_ref().map(|text| self.expression_as(text, &taking, &scope, &Type::Bool));
+        let (fields, record) = self.selected(&item.name.value, &punctuate.select, &taking, &scope)?;
+        let filter = match filter {
+            Some(filter) => filter?.into_iter().next().flatten(),
+            None => None,
+        };
+        let rows = Rows {
+            variants: vec![Variant::derived(record)],
+            key: input.key,
+            rekeyed: false,
+            windowed: None,
+            nature: Nature::Stream,
+        };
+        let fields = fields.into_iter().next().flatten().unwrap_or_default();
+        let (every, clock) = (punctuate.every, punctuate.clock);
+        Some((NodeKind::Punctuate(Punctuate { table, every, clock, filter, fields }), rows))
     }
 
     pub(super) fn timer(&self, item: &Item<'_>, timer: &TimerSpec, from: NodeId, cancel: Option<NodeId>) -> Made {

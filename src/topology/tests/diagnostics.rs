@@ -103,6 +103,11 @@ fn on_error_says_all_it_needs_and_no_more() {
 }
 
 #[test]
+fn what_goes_by_time() {
+    told("what_goes_by_time");
+}
+
+#[test]
 fn what_is_not_built_yet_is_refused_by_name() {
     told("what_is_not_built_yet_is_refused_by_name");
 }

@@ -80,7 +80,7 @@ final class Aggregates {
     /** Rows that change or go are taken out of the result that they were in. */
     static KTable<Object, Row> ofTable(Graph graph, String name, JsonNode table) {
         Cel groupBy = Cel.of(table.get("group_by").asText());
-        Fold fold = Fold.of(table);
+        Fold fold = table.has("fold") ? Fold.of(table) : new Functions(table.get("select"), true);
         return graph.table(table.get("from").asText())
             .groupBy((key, row) -> KeyValue.pair(groupBy.eval(Roots.row(key, row)), row), GROUPED)
             .aggregate(fold::initial, fold::add, fold::subtract, Tables.store(name, table))

@@ -30,11 +30,19 @@ interface Fold {
     final class Custom implements Fold {
         private final Map<String, Cel> initial = new TreeMap<>();
         private final Map<String, Cel> update = new TreeMap<>();
+        private final Map<String, Cel> merge = new TreeMap<>();
+        private final Map<String, Cel> retract = new TreeMap<>();
 
         Custom(JsonNode fields) {
             fields.properties().forEach(field -> {
                 initial.put(field.getKey(), Cel.of(field.getValue().get("initial").asText()));
                 update.put(field.getKey(), Cel.of(field.getValue().get("update").asText()));
+                if (field.getValue().has("merge")) {
+                    merge.put(field.getKey(), Cel.of(field.getValue().get("merge").asText()));
+                }
+                if (field.getValue().has("retract")) {
+                    retract.put(field.getKey(), Cel.of(field.getValue().get("retract").asText()));
+                }
             });
         }
 
@@ -48,6 +56,18 @@ interface Fold {
             Map<String, Object> roots = Roots.row(key, value);
             roots.put("state", state.fields());
             return Row.of(Roots.evaluate(update, roots));
+        }
+
+        @Override
+        public Row subtract(Object key, Row value, Row state) {
+            Map<String, Object> roots = Roots.row(key, value);
+            roots.put("state", state.fields());
+            return Row.of(Roots.evaluate(retract, roots));
+        }
+
+        @Override
+        public Row merge(Row earlier, Row later) {
+            return Row.of(Roots.evaluate(merge, Map.of("state", earlier.fields(), "other", later.fields())));
         }
     }
 }

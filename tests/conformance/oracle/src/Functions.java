@@ -17,7 +17,17 @@ final class Functions implements Fold {
 
     private final Map<String, Call> calls = new TreeMap<>();
 
+    /** The state of these has every value of the rows that are there, since what goes must be taken out again. */
+    private static final Set<String> OF_ALL_VALUES = Set.of("min", "max", "count_distinct");
+
+    private final boolean keepsAll;
+
     Functions(JsonNode select) {
+        this(select, false);
+    }
+
+    Functions(JsonNode select, boolean keepsAll) {
+        this.keepsAll = keepsAll;
         Roots.fields(select).forEach((name, expression) -> {
             if (!NAMES.contains(expression.function())) {
                 throw new IllegalArgumentException("there is no function `" + expression.function() + "`");
@@ -35,12 +45,12 @@ final class Functions implements Fold {
 
     @Override
     public Row add(Object key, Row value, Row state) {
-        return each(key, value, state, Functions::add);
+        return each(key, value, state, this::add);
     }
 
     @Override
     public Row subtract(Object key, Row value, Row state) {
-        return each(key, value, state, Functions::subtract);
+        return each(key, value, state, this::subtract);
     }
 
     private interface Step {
@@ -59,7 +69,10 @@ final class Functions implements Fold {
         return Row.of(next);
     }
 
-    private static Object add(String function, Object state, Object argument) {
+    private Object add(String function, Object state, Object argument) {
+        if (keepsAll && OF_ALL_VALUES.contains(function)) {
+            return merge("collect", state, List.of(argument));
+        }
         Object value = switch (function) {
             case "avg" -> List.of(((Number) argument).doubleValue(), 1L);
             case "collect", "count_distinct" -> List.of(argument);
@@ -68,7 +81,12 @@ final class Functions implements Fold {
         return merge(function, state, value);
     }
 
-    private static Object subtract(String function, Object state, Object argument) {
+    private Object subtract(String function, Object state, Object argument) {
+        if (keepsAll && OF_ALL_VALUES.contains(function)) {
+            List<Object> left = new ArrayList<>((List<?>) state);
+            left.remove(argument);
+            return left;
+        }
         return switch (function) {
             case "count", "sum" -> Cel.add(state, negative(argument));
             case "avg" -> merge(function, state, List.of(-((Number) argument).doubleValue(), -1L));
@@ -113,8 +131,20 @@ final class Functions implements Fold {
     @Override
     public Row result(Row state) {
         Map<String, Object> result = new TreeMap<>();
-        calls.forEach((name, call) -> result.put(name, result(call.function(), state.fields().get(name))));
+        calls.forEach((name, call) -> result.put(name, shown(call.function(), state.fields().get(name))));
         return Row.of(result);
+    }
+
+    private Object shown(String function, Object state) {
+        if (!keepsAll || !OF_ALL_VALUES.contains(function)) {
+            return result(function, state);
+        }
+        List<?> all = state == null ? List.of() : (List<?>) state;
+        return switch (function) {
+            case "count_distinct" -> all.stream().distinct().count();
+            case "min" -> all.stream().reduce((a, b) -> Cel.compare(b, a) < 0 ? b : a).map(Object.class::cast).orElse(null);
+            default -> all.stream().reduce((a, b) -> Cel.compare(b, a) > 0 ? b : a).map(Object.class::cast).orElse(null);
+        };
     }
 
     private static Object result(String function, Object state) {

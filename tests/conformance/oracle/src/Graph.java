@@ -90,7 +90,7 @@ final class Graph {
     }
 
     private Node find(String name) {
-        for (String kind : List.of("stream", "table", "global_table", "merge", "aggregate", "join", "suppress", "log")) {
+        for (String kind : List.of("stream", "table", "global_table", "merge", "aggregate", "join", "suppress", "log", "punctuate")) {
             if (spec.path(kind).has(name)) {
                 return new Node(kind, spec.get(kind).get(name));
             }
@@ -108,6 +108,7 @@ final class Graph {
                 ? Aggregates.ofTable(this, name, table)
                 : Aggregates.ofStream(this, name, table);
             case "join" -> Joins.of(this, table);
+            case "punctuate" -> Punctuations.of(this, table);
             case "log" -> stream(table.get("from").asText()).peek((key, row) -> {});
             default -> Tables.suppressed(this, table);
         };

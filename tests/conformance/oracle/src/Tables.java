@@ -49,9 +49,12 @@ final class Tables {
             return untilWindowClose(rows);
         }
         Duration limit = Times.parse(table.get("until"));
-        BufferConfig<?> buffer = table.has("max_records")
-            ? BufferConfig.maxRecords(table.get("max_records").longValue()).emitEarlyWhenFull()
-            : BufferConfig.unbounded();
+        boolean stop = table.path("when_full").asText().equals("stop");
+        BufferConfig<?> buffer = BufferConfig.unbounded();
+        if (table.has("max_records")) {
+            BufferConfig<?> bounded = BufferConfig.maxRecords(table.get("max_records").longValue());
+            buffer = stop ? bounded.shutDownWhenFull() : bounded.emitEarlyWhenFull();
+        }
         return rows.suppress(Suppressed.untilTimeLimit(limit, buffer));
     }
 

@@ -1,16 +1,18 @@
 //! A plan as text. The text is stable: it says all that the plan means and nothing else, so that golden files hold it,
 //! and a plan's fingerprint is the fingerprint of its text.
 
+mod held;
+
 use std::fmt::{self, Write};
 
-use super::model::{
-    Aggregate, Child, Deciding, Entity, ErrorAction, Expression, Flatten, Given, GlobalTable, JoinSide, JoinWindow,
-    Keep, KeyFormat, LayoutId, Node, NodeIndex, NodeKind, OnError, Partitions, Payload, PerLayout, Plan, Reader,
-    ResultField, Retry, SinkKey, Source, Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, SuppressUntil,
-    TopicRole, ValueFormat, Window, WindowShape, Writer,
-};
 use crate::avro::Schema;
 use crate::base::value::Value;
+use crate::plan::model::{
+    Aggregate, Child, Deciding, Entity, ErrorAction, Expression, Flatten, Given, GlobalTable, JoinSide, JoinWindow,
+    Keep, KeyFormat, LayoutId, Log, Node, NodeIndex, NodeKind, OnError, Partitions, Payload, PerLayout, Plan, Reader,
+    ResultField, Retry, SinkKey, Source, Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, TopicRole,
+    ValueFormat, Window, WindowShape, Writer,
+};
 
 /// Describes a plan, for `graph` and for golden files.
 pub fn explain(plan: &Plan) -> String {
@@ -143,10 +145,7 @@ impl Out {
                 self.fields(sub, fields, *layout)?;
             }
             NodeKind::Flatten(flatten) => self.flatten(sub, flatten)?,
-            NodeKind::Log(log) => {
-                writeln!(self.text, ": {}, {} lines a second at most", log.level.name(), log.lines_per_second)?;
-                self.per_layout(sub, &log.message, |out, message| write!(out.text, "{}", written(message)))?;
-            }
+            NodeKind::Log(log) => self.log(sub, log)?,
             NodeKind::Rekey { key: expressions, format } => {
                 writeln!(self.text, ": {} keys", key(*format))?;
                 self.per_layout(sub, expressions, |out, expression| write!(out.text, "key {}", written(expression)))?;
@@ -164,8 +163,9 @@ impl Out {
                 writeln!(self.text, ": topic {topic}{}", written_keys(*key))?;
                 self.per_layout(sub, writers, Self::writer)?;
             }
-            NodeKind::Table { store, layout } => {
-                writeln!(self.text, ": store {}, #{}", sub.stores[usize::from(store.0)].name, layout.0)?;
+            NodeKind::Table { store, layout, expiry } => {
+                let ttl = expiry.map_or_else(String::new, |expiry| format!(", rows for {}", expiry.ttl));
+                writeln!(self.text, ": store {}, #{}{ttl}", sub.stores[usize::from(store.0)].name, layout.0)?;
             }
             NodeKind::VersionedTable { store, layout, retention } => {
                 let store = &sub.stores[usize::from(store.0)].name;
@@ -179,7 +179,9 @@ impl Out {
             | NodeKind::Subscriptions(_)
             | NodeKind::ForeignJoin(_)
             | NodeKind::TableJoin(_) => self.any_join(plan, sub, &node.kind)?,
-            NodeKind::Suppress(_) | NodeKind::Dedupe(_) | NodeKind::Timer(_) => self.holding(sub, &node.kind)?,
+            NodeKind::Suppress(_) | NodeKind::Dedupe(_) | NodeKind::Timer(_) | NodeKind::Punctuate(_) => {
+                self.holding(sub, &node.kind)?;
+            }
             NodeKind::Entity(entity) => self.entity(sub, entity)?,
             NodeKind::Merge => writeln!(self.text)?,
         }
@@ -188,6 +190,11 @@ impl Out {
             self.on_error("a row that cannot be written", &node.on_produce_error)?;
         }
         self.children(sub, &node.children)
+    }
+
+    fn log(&mut self, sub: &SubTopology, log: &Log) -> fmt::Result {
+        writeln!(self.text, ": {}, {} lines a second at most", log.level.name(), log.lines_per_second)?;
+        self.per_layout(sub, &log.message, |out, message| write!(out.text, "{}", written(message)))
     }
 
     fn flatten(&mut self, sub: &SubTopology, flatten: &Flatten) -> fmt::Result {
@@ -246,6 +253,9 @@ impl Out {
             ResultField::Slot(slot) if state[*slot].name == field.name => field.name.to_string(),
             ResultField::Slot(slot) => format!("{} = {}", field.name, state[*slot].name),
             ResultField::Size(slot) => format!("{} = size of {}", field.name, state[*slot].name),
+            ResultField::Least(slot) => format!("{} = least of {}", field.name, state[*slot].name),
+            ResultField::Greatest(slot) => format!("{} = greatest of {}", field.name, state[*slot].name),
+            ResultField::Different(slot) => format!("{} = different of {}", field.name, state[*slot].name),
             ResultField::Mean { sum, count } => {
                 format!("{} = {} / {}", field.name, state[*sum].name, state[*count].name)
             }
@@ -371,27 +381,6 @@ impl Out {
 
     fn fields(&mut self, sub: &SubTopology, fields: &PerLayout<Vec<Expression>>, made: LayoutId) -> fmt::Result {
         self.per_layout(sub, fields, |out, expressions| write!(out.text, "{}", made_of(sub, expressions, made)))
-    }
-
-    /// What a node holds until a time comes.
-    fn holding(&mut self, sub: &SubTopology, kind: &NodeKind) -> fmt::Result {
-        if let NodeKind::Suppress(suppress) = kind {
-            let until = match suppress.until {
-                SuppressUntil::WindowClose(_) => "its window closes".to_owned(),
-                SuppressUntil::Time(span) => format!("{span} after its first change"),
-            };
-            let most = suppress.records_max.map_or_else(String::new, |most| format!(", {most} rows at most"));
-            writeln!(self.text, ": a row until {until}{most}, #{}", suppress.layout.0)?;
-        }
-        if let NodeKind::Dedupe(dedupe) = kind {
-            writeln!(self.text, ": ids within {}", dedupe.within)?;
-            self.per_layout(sub, &dedupe.id, |out, id| write!(out.text, "id {}", written(id)))?;
-        }
-        if let NodeKind::Timer(timer) = kind {
-            writeln!(self.text, ": after {} of {}, #{}", timer.after, timer.clock.name(), timer.layout.0)?;
-            self.fields(sub, &timer.fields, timer.layout)?;
-        }
-        Ok(())
     }
 
     /// The fields of a row that is made of two.
@@ -567,6 +556,7 @@ pub(super) fn kind(kind: &NodeKind) -> &'static str {
         NodeKind::Suppress(_) => "suppress",
         NodeKind::Dedupe(_) => "dedupe",
         NodeKind::Timer(_) => "timer",
+        NodeKind::Punctuate(_) => "punctuate",
         NodeKind::Entity(_) => "entity",
         NodeKind::Merge => "merge",
     }
