@@ -18,6 +18,7 @@ pub mod frame;
 pub mod json;
 pub mod plan;
 pub mod resolve;
+pub mod rows;
 pub mod schema;
 
 mod defaults;
@@ -38,4 +39,5 @@ pub use frame::FrameError;
 pub use json::{JsonError, from_json, to_json};
 pub use plan::DecodePlan;
 pub use resolve::{Incompatibility, ResolveError, can_read};
+pub use rows::{RowField, carries};
 pub use schema::{Schema, SchemaError};

@@ -55,19 +55,39 @@ impl DecodePlan {
                 }
             }
         }
-        let resolution = checked(writer, reader)?;
-        let mut lowering = Lowering::new(writer, reader, &resolution);
+        Self::lower(writer, reader, &checked(writer, reader, resolve::resolve(writer, reader))?, &slots, wanted.len())
+    }
+
+    /// Compiles a plan for all fields of rows that were written under another schema of the same rows: what their records are
+    /// called plays no part.
+    ///
+    /// # Errors
+    /// The reader cannot take any of the writer's rows.
+    pub fn of_rows(writer: &Schema, reader: &Schema) -> Result<Self, ResolveError> {
+        let width = reader.fields().len();
+        let slots: Vec<Option<Slot>> = (0..width).map(|slot| Some(slot as Slot)).collect();
+        Self::lower(writer, reader, &checked(writer, reader, resolve::resolve_rows(writer, reader))?, &slots, width)
+    }
+
+    fn lower(
+        writer: &Schema,
+        reader: &Schema,
+        resolution: &Resolution,
+        slots: &[Option<Slot>],
+        width: usize,
+    ) -> Result<Self, ResolveError> {
+        let mut lowering = Lowering::new(writer, reader, resolution);
         let root = if let Step::WriterUnion(branches) = &resolution.steps[resolution.root.index()].step {
-            let branches = branches.iter().map(|branch| lowering.root_program(*branch, &slots));
+            let branches = branches.iter().map(|branch| lowering.root_program(*branch, slots));
             Root::Records(branches.collect())
         } else {
-            let program = lowering.root_program(resolution.root, &slots).map_err(|message| {
+            let program = lowering.root_program(resolution.root, slots).map_err(|message| {
                 let problems = vec![Incompatibility { path: String::new(), message }];
                 ResolveError::Incompatible { reader: name(reader), writer: name(writer), problems }
             });
             Root::Record(program?)
         };
-        Ok(Self { machine: Arc::new(lowering.machine()), root, width: wanted.len() })
+        Ok(Self { machine: Arc::new(lowering.machine()), root, width })
     }
 
     /// Compiles a plan for the whole datum, of whatever type.
@@ -75,7 +95,7 @@ impl DecodePlan {
     /// # Errors
     /// The reader cannot take any of the writer's data.
     pub fn whole(writer: &Schema, reader: &Schema) -> Result<Self, ResolveError> {
-        let resolution = checked(writer, reader)?;
+        let resolution = checked(writer, reader, resolve::resolve(writer, reader))?;
         let lowering = Lowering::new(writer, reader, &resolution);
         let root = Root::Whole(lowering.target(resolution.root));
         Ok(Self { machine: Arc::new(lowering.machine()), root, width: 1 })
@@ -137,8 +157,7 @@ fn name(schema: &Schema) -> String {
     schema.root_node().word().to_owned()
 }
 
-fn checked(writer: &Schema, reader: &Schema) -> Result<Resolution, ResolveError> {
-    let resolution = resolve::resolve(writer, reader);
+fn checked(writer: &Schema, reader: &Schema, resolution: Resolution) -> Result<Resolution, ResolveError> {
     let spoiled = resolution.problems.iter().filter(|problem| problem.reach == Reach::Every);
     let problems: Vec<Incompatibility> = spoiled.map(|problem| problem.what.clone()).collect();
     if problems.is_empty() {

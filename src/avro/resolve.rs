@@ -143,7 +143,17 @@ pub(crate) struct RecordStep {
 
 /// Resolves a pair of schemas; problems are in the result, not errors.
 pub(crate) fn resolve(writer: &Schema, reader: &Schema) -> Resolution {
-    let mut resolver = Resolver { writer, reader, steps: Vec::new(), seen: HashMap::new(), problems: Vec::new() };
+    walk(writer, reader, false)
+}
+
+/// Resolves a pair of schemas whose roots may be called differently.
+pub(crate) fn resolve_rows(writer: &Schema, reader: &Schema) -> Resolution {
+    walk(writer, reader, true)
+}
+
+fn walk(writer: &Schema, reader: &Schema, any_root: bool) -> Resolution {
+    let mut resolver =
+        Resolver { writer, reader, any_root, steps: Vec::new(), seen: HashMap::new(), problems: Vec::new() };
     let root = resolver.pair(writer.root(), reader.root(), &Place { path: String::new(), reach: Reach::Every });
     Resolution { steps: resolver.steps, root, problems: resolver.problems }
 }
@@ -167,6 +177,8 @@ impl Place {
 struct Resolver<'a> {
     writer: &'a Schema,
     reader: &'a Schema,
+    /// What the roots are called plays no part.
+    any_root: bool,
     steps: Vec<StepNode>,
     /// Pairs are entered before their parts, so that recursive types meet themselves.
     seen: HashMap<(NodeId, NodeId), StepId>,
@@ -231,7 +243,8 @@ impl Resolver<'_> {
     }
 
     fn record(&mut self, writer: &RecordNode, reader: &RecordNode, place: &Place) -> Step {
-        if name_match(&writer.named, &reader.named).is_none() {
+        let may_differ = self.any_root && place.path.is_empty();
+        if !may_differ && name_match(&writer.named, &reader.named).is_none() {
             return Step::Fail(other_name(&writer.named, &reader.named));
         }
         let mut step = RecordStep { fields: vec![None; writer.fields.len()], defaults: Vec::new(), broken: None };

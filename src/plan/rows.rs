@@ -1,19 +1,21 @@
-//! What the rows of stores look like: the state of aggregates, entities and their histories.
+//! What the rows of stores look like: the state of aggregates, entities and their histories; and what rows have in a field that
+//! was added after they were written: what a fresh one would have.
 
 use std::sync::Arc;
 
-use crate::avro::{Schema, SchemaError};
+use crate::avro::{RowField, Schema, SchemaError};
 use crate::base::types::Type;
 use crate::base::value::{Text, Value};
 use crate::plan::model::{
-    ENTITY_SYSTEM_FIELDS, HELD_SYSTEM_FIELDS, HISTORY_SYSTEM_FIELDS, JOIN_SYSTEM_FIELDS, ResultField, StateField,
+    ENTITY_SYSTEM_FIELDS, HELD_SYSTEM_FIELDS, HISTORY_SYSTEM_FIELDS, JOIN_SYSTEM_FIELDS, KeyFormat, ResultField,
+    StateField, StoreKind, Window, WindowShape,
 };
 use crate::topology::{Aggregate, AggregateField, AggregateFunction, Entity};
 
 /// An aggregate's state row.
 #[derive(Debug)]
 pub(super) struct AggregateState {
-    pub fields: Vec<(Text, Type)>,
+    pub fields: Vec<RowField>,
     pub initial: Vec<Value>,
     pub results: Vec<ResultField>,
     /// One for each of the aggregate's fields.
@@ -42,7 +44,11 @@ pub(super) fn aggregate_state(aggregate: &Aggregate) -> AggregateState {
             | AggregateFunction::Last => ResultField::Slot(slot),
         });
         for (name, field_type, initial) in state_fields(field, aggregate.of_table) {
-            state.fields.push((name, field_type));
+            state.fields.push(RowField {
+                initial: Some(initial.clone()),
+                meaning: Some(field.function.name()),
+                ..RowField::new(name, field_type)
+            });
             state.initial.push(initial);
         }
     }
@@ -82,10 +88,9 @@ fn state_fields(field: &AggregateField, of_table: bool) -> Vec<(Text, Type, Valu
 }
 
 /// A row that a join of streams keeps of one side.
-pub(super) fn joined_row(name: &str, fields: &[(Text, Type)]) -> Result<Schema, SchemaError> {
-    let system = JOIN_SYSTEM_FIELDS.map(|field| (Text::new(field), Type::Bool));
-    let fields: Vec<(Text, Type)> = system.into_iter().chain(fields.iter().cloned()).collect();
-    Schema::record_of(name, &fields)
+pub(super) fn joined_row(name: &str, fields: Vec<RowField>) -> Result<Schema, SchemaError> {
+    let system = JOIN_SYSTEM_FIELDS.map(|field| RowField::new(field, Type::Bool));
+    Schema::row_of(name, &system.into_iter().chain(fields).collect::<Vec<_>>())
 }
 
 /// A row that says who refers to another: the digest of that row, and its partition.
@@ -94,21 +99,20 @@ pub(super) fn subscription_row(name: &str) -> Result<Schema, SchemaError> {
 }
 
 /// A row that is held until a time comes; a deletion has no fields.
-pub(super) fn held_row(name: &str, fields: &[(Text, Type)]) -> Result<Schema, SchemaError> {
-    let system = HELD_SYSTEM_FIELDS.map(Text::new).into_iter().zip([Type::Int, Type::Bool]);
-    let own = fields.iter().map(|(name, field_type)| (name.clone(), field_type.clone().optional()));
-    Schema::record_of(name, &system.chain(own).collect::<Vec<_>>())
+pub(super) fn held_row(name: &str, fields: Vec<RowField>) -> Result<Schema, SchemaError> {
+    let system = HELD_SYSTEM_FIELDS.into_iter().zip([Type::Int, Type::Bool]).map(|(name, of)| RowField::new(name, of));
+    let own = fields.into_iter().map(|field| RowField { field_type: field.field_type.clone().optional(), ..field });
+    Schema::row_of(name, &system.chain(own).collect::<Vec<_>>())
 }
 
 /// The row of an index of what is due: whether only its deletion is.
 pub(super) fn due_row(name: &str) -> Result<Schema, SchemaError> {
-    Schema::record_of(name, &[(Text::new("done"), Type::Bool)])
+    Schema::row_of(name, &[RowField::new("done", Type::Bool)])
 }
 
 /// The row of an entity's store: its version, then the state's fields.
 pub(super) fn entity_row(name: &str, entity: &Entity) -> Result<Schema, SchemaError> {
-    let system = ENTITY_SYSTEM_FIELDS.map(|field| (Text::new(field), Type::Int));
-    row(name, system, entity)
+    row(name, ENTITY_SYSTEM_FIELDS.map(|field| RowField::new(field, Type::Int)), entity)
 }
 
 /// The row of a history store: the coordinates of the event, then the state after it.
@@ -128,11 +132,34 @@ pub(super) fn history_row(name: &str, entity: &Entity) -> Result<Schema, SchemaE
         Type::DateTime,
         headers,
     ];
-    row(name, HISTORY_SYSTEM_FIELDS.map(Text::new).into_iter().zip(types), entity)
+    row(name, HISTORY_SYSTEM_FIELDS.into_iter().zip(types).map(|(name, of)| RowField::new(name, of)), entity)
 }
 
-fn row(name: &str, system: impl IntoIterator<Item = (Text, Type)>, entity: &Entity) -> Result<Schema, SchemaError> {
-    let state = entity.state.fields().iter().map(|field| (field.name.clone(), field.field_type.clone()));
-    let fields: Vec<(Text, Type)> = system.into_iter().chain(state).collect();
-    Schema::record_of(name, &fields)
+fn row(name: &str, system: impl IntoIterator<Item = RowField>, entity: &Entity) -> Result<Schema, SchemaError> {
+    let state =
+        entity.state.fields().iter().zip(&entity.initial).enumerate().map(|(index, (field, initial))| RowField {
+            initial: Some(initial.clone()),
+            origin: Some((entity.state.clone(), index)),
+            ..RowField::new(&field.name, field.field_type.clone())
+        });
+    Schema::row_of(name, &system.into_iter().chain(state).collect::<Vec<_>>())
+}
+
+/// Notes what the keys of a store's rows say: rows are not found under keys that are made in another way.
+pub(super) fn keyed(row: &Schema, key: KeyFormat, kind: &StoreKind) -> Result<Schema, SchemaError> {
+    let rows = match kind {
+        StoreKind::KeyValue => "a row a key".to_owned(),
+        StoreKind::Window(Window { shape, .. }) => match shape {
+            WindowShape::Hopping { size, advance } if size == advance => format!("tumbling windows of {size}"),
+            WindowShape::Hopping { size, advance } => format!("hopping windows of {size} each {advance}"),
+            WindowShape::Sliding { difference } => format!("sliding windows of {difference}"),
+            WindowShape::Session { gap } => format!("sessions with gaps of {gap}"),
+        },
+        StoreKind::Versioned { .. } => "versions".to_owned(),
+        StoreKind::Entity => "a state a key".to_owned(),
+        StoreKind::History => "history".to_owned(),
+        StoreKind::Due => "what is due".to_owned(),
+        StoreKind::Waiting => "what waits".to_owned(),
+    };
+    row.with_meaning(&format!("{} keys, {rows}", key.name()))
 }

@@ -181,6 +181,7 @@ impl Restorer {
         if let Some(at_rest) = &at_rest {
             stores.restore_meta(&at_rest.encode())?;
         }
+        stores.check_rows()?;
         crash::at(Step::Restored);
         info!(%task, "restored");
         Ok(Restored { task, stores, meta: at_rest.map(|at_rest| at_rest.meta) })

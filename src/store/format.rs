@@ -20,7 +20,7 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use crate::avro::{DecodePlan, Encoder, Schema};
+use crate::avro::{DecodePlan, Encoder, Incompatibility, Schema, carries};
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
 use crate::base::value::Value;
@@ -190,11 +190,33 @@ impl RowCodec {
         if let Some(plan) = known.plan.get() {
             return Ok(plan);
         }
-        let unreadable = |source| Error::RowUnreadable { store: Arc::clone(&self.store), number, source };
-        let writer = Schema::parse(&known.text).map_err(|error| unreadable(Box::new(error)))?;
-        let wanted: Vec<usize> = (0..self.width()).collect();
-        let plan = DecodePlan::compile(&writer, &self.schema, &wanted).map_err(|error| unreadable(Box::new(error)))?;
+        let then = Schema::parse(&known.text).map_err(|error| self.unreadable_schema(number, &error.to_string()))?;
+        let plan = DecodePlan::of_rows(&then, &self.schema)
+            .map_err(|error| self.unreadable_schema(number, &error.to_string()))?;
         Ok(known.plan.get_or_init(|| plan))
+    }
+
+    fn unreadable_schema(&self, number: u32, message: &str) -> Error {
+        let problems = vec![Incompatibility { path: String::new(), message: message.to_owned() }];
+        Error::RowUnreadable { store: Arc::clone(&self.store), number, problems }
+    }
+
+    /// Returns, for each known schema whose rows cannot all be taken over, the error that such a row is.
+    pub(super) fn unreadable(&self) -> Vec<(u32, Error)> {
+        let mut found = Vec::new();
+        for KnownSchema { number, text, .. } in self.known.iter().filter(|known| known.text != self.schema.text()) {
+            let problems = match Schema::parse(text) {
+                Ok(then) => carries(&self.schema, &then),
+                Err(error) => vec![Incompatibility { path: String::new(), message: error.to_string() }],
+            };
+            if !problems.is_empty() {
+                found.push((
+                    *number,
+                    Error::RowUnreadable { store: Arc::clone(&self.store), number: *number, problems },
+                ));
+            }
+        }
+        found
     }
 }
 

@@ -165,15 +165,9 @@ pub enum Error {
     Corrupt { message: String },
     #[error("the state cannot be read or written: {message}")]
     Io { message: String },
-    #[error(
-        "a row of store `{store}`, written with its schema number {number}, cannot be read with the row schema of today"
-    )]
-    RowUnreadable {
-        store: Arc<str>,
-        number: u32,
-        #[source]
-        source: Box<dyn StdError + Send + Sync>,
-    },
+    /// A difference is said by field, as Avro's resolution sees it: older rows were written, today's schema reads.
+    #[error("store `{store}` has rows (schema number {number}) that the topology of today cannot take over: {}", joined(.problems))]
+    RowUnreadable { store: Arc<str>, number: u32, problems: Vec<avro::Incompatibility> },
     #[error("a row does not fit the schema of store `{store}`")]
     RowInvalid {
         store: Arc<str>,
@@ -182,6 +176,11 @@ pub enum Error {
     },
     #[error("a row of {size_bytes} bytes is larger than the {max_bytes} that the changelog of store `{store}` takes")]
     RowTooLarge { store: Arc<str>, size_bytes: usize, max_bytes: usize },
+}
+
+fn joined(problems: &[avro::Incompatibility]) -> String {
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    problems.join("; ")
 }
 
 impl Error {

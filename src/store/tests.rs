@@ -558,11 +558,23 @@ fn a_shape_that_cannot_take_the_old_rows_is_said_so() {
     stores.write_behind(Timestamp(1), true).unwrap();
     drop(stores);
     let other = COUNTER.replace(r#""type":"long""#, r#""type":"boolean""#);
-    let read = open(backend, &other).get(KV, b"k");
+    let mut stores = open(backend.clone(), &other);
+    let before = stores.check_rows();
     assert!(
-        matches!(&read, Err(error @ Error::RowUnreadable { number: 1, .. }) if error.kind() == Kind::Config),
-        "{read:?}"
+        matches!(&before, Err(error @ Error::RowUnreadable { number: 1, .. }) if error.kind() == Kind::Config),
+        "{before:?}"
     );
+    assert!(
+        before.unwrap_err().to_string().contains("`count`: the writer's `long` cannot become the reader's `boolean`")
+    );
+    assert!(matches!(stores.get(KV, b"k"), Err(Error::RowUnreadable { number: 1, .. })));
+    // Once nothing is left of the old shape, it is in nobody's way.
+    stores.put(KV, b"k", None).unwrap();
+    commit(&mut stores, 2);
+    stores.write_behind(Timestamp(2), true).unwrap();
+    stores.check_rows().unwrap();
+    drop(stores);
+    open(backend, &other).check_rows().unwrap();
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod deciding;
 mod demo;
 mod disk;
 mod docs;
+mod evolve;
 mod faults;
 mod flights;
 mod joins;

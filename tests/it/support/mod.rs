@@ -126,6 +126,11 @@ impl App {
         std::fs::write(self.topology().join("app.toml"), topology.replace("{id}", &self.id)).unwrap();
     }
 
+    /// Replaces one of its schemas.
+    pub(crate) fn rewrite_schema(&self, name: &str, text: &str) {
+        std::fs::write(self.topology().join(name), text).unwrap();
+    }
+
     fn topology(&self) -> PathBuf {
         self.folder.path().join("topology")
     }

@@ -103,6 +103,10 @@ impl Order {
         topics::record(&app.topic("orders"), self.partition(), self.at, Some(&self.customer), Some(value.into_bytes()))
     }
 
+    pub(crate) fn item_and_amount(&self) -> (&str, i64) {
+        (&self.item, self.amount)
+    }
+
     pub(crate) fn partition(&self) -> i32 {
         partition_of(self.customer.as_bytes(), PARTITIONS).0
     }
