@@ -42,6 +42,9 @@ impl fmt::Display for Timestamp {
 pub struct SpanMs(pub i64);
 
 impl SpanMs {
+    /// A regular expression of what [`SpanMs::parse`] takes, but for numbers that are too large.
+    pub const PATTERN: &str = "^(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
+
     /// Parses `250ms`, `30s`, `10m`, `1h`, `400d`, or a sum of them from large to small: `1h30m`.
     ///
     /// # Errors

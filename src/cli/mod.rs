@@ -23,6 +23,7 @@ mod produce;
 pub(crate) mod progress;
 mod query;
 pub(crate) mod report;
+mod schema;
 pub(crate) mod signals;
 pub(crate) mod table;
 mod task;
@@ -52,6 +53,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
     let ended = match &cli.command {
         Command::Check(command) => check::run(command, &mut output),
         Command::Graph(command) => graph::run(command, &mut output),
+        Command::Schema(command) => schema::run(command, &mut output),
         Command::Test(command) => test::run(command, &mut output),
         Command::Query(command) => query::run(command, &cli.global, &mut output),
         Command::History(command) => history::run(command, &cli.global, &mut output),

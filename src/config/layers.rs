@@ -1,12 +1,13 @@
 //! Where settings come from: a TOML text, the environment, flags; brought to one form, `path → value and place`.
 //!
-//! Decides which names exist. Knows nothing of what a value must look like: that is `read`.
+//! Which names exist stands in `catalog`. Knows nothing of what a value must look like: that is `read`.
 
 use std::collections::BTreeMap;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::catalog::{self, SETTINGS};
 use crate::base::diag::{Diagnostic, FileId, Span, nearest, suggestion};
 use crate::error::codes;
 
@@ -58,38 +59,11 @@ impl std::fmt::Debug for Environment {
     }
 }
 
-/// Every setting with a fixed name. `kafka.*` and `bind.topics.*` are open beside these.
-pub(super) const PATHS: &[&str] = &[
-    "application_id",
-    "processing_guarantee",
-    "commit_interval",
-    "num_stream_threads",
-    "num_standby_replicas",
-    "auto_offset_reset",
-    "instance_id",
-    "state.dir",
-    "state.keep_set_aside",
-    "memory.budget",
-    "kafka.bootstrap_servers",
-    "registry.url",
-    "registry.auth.username",
-    "registry.auth.password",
-    "registry.auth.bearer",
-    "registry.timeout",
-    "topics.create",
-    "topics.replication_factor",
-    "http.listen",
-    "http.advertised",
-    "http.tls",
-    "admin.listen",
-    "admin.advertised",
-    "admin.token",
-    "admin.tls",
-    "log.format",
-    "log.level",
-];
-
 const PREFIX: &str = "TIDEMILL__";
+
+fn paths() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().map(|setting| setting.path)
+}
 
 /// Returns the environment variable of a setting: `http.listen` → `TIDEMILL__HTTP__LISTEN`.
 pub fn variable_name(path: &str) -> String {
@@ -156,7 +130,7 @@ impl Layers {
             let path =
                 if parent.is_empty() { name.get_ref().to_string() } else { format!("{parent}.{}", name.get_ref()) };
             let span = span_of(name);
-            if PATHS.contains(&path.as_str()) {
+            if catalog::find(&path).is_some() {
                 self.entries.insert(path, Entry { raw: raw(value.get_ref()), place: Place::File(span_of(value)) });
             } else if path == "kafka" || path.starts_with("kafka.") {
                 self.add_kafka(&path, span, value);
@@ -234,10 +208,10 @@ impl Layers {
             let place = Place::Variable(name.clone());
             if path == "bind.topics" {
                 self.add_binding_words(&raw, &place);
-            } else if PATHS.contains(&path.as_str()) || path.starts_with("kafka.") {
+            } else if catalog::find(&path).is_some() || path.starts_with("kafka.") {
                 self.entries.insert(path, Entry { raw, place });
             } else {
-                let variables: Vec<String> = PATHS.iter().map(|path| variable_name(path)).collect();
+                let variables: Vec<String> = paths().map(variable_name).collect();
                 let message = format!("the environment variable `{name}` names no setting");
                 let help = match nearest(&name, variables.iter().map(String::as_str)) {
                     Some(near) => format!("did you mean `{near}`?"),
@@ -270,7 +244,7 @@ impl Layers {
     /// Adds what flags say, by path. A path that is no setting is a mistake of the command, not of its user.
     pub(super) fn add_flags(&mut self, flags: &dyn Strings) {
         for path in flags.names() {
-            debug_assert!(PATHS.contains(&path.as_str()) || path.starts_with("kafka."), "`{path}` is no setting");
+            debug_assert!(catalog::find(&path).is_some() || path.starts_with("kafka."), "`{path}` is no setting");
             if let Some(value) = flags.get(&path) {
                 let place = Place::Flag(path.clone());
                 self.entries.insert(path, Entry { raw: Raw::Word(value), place });
@@ -280,16 +254,15 @@ impl Layers {
 }
 
 fn is_section(path: &str) -> bool {
-    path == "bind" || PATHS.iter().any(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    path == "bind" || paths().any(|known| known.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// Names the nearest setting: of the same section first, then the same name elsewhere.
 fn near(path: &str) -> String {
     let (section, name) = path.rsplit_once('.').unwrap_or(("", path));
-    let mut beside: Vec<&str> = PATHS
-        .iter()
+    let mut beside: Vec<&str> = paths()
         .filter_map(
-            |known| if section.is_empty() { Some(*known) } else { known.strip_prefix(section)?.strip_prefix('.') },
+            |known| if section.is_empty() { Some(known) } else { known.strip_prefix(section)?.strip_prefix('.') },
         )
         .map(|rest| rest.split('.').next().unwrap_or(rest))
         .collect();
@@ -302,7 +275,7 @@ fn near(path: &str) -> String {
     if let Some(near) = nearest(name, beside.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
-    match PATHS.iter().find(|known| known.rsplit('.').next() == Some(name)) {
+    match paths().find(|known| known.rsplit('.').next() == Some(name)) {
         Some(elsewhere) => format!("did you mean `{elsewhere}`?"),
         None => suggestion(name, beside),
     }

@@ -4,6 +4,7 @@
 //! A flag beats the environment, which beats the file, which beats the default. A `$` in a value means itself: nothing is
 //! expanded (Azure's user name is literally `$ConnectionString`). What a topology says is not here.
 
+mod catalog;
 mod layers;
 mod load;
 mod machine;
@@ -11,6 +12,7 @@ mod read;
 mod secret;
 mod settings;
 
+pub use catalog::json_schema;
 pub use layers::{Environment, Strings, variable_name};
 pub use load::{Error, Source, load, resolve};
 pub use machine::Machine;

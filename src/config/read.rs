@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::catalog::{self, Holds, SETTINGS};
 use super::layers::{Layers, Place, Raw, Strings, article};
 use super::machine::Machine;
 use super::secret::{Property, Secret};
@@ -16,10 +17,7 @@ use super::settings::{
 use crate::base::diag::{Diagnostic, FileId, Span, suggestion};
 use crate::base::time::SpanMs;
 use crate::error::{Code, codes};
-use crate::limits::{
-    COMMIT_INTERVAL_MAX_MS, COMMIT_INTERVAL_MIN_MS, MEMORY_BUDGET_MIN_BYTES, REGISTRY_TIMEOUT_MAX_MS,
-    REGISTRY_TIMEOUT_MIN_MS, SECRET_BYTES_MAX, STREAM_THREADS_MAX,
-};
+use crate::limits::{MEMORY_BUDGET_MIN_BYTES, SECRET_BYTES_MAX, STREAM_THREADS_MAX};
 
 /// Properties that tidemill's own protocol decides.
 const OURS: &[(&str, &str)] = &[
@@ -67,11 +65,9 @@ impl<'a> Reader<'a> {
                     &[("exactly_once", Guarantee::ExactlyOnce), ("at_least_once", Guarantee::AtLeastOnce)],
                 )
                 .unwrap_or(Guarantee::ExactlyOnce),
-            commit_interval: self
-                .field("commit_interval", |raw| duration(raw, COMMIT_INTERVAL_MIN_MS, COMMIT_INTERVAL_MAX_MS))
-                .unwrap_or_else(|| default_commit_interval(&kafka)),
+            commit_interval: self.duration("commit_interval").unwrap_or_else(|| default_commit_interval(&kafka)),
             num_stream_threads: self
-                .field("num_stream_threads", |raw| integer(raw, 1, STREAM_THREADS_MAX as i64))
+                .integer("num_stream_threads")
                 .map_or_else(|| machine.cpus.min(STREAM_THREADS_MAX), |threads| threads as usize),
             num_standby_replicas: self.field("num_standby_replicas", no_standbys).map_or(0, |n| n as usize),
             auto_offset_reset: self
@@ -87,9 +83,7 @@ impl<'a> Reader<'a> {
             instance_id: self.field("instance_id", name),
             state: State {
                 dir: self.field("state.dir", text).map_or_else(|| PathBuf::from(".tidemill/state"), PathBuf::from),
-                keep_set_aside: self
-                    .field("state.keep_set_aside", |raw| integer(raw, 0, 100))
-                    .map_or(1, |count| count as usize),
+                keep_set_aside: self.integer("state.keep_set_aside").map_or(1, |count| count as usize),
             },
             memory: Memory {
                 budget_bytes: self
@@ -116,9 +110,7 @@ impl<'a> Reader<'a> {
     fn registry(&mut self) -> Registry {
         let urls = self.field("registry.url", urls).unwrap_or_default();
         let auth = self.registry_auth();
-        let timeout = self
-            .field("registry.timeout", |raw| duration(raw, REGISTRY_TIMEOUT_MIN_MS, REGISTRY_TIMEOUT_MAX_MS))
-            .unwrap_or(Duration::from_secs(10));
+        let timeout = self.duration("registry.timeout").unwrap_or(Duration::from_secs(10));
         Registry { urls, auth, timeout }
     }
 
@@ -152,7 +144,7 @@ impl<'a> Reader<'a> {
             Some(false) => TopicCreation::Require,
             Some(true) | None => TopicCreation::Create,
         };
-        let factor = |raw: &Raw| match integer(raw, -1, i64::from(i16::MAX))? {
+        let factor = |raw: &Raw| match bounded_integer("topics.replication_factor", raw)? {
             0 => Err("a replication factor is -1 (the broker's default) or at least 1".to_owned()),
             factor => Ok(factor as i16),
         };
@@ -211,7 +203,8 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse_what_is_not_served(&mut self) {
-        for path in ["http.tls", "admin.tls"] {
+        let not_served = SETTINGS.iter().filter(|setting| setting.holds == Holds::NotServed);
+        for path in not_served.map(|setting| setting.path) {
             if let Some(entry) = self.layers.entries.get(path).cloned() {
                 let message = format!("`{path}`: this version does not speak TLS on its listeners");
                 let help = "take it out; listen on loopback and let a sidecar or an ingress end TLS";
@@ -237,6 +230,19 @@ impl<'a> Reader<'a> {
             let message = format!("`http.listen` and `admin.listen` are both {}", settings.http.listen);
             self.report(&place, codes::SETTING_VALUE, message, "give one of them another port");
         }
+    }
+
+    /// A number within the bounds that the catalog has for it.
+    fn integer(&mut self, path: &str) -> Option<i64> {
+        self.field(path, |raw| bounded_integer(path, raw))
+    }
+
+    /// A span of time within the bounds that the catalog has for it.
+    fn duration(&mut self, path: &str) -> Option<Duration> {
+        self.field(path, |raw| match catalog::find(path).map(|setting| setting.holds) {
+            Some(Holds::Duration(least_ms, most_ms)) => duration(raw, least_ms, most_ms),
+            found => Err(format!("it is {found:?} in the catalog of settings, not a duration")),
+        })
     }
 
     fn choice<T: Copy>(&mut self, path: &str, choices: &[(&str, T)]) -> Option<T> {
@@ -354,6 +360,13 @@ fn name(raw: &Raw) -> Result<String, String> {
     }
 }
 
+fn bounded_integer(path: &str, raw: &Raw) -> Result<i64, String> {
+    match catalog::find(path).map(|setting| setting.holds) {
+        Some(Holds::Integer(least, most)) => integer(raw, least, most),
+        found => Err(format!("it is {found:?} in the catalog of settings, not an integer")),
+    }
+}
+
 fn integer(raw: &Raw, least: i64, most: i64) -> Result<i64, String> {
     let number = if let Raw::Word(word) = raw {
         word.trim().parse().map_err(|_| format!("`{word}` is not an integer"))?
@@ -370,7 +383,7 @@ fn integer(raw: &Raw, least: i64, most: i64) -> Result<i64, String> {
 }
 
 fn no_standbys(raw: &Raw) -> Result<i64, String> {
-    match integer(raw, 0, 16)? {
+    match bounded_integer("num_standby_replicas", raw)? {
         0 => Ok(0),
         _ => Err("this version keeps no standby replicas: only 0 is possible".to_owned()),
     }

@@ -249,8 +249,9 @@ fn a_missing_file_matters_only_when_it_was_named() {
 
 #[test]
 fn every_path_has_a_variable_of_its_own() {
-    let names: std::collections::BTreeSet<String> = layers::PATHS.iter().map(|path| variable_name(path)).collect();
-    assert_eq!(names.len(), layers::PATHS.len());
+    let names: std::collections::BTreeSet<String> =
+        catalog::SETTINGS.iter().map(|setting| variable_name(setting.path)).collect();
+    assert_eq!(names.len(), catalog::SETTINGS.len());
     assert!(names.contains("TIDEMILL__REGISTRY__AUTH__PASSWORD"));
 }
 
@@ -259,4 +260,63 @@ proptest::proptest! {
     fn no_text_makes_reading_panic(text in "[\\[\\]a-z_.=\"'{}0-9 \n]{0,80}") {
         drop(read(&text, &[]));
     }
+}
+
+#[test]
+fn the_json_schema_of_the_settings_takes_and_refuses_what_the_reader_does() {
+    let schema = catalog::json_schema();
+    let validator = jsonschema::draft7::new(&schema).unwrap();
+    let says = |text: &str| {
+        let document = serde_json::to_value(toml::from_str::<toml::Table>(text).unwrap()).unwrap();
+        (read(text, &[]).is_ok(), validator.is_valid(&document))
+    };
+    // Every setting with a value that its schema names, and with one of a wrong type.
+    let mut values = 0;
+    for setting in catalog::SETTINGS.iter().filter(|setting| setting.holds != catalog::Holds::NotServed) {
+        let good: Vec<String> = match setting.holds {
+            catalog::Holds::Choice(words) => words.iter().map(|word| format!("{word:?}")).collect(),
+            catalog::Holds::Integer(least, most) => vec![least.to_string(), most.to_string()],
+            catalog::Holds::Duration(least, most) => {
+                [least, most].map(|span| format!("\"{}\"", crate::base::time::SpanMs(span))).into()
+            }
+            catalog::Holds::Size => vec!["\"512MiB\"".to_owned(), "200000000".to_owned()],
+            catalog::Holds::Boolean => vec!["true".to_owned()],
+            catalog::Holds::Address => vec!["\"127.0.0.1:0\"".to_owned()],
+            catalog::Holds::Secret | catalog::Holds::Text | catalog::Holds::Name | catalog::Holds::NotServed => {
+                Vec::new()
+            }
+        };
+        for value in good {
+            let text = format!("{} = {value}\n", setting.path);
+            let read = setting.path != "num_standby_replicas" || value == "0";
+            assert_eq!(says(&text), (read, true), "{text}");
+            values += 1;
+        }
+        for wrong in ["1.5", "[]", "\"\"", "99999999999"] {
+            let text = format!("{} = {wrong}\n", setting.path);
+            // A number of bytes may be any.
+            let taken = setting.holds == catalog::Holds::Size && wrong == "99999999999";
+            let (read, valid) = says(&text);
+            assert!(read == taken && valid == taken, "{text}: {read}, {valid}");
+        }
+    }
+    assert!(values > 20, "{values}");
+    for (text, taken) in [
+        ("[kafka]\n\"security.protocol\" = \"SASL_SSL\"\nbootstrap_servers = \"a:1\"\n", true),
+        ("[bind.topics]\norders = \"orders.eu\"\n", true),
+        ("[bind.topics]\norders = 1\n", false),
+        ("[bind]\ntopic = 1\n", false),
+        ("[http]\nlisten = \"nowhere\"\n", false),
+        ("[https]\n", false),
+        ("admin.token = \"abc\"\n", false),
+        ("http.tls = {}\n", false),
+    ] {
+        let (read, valid) = says(text);
+        assert!(read == taken && valid == taken, "{text}: {read}, {valid}");
+    }
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/json/settings.schema.json");
+    crate::topology::tests::json_schema::compare_or_update(
+        &path,
+        &(serde_json::to_string_pretty(&schema).unwrap() + "\n"),
+    );
 }

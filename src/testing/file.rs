@@ -1,15 +1,18 @@
 //! `*.test.toml`: tests in the topology's own language, as they are written.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 use crate::base::time::{DateTime, SpanMs, Timestamp};
 
 /// A file of tests, beside the topology that they are of.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestFile {
     #[serde(skip)]
@@ -23,7 +26,7 @@ pub struct TestFile {
 }
 
 /// A test: what happens, and what then must be.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Test {
     pub name: String,
@@ -44,7 +47,7 @@ pub struct Test {
 }
 
 /// An event that comes, or time that passes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// The stream or table that reads the event's topic.
@@ -84,7 +87,7 @@ pub struct Step {
 }
 
 /// What must be in the end. Fields that are not named may be anything, unless `exact`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Then {
     /// No fields but those that are named.
@@ -117,7 +120,7 @@ pub struct Then {
 }
 
 /// A record that must have been written.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Expected {
     #[serde(default)]
@@ -137,7 +140,7 @@ pub struct Expected {
 }
 
 /// A record that must have been set aside.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DeadLetter {
     #[serde(default)]
@@ -150,6 +153,20 @@ pub struct DeadLetter {
 /// Any TOML value; moments are text in RFC 3339.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Data(pub Json);
+
+impl JsonSchema for Data {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Data".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({})
+    }
+}
 
 impl<'de> Deserialize<'de> for Data {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -174,6 +191,20 @@ fn json(value: toml::Value) -> Json {
 /// A moment: RFC 3339, as a TOML date or as text, or milliseconds since 1970.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Moment(pub Json);
+
+impl JsonSchema for Moment {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Moment".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "type": ["string", "integer"], "examples": ["2013-01-01T10:00:00Z"] })
+    }
+}
 
 impl<'de> Deserialize<'de> for Moment {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -210,6 +241,15 @@ impl Step {
     }
 }
 
+/// Makes the JSON Schema of such a file, for editors.
+pub fn json_schema() -> Json {
+    let mut schema = SchemaSettings::draft07().into_generator().into_root_schema_for::<TestFile>().to_value();
+    if let Some(root) = schema.as_object_mut() {
+        root.insert("title".to_owned(), "tidemill tests of a topology".into());
+    }
+    schema
+}
+
 /// Reads a file of tests.
 ///
 /// # Errors
@@ -224,4 +264,49 @@ pub fn read(path: &Path, text: &str) -> Result<TestFile, String> {
         }
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topology::tests::json_schema::compare_or_update;
+
+    #[test]
+    fn the_json_schema_takes_every_test_that_is_shipped_and_refuses_what_is_none() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let schema = json_schema();
+        let validator = jsonschema::draft7::new(&schema).unwrap();
+        let json = |text: &str| json(toml::Value::Table(toml::from_str(text).unwrap()));
+        let (mut folders, mut count) = (vec![root.join("topologies"), root.join("docs/language/examples")], 0);
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.display().to_string().ends_with(".test.toml") {
+                    let document = json(&std::fs::read_to_string(&path).unwrap());
+                    let problems: Vec<String> =
+                        validator.iter_errors(&document).map(|error| error.to_string()).collect();
+                    assert!(problems.is_empty(), "{}: {problems:#?}", path.display());
+                    count += 1;
+                }
+            }
+        }
+        assert!(count > 10, "{count} files");
+        for wrong in [
+            "[[test]]\n",
+            "[[test]]\nname = 1\n",
+            "[[test]]\nname = 'a'\ngivn = []\n",
+            "[[test]]\nname = 'a'\ngiven = [{ to = 'a', valu = {} }]\n",
+            "[[test]]\nname = 'a'\nthen.exact = 'yes'\n",
+            "[[test]]\nname = 'a'\nthen.outputs.t = [{ at = true }]\n",
+            "[tests]\n",
+        ] {
+            assert!(!validator.is_valid(&json(wrong)), "{wrong}");
+            // A moment is looked at when the test runs.
+            assert!(read(Path::new("a.test.toml"), wrong).is_err() || wrong.contains("at = true"), "{wrong}");
+        }
+        let made = serde_json::to_string_pretty(&schema).unwrap() + "\n";
+        compare_or_update(&root.join("schemas/json/test.schema.json"), &made);
+    }
 }

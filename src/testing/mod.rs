@@ -14,7 +14,7 @@ mod run;
 mod world;
 
 pub use cases::Case;
-pub use file::{TestFile, read};
+pub use file::{TestFile, json_schema, read};
 pub use inputs::{Input, Inputs};
 pub use run::{Outcome, run};
 pub use world::{Output, World, WorldError};

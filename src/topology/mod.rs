@@ -11,12 +11,14 @@
 mod check;
 mod entities;
 mod graph;
+mod json_schema;
 mod load;
 mod nodes;
 mod parse;
 mod reader;
 mod render;
 mod resolve;
+mod shape;
 mod sources;
 mod spec;
 mod terms;
@@ -24,7 +26,7 @@ mod time;
 mod windows;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cell::RefCell;
 
@@ -35,6 +37,7 @@ pub use graph::{
     Graph, Join, JoinForm, Log, Nature, Node, NodeId, NodeKind, Punctuate, Rejection, Rows, SCALAR_FIELD, Shape, Sink,
     SinkWriter, Source, Stream, Suppress, Table, TableInput, Timer, Update, Variant, short_name,
 };
+pub use json_schema::json_schema;
 pub use load::{LoadError, load};
 pub use parse::FORMAT;
 pub use render::{Colour, JsonDiagnostic, render, to_json};

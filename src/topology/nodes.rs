@@ -70,6 +70,7 @@ enum Origin {
 }
 
 fn read_origin(table: &mut TableReader<'_>) -> Option<Origin> {
+    table.exclusive(&["topic", "from"]);
     match (table.key_span("topic"), table.key_span("from")) {
         (Some(_), None) => Some(Origin::Topic),
         (None, Some(_)) => Some(Origin::From),
@@ -225,6 +226,7 @@ fn read_derived(table: &mut TableReader<'_>) -> Option<StreamSpec> {
 
 /// `select` or `set`, not both.
 fn read_shape(table: &mut TableReader<'_>) -> Option<Shape> {
+    table.exclusive(&["select", "set"]);
     let (select, set) = (table.expressions("select"), table.expressions("set"));
     if let (Some(_), Some(span)) = (&select, table.key_span("set")) {
         conflict(
@@ -350,6 +352,7 @@ fn read_aggregate(table: &mut TableReader<'_>) -> Option<AggregateSpec> {
 
 /// Exactly one of `select`, `on` and `fold`.
 fn read_updates(table: &mut TableReader<'_>) -> Option<Updates> {
+    table.exclusive(&["select", "on", "fold"]);
     let (on, fold) = (table.table("on"), table.table("fold"));
     let select = table.expressions("select");
     let said: Vec<(&str, Span)> =

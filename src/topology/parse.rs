@@ -19,7 +19,7 @@ use crate::limits::{RETRY_ATTEMPTS_MAX, RETRY_BACKOFF_MAX_MS, TOPOLOGY_NAME_BYTE
 /// The version of the language, `[topology] format`.
 pub const FORMAT: i64 = 1;
 
-const KINDS: [&str; 14] = [
+pub(super) const KINDS: [&str; 14] = [
     "stream",
     "table",
     "global_table",
@@ -35,6 +35,9 @@ const KINDS: [&str; 14] = [
     "log",
     "sink",
 ];
+
+/// Top-level tables that are no nodes.
+pub(super) const TABLES: [&str; 2] = ["topology", "defaults"];
 
 /// Kinds that the language has and this version does not run.
 const KINDS_LATER: [&str; 2] = ["upcast", "process"];
@@ -68,24 +71,27 @@ fn read_file(file: File<'_>, root: &DeTable<'_>, spec: &mut Spec) -> bool {
     for (name, value) in in_order(root) {
         let (key, at) = (name.get_ref().as_ref(), span_of(name));
         let Some(table) = TableReader::new(file, root, at, "").sub_table(key, at, value) else { continue };
-        match key {
-            "topology" => {
-                topology_seen = true;
-                read_topology(table, spec);
+        topology_seen |= key == "topology";
+        match TABLES.iter().chain(&KINDS).find(|known| **known == key) {
+            Some(known) => read_table(known, table, spec),
+            None if KINDS_LATER.contains(&key) => file.report(not_yet(at, &format!("`[{key}]`"))),
+            None => {
+                let known = KINDS.iter().chain(&TABLES).copied();
+                let message = format!("unknown table `[{key}]`");
+                file.report(Diagnostic::error(codes::TOML_UNKNOWN_KEY, at, message).help(suggestion(key, known)));
             }
-            "defaults" => read_defaults(table, spec),
-            _ => match KINDS.iter().find(|kind| **kind == key) {
-                Some(kind) => read_kind(kind, &table, spec),
-                None if KINDS_LATER.contains(&key) => file.report(not_yet(at, &format!("`[{key}]`"))),
-                None => {
-                    let known = KINDS.iter().chain(&["topology", "defaults"]).copied();
-                    let message = format!("unknown table `[{key}]`");
-                    file.report(Diagnostic::error(codes::TOML_UNKNOWN_KEY, at, message).help(suggestion(key, known)));
-                }
-            },
         }
     }
     topology_seen
+}
+
+/// Reads a top-level table.
+pub(super) fn read_table(name: &'static str, table: TableReader<'_>, spec: &mut Spec) {
+    match name {
+        "topology" => read_topology(table, spec),
+        "defaults" => read_defaults(table, spec),
+        kind => read_kind(kind, &table, spec),
+    }
 }
 
 fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<(&'a Spanned<std::borrow::Cow<'i, str>>, &'a Spanned<DeValue<'i>>)> {

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::shape::{Holds, Notes};
 use super::sources::{Located, Place};
 use super::spec::ExpressionText;
 use crate::base::diag::{Diagnostic, FileId, Span, nearest, suggestion};
@@ -67,6 +68,8 @@ pub(super) struct TableReader<'a> {
     pub title: String,
     asked: Vec<&'static str>,
     later: &'static [&'static str],
+    /// There while the reader is asked what a table may hold.
+    notes: Option<Notes<'a>>,
 }
 
 /// What a key that may hold several kinds of value holds.
@@ -77,7 +80,36 @@ pub(super) enum TextOrFalse {
 
 impl<'a> TableReader<'a> {
     pub(super) fn new(file: File<'a>, table: &'a DeTable<'a>, at: Span, title: impl Into<String>) -> Self {
-        Self { file, table, at, title: title.into(), asked: Vec::new(), later: &[] }
+        Self { file, table, at, title: title.into(), asked: Vec::new(), later: &[], notes: None }
+    }
+
+    /// Takes notes of what is asked for.
+    pub(super) fn noting(self, notes: Notes<'a>) -> Self {
+        Self { notes: Some(notes), ..self }
+    }
+
+    /// Notes what a key holds. While notes are taken, returns the getter's answer: `made`, if the key is there this time.
+    fn noted<T>(
+        &self,
+        key: &'static str,
+        holds: impl FnOnce() -> Holds,
+        made: impl FnOnce() -> T,
+    ) -> Option<Option<T>> {
+        let notes = self.notes.as_ref()?;
+        notes.note(key, holds);
+        Some(notes.has(key).then(made))
+    }
+
+    fn made<T>(&self, value: T) -> Located<T> {
+        Located { value, place: self.file.place(self.at) }
+    }
+
+    /// Says that no two of these keys may be there: for those who ask what there may be. That two are is reported by the caller,
+    /// who knows what helps.
+    pub(super) fn exclusive(&self, keys: &[&'static str]) {
+        if let Some(notes) = &self.notes {
+            notes.exclusive(keys);
+        }
     }
 
     /// Names keys that the language has and this version does not run yet.
@@ -93,16 +125,30 @@ impl<'a> TableReader<'a> {
 
     /// Tells where a key stands, if it does.
     pub(super) fn key_span(&mut self, key: &'static str) -> Option<Span> {
+        if let Some(notes) = &self.notes {
+            return notes.look(key).then_some(self.at);
+        }
         self.entry(key).map(|(span, _)| span)
+    }
+
+    /// Tells where a key's value stands, if it does.
+    pub(super) fn value_span(&mut self, key: &'static str) -> Option<Span> {
+        self.entry(key).map(|(_, value)| span_of(value))
     }
 
     /// Tells whether a key is there, without asking for it.
     pub(super) fn has(&self, key: &str) -> bool {
+        if let Some(notes) = &self.notes {
+            return notes.has(key);
+        }
         self.table.iter().any(|(name, _)| name.get_ref() == key)
     }
 
     /// All entries, for tables whose keys are the user's own names.
     pub(super) fn entries(&self) -> Vec<(Located<String>, &'a Spanned<DeValue<'a>>)> {
+        if let Some(notes) = &self.notes {
+            return vec![(self.made("name".to_owned()), notes.sample)];
+        }
         let mut entries: Vec<_> = self
             .table
             .iter()
@@ -116,16 +162,31 @@ impl<'a> TableReader<'a> {
 
     /// Reports a key that must be there.
     pub(super) fn missing(&self, key: &str, help: impl Into<String>) {
+        self.missing_as(codes::TOML_MISSING_KEY, key, help);
+    }
+
+    /// Reports a key that must be there, under a code of its own.
+    pub(super) fn missing_as(&self, code: Code, key: &str, help: impl Into<String>) {
+        let help = help.into();
+        if let Some(notes) = &self.notes {
+            notes.missing(key, &help);
+        }
         let message = format!("{} has no `{key}`", self.title);
-        self.file.report(Diagnostic::error(codes::TOML_MISSING_KEY, self.at, message).help(help));
+        self.file.report(Diagnostic::error(code, self.at, message).help(help));
     }
 
     pub(super) fn text(&mut self, key: &'static str) -> Option<Located<String>> {
+        if let Some(answer) = self.noted(key, || Holds::Text, || self.made("name".to_owned())) {
+            return answer;
+        }
         let (_, value) = self.entry(key)?;
         text_of(self.file, key, value)
     }
 
     pub(super) fn integer(&mut self, key: &'static str) -> Option<Located<i64>> {
+        if let Some(answer) = self.noted(key, || Holds::Integer, || self.made(1)) {
+            return answer;
+        }
         let (_, value) = self.entry(key)?;
         let DeValue::Integer(number) = value.get_ref() else {
             self.file.wrong_type(key, value, "an integer");
@@ -136,6 +197,9 @@ impl<'a> TableReader<'a> {
     }
 
     pub(super) fn text_or_false(&mut self, key: &'static str) -> Option<TextOrFalse> {
+        if let Some(answer) = self.noted(key, || Holds::TextOrFalse, || TextOrFalse::False) {
+            return answer;
+        }
         let (_, value) = self.entry(key)?;
         match value.get_ref() {
             DeValue::Boolean(false) => Some(TextOrFalse::False),
@@ -154,6 +218,9 @@ impl<'a> TableReader<'a> {
 
     /// A list of strings; a string alone is an error that says how to write it.
     pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<Located<String>>> {
+        if let Some(answer) = self.noted(key, || Holds::Texts, || vec![self.made("name".to_owned())]) {
+            return answer;
+        }
         let (_, value) = self.entry(key)?;
         let DeValue::Array(items) = value.get_ref() else {
             self.file.wrong_type(key, value, "a list of strings");
@@ -163,6 +230,9 @@ impl<'a> TableReader<'a> {
     }
 
     pub(super) fn duration(&mut self, key: &'static str) -> Option<Located<SpanMs>> {
+        if let Some(answer) = self.noted(key, || Holds::Duration, || self.made(SpanMs(1))) {
+            return answer;
+        }
         let text = self.text(key)?;
         match SpanMs::parse(&text.value) {
             Ok(span) => Some(Located { value: span, place: text.place }),
@@ -175,22 +245,37 @@ impl<'a> TableReader<'a> {
 
     /// One of a closed set of words.
     pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+        if let Some(notes) = &self.notes {
+            notes.note(key, || Holds::Choice(choices.iter().map(|(word, _)| (*word).to_owned()).collect()));
+            return choices.first().filter(|_| notes.has(key)).map(|(_, choice)| *choice);
+        }
         let text = self.text(key)?;
         choice_of(self.file, key, &text, choices)
     }
 
     pub(super) fn expression(&mut self, key: &'static str) -> Option<ExpressionText> {
+        let made = || ExpressionText { text: "key".to_owned(), place: self.file.place(self.at), start: None };
+        if let Some(answer) = self.noted(key, || Holds::Expression, made) {
+            return answer;
+        }
         let (_, value) = self.entry(key)?;
         expression_of(self.file, key, value)
     }
 
     /// A table of expressions by field name, in the order of the names.
     pub(super) fn expressions(&mut self, key: &'static str) -> Option<Vec<(Located<String>, ExpressionText)>> {
+        if let Some(answer) = self.noted(key, || Holds::Expressions, Vec::new) {
+            return answer;
+        }
         Some(self.table(key)?.all_expressions())
     }
 
     /// All entries as expressions by field name, in the order of the names.
     pub(super) fn all_expressions(&self) -> Vec<(Located<String>, ExpressionText)> {
+        if let Some(notes) = &self.notes {
+            notes.named_expressions();
+            return Vec::new();
+        }
         let fields = self.entries().into_iter().filter_map(|(name, value)| {
             let expression = expression_of(self.file, &name.value, value)?;
             Some((name, expression))
@@ -201,12 +286,22 @@ impl<'a> TableReader<'a> {
     }
 
     pub(super) fn table(&mut self, key: &'static str) -> Option<TableReader<'a>> {
+        if let Some(notes) = &self.notes {
+            return notes.table(key, Holds::Table).map(|within| self.empty(key).noting(within));
+        }
         let (at, value) = self.entry(key)?;
         self.sub_table(key, at, value)
     }
 
+    fn empty(&self, key: &str) -> TableReader<'a> {
+        TableReader::new(self.file, self.table, self.at, key)
+    }
+
     /// Reads an entry whose key is the user's own name as a table.
     pub(super) fn sub_table(&self, key: &str, at: Span, value: &'a Spanned<DeValue<'a>>) -> Option<TableReader<'a>> {
+        if let Some(notes) = &self.notes {
+            return Some(self.empty(key).noting(notes.named()));
+        }
         let DeValue::Table(table) = value.get_ref() else {
             self.file.wrong_type(key, value, "a table");
             return None;
@@ -218,6 +313,9 @@ impl<'a> TableReader<'a> {
 
     /// A list of tables, `[[key]]`.
     pub(super) fn tables(&mut self, key: &'static str) -> Option<Vec<TableReader<'a>>> {
+        if let Some(notes) = &self.notes {
+            return notes.table(key, Holds::Tables).map(|within| vec![self.empty(key).noting(within)]);
+        }
         let (_, value) = self.entry(key)?;
         let DeValue::Array(items) = value.get_ref() else {
             self.file.wrong_type(key, value, "a list of tables");

@@ -32,9 +32,10 @@ pub(super) fn read(mut table: TableReader<'_>) -> Window {
 /// Exactly one of the shapes, and `advance` beside `hopping`.
 fn read_shape(table: &mut TableReader<'_>) -> WindowShape {
     let said: Vec<&'static str> = SHAPES.into_iter().filter(|shape| table.key_span(shape).is_some()).collect();
+    table.exclusive(&SHAPES);
     if said.is_empty() {
         table.missing(
-            "tumbling",
+            "tumbling`, `hopping`, `sliding` or `session",
             "say how long each window is: `tumbling = \"1h\"` (or `hopping`, `sliding`, `session`)",
         );
     }
@@ -104,10 +105,9 @@ pub(super) fn read_join(mut table: TableReader<'_>) -> JoinWindow {
 fn read_grace(table: &mut TableReader<'_>, example: &str) -> SpanMs {
     let grace = table.duration("grace");
     if grace.is_none() && !table.has("grace") {
-        let message = format!("{} has no `grace`", table.title);
         let help =
             format!("say how long a window waits for late records: `grace = \"{example}\"`; \"0s\" waits for none");
-        misuse(table, table.at, message, &help);
+        table.missing_as(codes::WINDOW_MISUSE, "grace", help);
     }
     grace.map_or(SpanMs(0), |grace| grace.value)
 }

@@ -1,0 +1,242 @@
+//! What a table of the language may hold, noted by the getters that read it: the reader is run over a table that has nothing in
+//! it, and each key that it asks for is noted with what it wants. So there is no second list of keys.
+//!
+//! A key may matter to what else is asked for (`topic` or `from`), so the reader is run several times: with no key there, and with
+//! each of those that it asks for. [`super::json_schema`] makes a JSON Schema of the notes.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::parse;
+use super::reader::{File, TableReader};
+use super::spec::Spec;
+use crate::base::diag::{FileId, Span};
+
+/// The notes of one table.
+#[derive(Debug, Default)]
+pub(super) struct Shape {
+    /// In the order in which they were first asked for.
+    pub keys: RefCell<Vec<(&'static str, Holds)>>,
+    /// Keys that were only looked for.
+    looked_for: RefCell<Vec<&'static str>>,
+    /// What stands under names that the user gives.
+    pub named: RefCell<Option<Rc<Shape>>>,
+    /// Keys one of which must be there, with the help for who left them out.
+    pub missing: RefCell<BTreeMap<Vec<String>, String>>,
+    /// Keys of which no two may be there.
+    pub exclusive: RefCell<Vec<Vec<&'static str>>>,
+}
+
+/// What a key holds.
+#[derive(Clone, Debug)]
+pub(super) enum Holds {
+    Text,
+    Integer,
+    Duration,
+    Expression,
+    /// One of these words.
+    Choice(Vec<String>),
+    TextOrFalse,
+    Texts,
+    /// Expressions by the names of fields.
+    Expressions,
+    Table(Rc<Shape>),
+    Tables(Rc<Shape>),
+}
+
+/// Which keys are there while a reader is asked.
+#[derive(Clone, Debug)]
+enum There {
+    All,
+    /// Tables only, so that what must be in them is asked for.
+    Tables,
+    These(Vec<&'static str>),
+}
+
+/// Takes notes for one table while its reader is asked.
+#[derive(Clone, Debug)]
+pub(super) struct Notes<'a> {
+    shape: Rc<Shape>,
+    /// For this table and those within, level by level; the last one goes on.
+    there: Rc<[There]>,
+    level: usize,
+    /// A table with nothing in it.
+    pub sample: &'a Spanned<DeValue<'a>>,
+}
+
+impl<'a> Notes<'a> {
+    /// Notes what a key holds, once.
+    pub(super) fn note(&self, key: &'static str, holds: impl FnOnce() -> Holds) {
+        let mut keys = self.shape.keys.borrow_mut();
+        if keys.iter().all(|(known, _)| *known != key) {
+            keys.push((key, holds()));
+        }
+    }
+
+    /// Notes that a key was looked for; tells whether it is there this time.
+    pub(super) fn look(&self, key: &'static str) -> bool {
+        self.shape.looked_for.borrow_mut().push(key);
+        self.has(key)
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        match self.there() {
+            There::All => true,
+            There::Tables => false,
+            There::These(keys) => keys.contains(&key),
+        }
+    }
+
+    fn there(&self) -> &There {
+        &self.there[self.level.min(self.there.len() - 1)]
+    }
+
+    /// Notes that one of these keys must be there: "topic` or `from".
+    pub(super) fn missing(&self, keys: &str, help: &str) {
+        let keys = keys.split(['`', ' ', ',']).filter(|part| !matches!(*part, "" | "or")).map(str::to_owned).collect();
+        self.shape.missing.borrow_mut().entry(keys).or_insert_with(|| help.to_owned());
+    }
+
+    /// Notes that no two of these keys may be there.
+    pub(super) fn exclusive(&self, keys: &[&'static str]) {
+        let mut exclusive = self.shape.exclusive.borrow_mut();
+        if !exclusive.iter().any(|known| known == keys) {
+            exclusive.push(keys.to_vec());
+        }
+    }
+
+    /// Notes a table; returns the notes to be taken of it when it is there this time.
+    pub(super) fn table(&self, key: &'static str, holds: fn(Rc<Shape>) -> Holds) -> Option<Self> {
+        self.note(key, || holds(Rc::default()));
+        let shape = self
+            .shape
+            .keys
+            .borrow()
+            .iter()
+            .find_map(|(known, holds)| holds.shape().filter(|_| *known == key).cloned())?;
+        let is_there = self.has(key) || matches!(self.there(), There::Tables);
+        is_there.then(|| self.within(shape))
+    }
+
+    /// Returns the notes of what stands under a name that the user gives.
+    pub(super) fn named(&self) -> Self {
+        let shape = Rc::clone(self.shape.named.borrow_mut().get_or_insert_default());
+        self.within(shape)
+    }
+
+    fn within(&self, shape: Rc<Shape>) -> Self {
+        Self { shape, there: Rc::clone(&self.there), level: self.level + 1, sample: self.sample }
+    }
+}
+
+impl Holds {
+    /// Returns the notes of the table or tables that a key holds.
+    pub(super) fn shape(&self) -> Option<&Rc<Shape>> {
+        match self {
+            Self::Table(shape) | Self::Tables(shape) => Some(shape),
+            Self::Text
+            | Self::Integer
+            | Self::Duration
+            | Self::Expression
+            | Self::Choice(_)
+            | Self::TextOrFalse
+            | Self::Texts
+            | Self::Expressions => None,
+        }
+    }
+}
+
+impl Shape {
+    fn names(&self) -> Vec<&'static str> {
+        self.keys.borrow().iter().map(|(key, _)| *key).collect()
+    }
+
+    /// Takes over what other notes of the same table have within tables; with `whole` all that they have.
+    fn absorb(&self, other: &Self, whole: bool) {
+        for (key, holds) in &*other.keys.borrow() {
+            let known = self.keys.borrow().iter().find(|(known, _)| known == key).map(|(_, holds)| holds.clone());
+            match known {
+                Some(known) => {
+                    if let Some((mine, theirs)) = known.shape().zip(holds.shape()) {
+                        mine.absorb(theirs, true);
+                    }
+                }
+                None if whole => self.keys.borrow_mut().push((*key, holds.clone())),
+                None => {}
+            }
+        }
+        if let Some(theirs) = &*other.named.borrow() {
+            let mine = Rc::clone(self.named.borrow_mut().get_or_insert_default());
+            mine.absorb(theirs, true);
+        }
+        if whole {
+            for (keys, help) in &*other.missing.borrow() {
+                self.missing.borrow_mut().entry(keys.clone()).or_insert_with(|| help.clone());
+            }
+            let mut exclusive = self.exclusive.borrow_mut();
+            for keys in &*other.exclusive.borrow() {
+                if !exclusive.contains(keys) {
+                    exclusive.push(keys.clone());
+                }
+            }
+        }
+    }
+}
+
+/// A top-level table of the language, or a node's.
+#[derive(Debug)]
+pub(super) struct Described {
+    /// What it may hold; where a key decides what else there may be, once for each such key.
+    pub variants: Vec<(Option<&'static str>, Rc<Shape>)>,
+}
+
+/// Asks the language's own reader what a top-level table (`topology`, `defaults`) or a node of a kind may hold.
+pub(super) fn describe(table: &'static str) -> Described {
+    let plain = noted(table, &[], There::Tables);
+    let base = plain.names();
+    let mut candidates = base.clone();
+    candidates.extend(plain.looked_for.borrow().iter());
+    let mut deciding: Vec<&'static str> = Vec::new();
+    for key in candidates {
+        let adds = || noted(table, &[key], There::All).names().iter().any(|name| !base.contains(name));
+        if !deciding.contains(&key) && adds() {
+            deciding.push(key);
+        }
+    }
+    let begun = if deciding.is_empty() { vec![None] } else { deciding.into_iter().map(Some).collect() };
+    let variants = begun.into_iter().map(|first| {
+        let shape = noted(table, first.as_slice(), There::Tables);
+        for key in shape.names() {
+            for within in [There::All, There::Tables] {
+                let keys: Vec<&'static str> = first.into_iter().chain([key]).collect();
+                shape.absorb(&noted(table, &keys, within), false);
+            }
+        }
+        (first, shape)
+    });
+    Described { variants: variants.collect() }
+}
+
+/// Runs the reader once, with these keys there.
+fn noted(table: &'static str, keys: &[&'static str], within: There) -> Rc<Shape> {
+    let text = "sample = {}";
+    let (root, _) = DeTable::parse_recoverable(text);
+    let sample = root.get_ref().iter().map(|(_, value)| value).next();
+    let Some((sample, empty)) = sample.and_then(|sample| Some((sample, sample.get_ref().as_table()?))) else {
+        return Rc::default();
+    };
+    let findings = RefCell::default();
+    let file = File { id: FileId(0), text, findings: &findings };
+    let these = There::These(keys.to_vec());
+    let is_kind = parse::KINDS.contains(&table);
+    let there = if is_kind { vec![There::All, these, within] } else { vec![these, within] };
+    let top: Rc<Shape> = Rc::default();
+    let notes = Notes { shape: Rc::clone(&top), there: there.into(), level: 0, sample };
+    let reader = TableReader::new(file, empty, Span::default(), "").noting(notes);
+    parse::read_table(table, reader, &mut Spec::default());
+    if is_kind { top.named.take().unwrap_or_default() } else { top }
+}
