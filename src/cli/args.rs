@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::client::Client;
-use super::{Exit, Failure, check, consume, demo, dev, dlq, explain, graph, history, produce, query, schema, task, test};
+use super::{Exit, Failure, check, consume, demo, dev, dlq, explain, graph, history, plan, produce, query, schema, task, test};
 use crate::config::{Environment, Secret, Strings as _, variable_name};
 
 /// Event-sourced state over event topics, from TOML: exactly once, with its history.
@@ -76,6 +76,7 @@ pub(crate) enum Command {
     Demo(demo::Demo),
     Check(check::Check),
     Test(test::Test),
+    Plan(plan::Plan),
     Schema(schema::Schema),
     Graph(graph::Graph),
     Query(query::Query),

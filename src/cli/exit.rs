@@ -8,6 +8,12 @@ pub(crate) enum Exit {
     Ok,
     /// Findings, a red test, not found.
     Findings,
+    /// `plan`: all goes on in place.
+    PlanUpgrades,
+    /// `plan`: something must be built again.
+    PlanRebuilds,
+    /// `plan`: readers of a topic break.
+    PlanBreaksReaders,
     Usage,
     /// A broker, a registry or a daemon does not answer.
     Unavailable,
@@ -24,6 +30,9 @@ impl Exit {
             Self::Ok => 0,
             Self::Findings => 1,
             Self::Usage => 2,
+            Self::PlanUpgrades => 10,
+            Self::PlanRebuilds => 11,
+            Self::PlanBreaksReaders => 12,
             Self::Unavailable => 69,
             Self::Bug => 70,
             Self::Io => 74,

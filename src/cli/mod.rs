@@ -19,6 +19,7 @@ mod history;
 mod junit;
 pub(crate) mod logging;
 pub(crate) mod output;
+mod plan;
 mod produce;
 pub(crate) mod progress;
 mod query;
@@ -57,6 +58,7 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
         Command::Test(command) => test::run(command, &mut output),
         Command::Query(command) => query::run(command, &cli.global, &mut output),
         Command::History(command) => history::run(command, &cli.global, &mut output),
+        Command::Plan(command) => plan::run(command, &mut output),
         Command::Produce(command) => produce::run(command, &cli.global, &mut output),
         Command::Consume(command) => consume::run(command, &cli.global, &mut output),
         Command::Dlq(command) => dlq::run(command, &cli.global, &mut output),

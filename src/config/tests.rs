@@ -264,7 +264,7 @@ proptest::proptest! {
 
 #[test]
 fn the_json_schema_of_the_settings_takes_and_refuses_what_the_reader_does() {
-    let schema = catalog::json_schema();
+    let schema = json_schema();
     let validator = jsonschema::draft7::new(&schema).unwrap();
     let says = |text: &str| {
         let document = serde_json::to_value(toml::from_str::<toml::Table>(text).unwrap()).unwrap();

@@ -8,6 +8,7 @@
 //! follows from the topology's names. No broker is asked: how many partitions there are is left open ([`Partitions`]).
 
 mod bind;
+pub mod diff;
 mod dot;
 pub mod model;
 
@@ -29,6 +30,7 @@ use crate::base::value::Text;
 use crate::error::codes;
 use crate::topology::{Graph, JoinForm};
 
+pub use diff::{Change, Subject, Verdict, compare, worst};
 pub use dot::dot;
 pub use explain::explain;
 pub use model::*;
@@ -67,6 +69,7 @@ pub fn build(graph: &Graph) -> Result<Plan, Vec<Diagnostic>> {
     for table in &global_tables {
         topics.insert(table.source.topic.clone(), external(TopicRole::Source));
     }
+    sub_topologies.iter_mut().for_each(|sub| names::rename(graph, sub));
     let application_id = graph.application_id.clone();
     let mut plan = Plan { application_id, sub_topologies, global_tables, topics, fingerprint: 0 };
     plan.fingerprint = explain::fingerprint(&plan);
@@ -132,13 +135,14 @@ fn names_taken(graph: &Graph, names: &Names) -> Vec<Diagnostic> {
     let mut findings = Vec::new();
     let nodes: BTreeSet<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
     for node in &graph.nodes {
-        for topic in [names.changelog(&node.name), names.repartition(&node.name), names.meta(&node.name)] {
+        let kept = node.kept_name();
+        for topic in [names.changelog(kept), names.repartition(kept), names.meta(kept)] {
             made.insert(topic, &node.name);
         }
         if let crate::topology::NodeKind::Join(join) = &node.kind
             && join.form == JoinForm::ForeignKey
         {
-            for name in [subscriptions_of(&node.name), responses_of(&node.name)] {
+            for name in [subscriptions_of(kept), responses_of(kept)] {
                 made.insert(names.repartition(&name), &node.name);
             }
         }
@@ -172,7 +176,7 @@ fn names_taken(graph: &Graph, names: &Names) -> Vec<Diagnostic> {
 
 /// The stores that a node has beside the one of its own name, and what they are for.
 fn further_stores(graph: &Graph, node: &crate::topology::Node) -> Vec<(Text, &'static str)> {
-    let name = &node.name;
+    let name = node.kept_name();
     match &node.kind {
         crate::topology::NodeKind::Entity(entity) => {
             let history = entity.history.is_some().then(|| (history_store(name), "the history"));
@@ -238,7 +242,7 @@ fn kept_of(graph: &Graph, nodes: &[crate::topology::NodeId]) -> Vec<(Text, &'sta
         | Kind::Log(_)
         | Kind::Sink(_) => true,
     };
-    kept.filter(|node| !has_table(node)).map(|node| (kept_rows(&node.name), "what is looked up")).collect()
+    kept.filter(|node| !has_table(node)).map(|node| (kept_rows(node.kept_name()), "what is looked up")).collect()
 }
 
 /// Windows that begin anywhere need an index of when they close.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::base::ids::Topic;
 use crate::base::value::Text;
+use crate::plan::model::SubTopology;
+use crate::topology::Graph;
 
 /// Makes the names of one application's internal topics.
 #[derive(Clone, Debug)]
@@ -24,6 +26,36 @@ impl Names {
         Topic::new(format!("{}-{sub_topology}-meta", self.application_id))
     }
 }
+
+/// Gives nodes that were renamed, and their stores, the names that they have now; what they are kept as stays.
+pub(super) fn rename(graph: &Graph, sub: &mut SubTopology) {
+    let renamed: Vec<(&Text, &Text)> =
+        graph.nodes.iter().filter_map(|node| Some((node.was.as_ref()?, &node.name))).collect();
+    let new_name = |kept: &Text| {
+        renamed.iter().find_map(|(was, is)| {
+            let rest = kept.strip_prefix(was.as_str())?;
+            // Of `totals`, not of another node `totals_by_day`.
+            FURTHER.contains(&rest).then(|| Text::from(format!("{is}{rest}")))
+        })
+    };
+    let names = sub.nodes.iter_mut().map(|node| (&node.kept_as, &mut node.name));
+    let names = names.chain(sub.stores.iter_mut().map(|store| (&store.kept_as, &mut store.name)));
+    for (kept_as, name) in names {
+        if let Some(new) = new_name(kept_as) {
+            *name = new;
+        }
+    }
+    for source in &mut sub.sources {
+        // One that reads a repartition topic is called as the topic.
+        if let Some(new) = new_name(&source.name).filter(|_| source.name != source.topic.as_str()) {
+            source.name = new;
+        }
+    }
+}
+
+/// What stands behind a node's name in the names of what belongs to it; nothing is the node's own.
+const FURTHER: [&str; 9] =
+    ["", "_history", "_rows", "_left", "_right", "_due", "_rows_due", "_left_rows", "_right_rows"];
 
 /// Returns the name of an entity's history store.
 pub(super) fn history_store(entity: &str) -> Text {

@@ -180,7 +180,7 @@ impl Shared {
             .stores
             .iter()
             .map(|store| StoreSpec {
-                name: Arc::from(store.name.as_str()),
+                name: Arc::from(store.kept_as.as_str()),
                 row: store.row.clone(),
                 access: match store.kind {
                     StoreKind::KeyValue | StoreKind::Entity => Access::Cached,

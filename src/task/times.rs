@@ -156,7 +156,7 @@ impl TaskMeta {
                     bytes: times.bytes[index],
                     cursor: times.cursor[index].clone(),
                 };
-                (node.name.to_string(), times)
+                (node.kept_as.to_string(), times)
             })
             .collect();
         let by_topic = |index: usize| plan.sources[index].topic.to_string();
@@ -188,7 +188,7 @@ impl TaskMeta {
         times.stream = time(self.stream_time);
         times.recorded = time(self.recorded);
         for (index, node) in plan.nodes.iter().enumerate() {
-            if let Some(known) = self.nodes.get(node.name.as_str()) {
+            if let Some(known) = self.nodes.get(node.kept_as.as_str()) {
                 times.nodes[index] = time(known.time);
                 times.closed_until[index] = time(known.closed_until);
                 times.left[index] = time(known.left);

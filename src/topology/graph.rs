@@ -33,6 +33,8 @@ pub struct NodeId(pub usize);
 #[derive(Debug)]
 pub struct Node {
     pub name: Text,
+    /// The name that it had, under which its state is kept.
+    pub was: Option<Text>,
     /// Where its name stands.
     pub place: Place,
     pub kind: NodeKind,
@@ -40,6 +42,13 @@ pub struct Node {
     pub rows: Rows,
     pub on_process_error: OnError,
     pub on_produce_error: OnError,
+}
+
+impl Node {
+    /// Returns the name that its state, its topics and its part of the task's meta are kept under.
+    pub fn kept_name(&self) -> &Text {
+        self.was.as_ref().unwrap_or(&self.name)
+    }
 }
 
 /// The rows that a node gives.

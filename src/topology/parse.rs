@@ -282,6 +282,10 @@ fn read_kind(kind: &'static str, table: &TableReader<'_>, spec: &mut Spec) {
         let Some(mut node) = table.sub_table(&name.value, name.place.span, value) else { continue };
         check_name(table.file, &name);
         let on_error = if kind == "branch" { None } else { read_on_error(&mut node) }.unwrap_or_default();
+        let was = if matches!(kind, "branch" | "sink" | "global_table") { None } else { node.text("was") };
+        if let Some(was) = &was {
+            check_name(table.file, was);
+        }
         let mut body = nodes::read_body(kind, &name, &mut node);
         let decodes = kind != "sink" && node.has("topic");
         if on_error.decode.is_some()
@@ -295,7 +299,7 @@ fn read_kind(kind: &'static str, table: &TableReader<'_>, spec: &mut Spec) {
         }
         node.finish();
         spec.nodes.extend(body.as_mut().and_then(entities::stream_of_commands));
-        spec.nodes.push(NodeSpec { name, kind, on_error, body });
+        spec.nodes.push(NodeSpec { name, kind, on_error, was, body });
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) fn resolve<'a>(spec: &'a Spec, findings: &RefCell<Vec<Diagnostic>>) -
         declare(&mut names, &node.name, target, findings);
         items.push(Item { name: &node.name, spec: node, case: None, inputs: Vec::new() });
     }
+    kept_names(spec, &names, findings);
     let mut looked_up: BTreeMap<(usize, usize), Option<usize>> = BTreeMap::new();
     for item in &mut items {
         let inputs = item.spec.body.as_ref().map_or_else(Vec::new, Body::inputs);
@@ -59,6 +60,23 @@ pub(super) fn resolve<'a>(spec: &'a Spec, findings: &RefCell<Vec<Diagnostic>>) -
     }
     let order = sort(&items, findings);
     Resolved { items, order }
+}
+
+/// State is kept under one name: that of no other node, and of one node only.
+fn kept_names(spec: &Spec, names: &BTreeMap<&str, Name>, findings: &RefCell<Vec<Diagnostic>>) {
+    let mut kept: BTreeSet<&str> = BTreeSet::new();
+    for was in spec.nodes.iter().filter_map(|node| node.was.as_ref()) {
+        let (message, help) = if names.contains_key(was.value.as_str()) {
+            let message = format!("`{}` is the name of a node that is there", was.value);
+            (message, "`was` is the name that this node had: rename the other one, or leave `was` out")
+        } else if !kept.insert(&was.value) {
+            (format!("two nodes were `{}`", was.value), "its state goes on with one of them")
+        } else {
+            continue;
+        };
+        let finding = Diagnostic::error(codes::DUPLICATE_NAME, was.place.span, message).help(help);
+        findings.borrow_mut().push(finding.placed(was.place.file, 0));
+    }
 }
 
 /// What a name stands for.

@@ -210,6 +210,9 @@ pub(super) fn describe(table: &'static str) -> Described {
     let begun = if deciding.is_empty() { vec![None] } else { deciding.into_iter().map(Some).collect() };
     let variants = begun.into_iter().map(|first| {
         let shape = noted(table, first.as_slice(), There::Tables);
+        if let Some(first) = first {
+            shape.missing.borrow_mut().entry(vec![first.to_owned()]).or_default();
+        }
         for key in shape.names() {
             for within in [There::All, There::Tables] {
                 let keys: Vec<&'static str> = first.into_iter().chain([key]).collect();

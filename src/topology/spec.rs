@@ -47,6 +47,8 @@ pub(super) struct NodeSpec {
     /// `stream`, `table`, …
     pub kind: &'static str,
     pub on_error: ErrorActions,
+    /// The name that it had, under which its state is kept.
+    pub was: Option<Located<String>>,
     /// None where something that must be there is not: reported already.
     pub body: Option<Body>,
 }

@@ -188,3 +188,51 @@ fn state_that_cannot_be_taken_over_is_refused_before_the_first_record() {
     shop::wait_for_count(&mut run, ALL as i64);
     run.stop();
 }
+
+#[test]
+fn a_node_that_is_renamed_keeps_its_state() {
+    let (app, orders) = before();
+    let renamed = (shop::TOPOLOGY.to_owned() + TABLE)
+        .replace("[aggregate.items]", "[aggregate.goods]\nwas = \"items\"")
+        .replace("from = \"items\"", "from = \"goods\"")
+        .replace("[entity.customer]", "[entity.buyer]\nwas = \"customer\"")
+        .replace("[aggregate.spans]", "[aggregate.windows]\nwas = \"spans\"")
+        .replace("from = \"spans\"", "from = \"windows\"");
+    app.rewrite(&renamed);
+    shop::place_orders(&app, &orders[FIRST..]);
+    let answers = shop::Answers::of(&orders);
+    for lost in [false, true] {
+        if lost {
+            std::fs::remove_dir_all(app.state("a")).unwrap();
+        }
+        let mut run = app.start(&Launch::default());
+        until("the renamed aggregate goes on", || {
+            let rows = run.rows("goods")?;
+            let found: BTreeMap<String, (i64, i64)> = rows
+                .iter()
+                .map(|row| {
+                    let value = &row["value"];
+                    let counted = (value["orders"].as_i64().unwrap(), value["amount"].as_i64().unwrap());
+                    (row["key"].as_str().unwrap().to_owned(), counted)
+                })
+                .collect();
+            (found == answers.items).then_some(())
+        });
+        let customer = &orders[0].customer;
+        let history = run.json(&format!("/v1/entities/buyer/keys/{customer}/history?limit=1000")).unwrap();
+        assert_eq!(history["versions"].as_array().unwrap().len(), answers.histories[customer].len());
+        // Windows that were open when it was renamed close with all their rows, each once.
+        until("windows close with what they had", || {
+            let records = run.records(&app.topic("closed"))?;
+            let closed: i64 = records.iter().map(|record| record["value"]["orders"].as_i64().unwrap()).sum();
+            let wanted: i64 = answers.closed.iter().map(|(_, _, orders, _)| orders).sum();
+            (records.len() == answers.closed.len() && closed == wanted).then_some(())
+        });
+        assert_eq!(run.ask("/v1/stores/items/keys").0, 404);
+        shop::assert_no_store_was_set_aside(&run.stop());
+    }
+    let topics: Vec<String> = ["items", "goods"].iter().map(|name| app.topic(&format!("{name}-changelog"))).collect();
+    let known = app.broker().admin().unwrap().list(crate::support::DEADLINE).unwrap();
+    let has = |topic: &String| known.iter().any(|known| known.as_str() == topic);
+    assert!(has(&topics[0]) && !has(&topics[1]), "{known:?}");
+}

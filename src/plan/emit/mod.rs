@@ -280,6 +280,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
         let node = self.flow.graph.node(part.node);
         Ok(Node {
             name: part.name.clone(),
+            kept_as: part.name.clone(),
             kind: self.node_kind(id)?,
             on_process_error: node.on_process_error.clone(),
             on_produce_error: node.on_produce_error.clone(),

@@ -61,7 +61,7 @@ impl Emitter<'_, '_> {
         let node = self.flow.part(id).node;
         let key = self.flow.graph.node(node).rows.key;
         let row = self.record(node, rows::keyed(&row, key, &kind))?;
-        Ok(Store { name: name.clone(), changelog: self.names.changelog(name), key, row, kind })
+        Ok(Store { name: name.clone(), kept_as: name.clone(), changelog: self.names.changelog(name), key, row, kind })
     }
 
     fn fields_of(&self, shape: ShapeId) -> Vec<RowField> {

@@ -29,6 +29,32 @@ pub(super) fn fingerprint(plan: &Plan) -> u64 {
     out.text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
+/// Returns what a node does, line by line, without the numbers of layouts and without where its rows go: what stays the same when
+/// other nodes come and go.
+pub(super) fn node_text(sub: &SubTopology, node: &Node) -> Vec<String> {
+    let mut out = Out { text: String::new(), fingerprints: Fingerprints::Hidden };
+    out.node(sub, node).expect("writing into a string does not fail");
+    let name = format!(" {}", node.name);
+    let lines = out.text.lines().map(str::trim).filter(|line| !line.starts_with('→'));
+    lines.map(|line| without_numbers(&line.replace(&name, ""))).collect()
+}
+
+/// `#3 shop.Order: all` → `shop.Order: all`
+fn without_numbers(line: &str) -> String {
+    let mut text = String::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('#') {
+        let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        text.push_str(before);
+        if digits == 0 {
+            text.push('#');
+        }
+        rest = &after[digits..];
+        rest = rest.strip_prefix(' ').filter(|_| digits > 0).unwrap_or(rest);
+    }
+    text + rest
+}
+
 /// Whether schemas are shown with their fingerprints. People do not want them; a plan's fingerprint needs them.
 #[derive(Clone, Copy, PartialEq)]
 enum Fingerprints {
@@ -454,7 +480,7 @@ fn listed(names: &[&str]) -> String {
 }
 
 /// An expression's text without white space that means nothing.
-fn written(expression: &Expression) -> String {
+pub(super) fn written(expression: &Expression) -> String {
     let mut tidy = String::new();
     let mut quote: Option<char> = None;
     let mut characters = expression.text.trim().chars().peekable();

@@ -154,7 +154,7 @@ impl<'g> Builder<'g> {
         output: Vec<Shaped>,
     ) -> Ends {
         let id = PartId(self.flow.parts.len());
-        let name = self.flow.graph.node(node).name.clone();
+        let name = self.flow.graph.node(node).kept_name().clone();
         let right = Side::default();
         self.flow.parts.push(Part { name, node, kind, parents, input, right, output: output.clone() });
         Ends { parts: vec![id], rows: output }

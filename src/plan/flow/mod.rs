@@ -39,7 +39,7 @@ pub(super) struct Flow<'g> {
 /// A step: a source, or something that a task's node does.
 #[derive(Debug)]
 pub(super) struct Part<'g> {
-    /// The graph node's name.
+    /// The name that what belongs to the graph's node is kept under.
     pub name: Text,
     pub node: NodeId,
     pub kind: PartKind<'g>,

@@ -209,6 +209,8 @@ pub struct Upstream {
 #[derive(Debug)]
 pub struct Node {
     pub name: Text,
+    /// What the task's meta calls it: its first name, where it was renamed.
+    pub kept_as: Text,
     pub kind: NodeKind,
     pub on_process_error: OnError,
     /// Of a node that writes to a topic.
@@ -504,6 +506,8 @@ pub struct History {
 #[derive(Debug)]
 pub struct Store {
     pub name: Text,
+    /// What the state folder and the changelog call it: its first name, where its node was renamed.
+    pub kept_as: Text,
     pub changelog: Topic,
     pub key: KeyFormat,
     /// The row's record.

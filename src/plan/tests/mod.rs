@@ -1,5 +1,7 @@
 //! Plans of small topologies and of flights; what must hold of any plan.
 
+mod diff;
+
 use std::path::Path;
 
 use expect_test::{expect, expect_file};

@@ -76,7 +76,8 @@ impl Checker<'_> {
         let on_produce_error = said(&spec.on_error.produce, &defaults.produce);
         self.ids[index] = Some(NodeId(self.nodes.len()));
         let name = Text::new(&item.name.value);
-        self.nodes.push(Node { name, place: item.name.place, kind, rows, on_process_error, on_produce_error });
+        let was = item.spec.was.as_ref().filter(|_| item.case.is_none()).map(|was| Text::new(&was.value));
+        self.nodes.push(Node { name, was, place: item.name.place, kind, rows, on_process_error, on_produce_error });
     }
 
     fn body(&self, item: &Item<'_>, body: &Body, inputs: &[NodeId]) -> Made {
