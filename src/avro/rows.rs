@@ -81,6 +81,12 @@ impl Schema {
         self.root_node().named()?.attributes.get(MEANING)?.as_str()
     }
 
+    /// Returns the default of a record's field as its schema has it, in JSON.
+    pub fn default_text(&self, field: usize) -> Option<String> {
+        let Shape::Record(record) = &self.root_node().shape else { return None };
+        record.fields.get(field)?.default.as_ref().map(Json::to_string)
+    }
+
     /// Tells whether a row that was written without a field can be read: it has a default.
     pub fn has_default(&self, field: usize) -> bool {
         let Shape::Record(record) = &self.root_node().shape else { return false };

@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Parser, Subcommand};
 
 use super::client::Client;
-use super::{Exit, Failure, check, consume, demo, dev, dlq, explain, graph, history, plan, produce, query, schema, task, test};
+use super::{
+    Exit, Failure, check, completions, consume, demo, dev, dlq, explain, graph, history, new, plan, produce, query,
+    schema, task, test,
+};
 use crate::config::{Environment, Secret, Strings as _, variable_name};
 
 /// Event-sourced state over event topics, from TOML: exactly once, with its history.
@@ -74,6 +77,7 @@ pub(crate) enum Command {
     Run(dev::Run),
     Dev(dev::Dev),
     Demo(demo::Demo),
+    New(new::New),
     Check(check::Check),
     Test(test::Test),
     Plan(plan::Plan),
@@ -86,6 +90,7 @@ pub(crate) enum Command {
     Dlq(dlq::Dlq),
     Task(task::Task),
     Explain(explain::Explain),
+    Completions(completions::Completions),
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod args;
 mod check;
 pub(crate) mod client;
+mod completions;
 mod consume;
 pub(crate) mod daemon;
 mod demo;
@@ -18,11 +19,13 @@ mod graph;
 mod history;
 mod junit;
 pub(crate) mod logging;
+mod new;
 pub(crate) mod output;
 mod plan;
 mod produce;
 pub(crate) mod progress;
 mod query;
+pub(crate) mod registry;
 pub(crate) mod report;
 mod schema;
 pub(crate) mod signals;
@@ -52,13 +55,15 @@ pub fn run(argv: impl IntoIterator<Item = OsString>) -> u8 {
     };
     let mut output = Output::to_process(cli.global.json);
     let ended = match &cli.command {
-        Command::Check(command) => check::run(command, &mut output),
+        Command::Check(command) => check::run(command, &cli.global, &mut output),
+        Command::New(command) => new::run(command, &mut output),
+        Command::Completions(command) => completions::run(command, &mut output),
         Command::Graph(command) => graph::run(command, &mut output),
-        Command::Schema(command) => schema::run(command, &mut output),
+        Command::Schema(command) => schema::run(command, &cli.global, &mut output),
         Command::Test(command) => test::run(command, &mut output),
         Command::Query(command) => query::run(command, &cli.global, &mut output),
         Command::History(command) => history::run(command, &cli.global, &mut output),
-        Command::Plan(command) => plan::run(command, &mut output),
+        Command::Plan(command) => plan::run(command, &cli.global, &mut output),
         Command::Produce(command) => produce::run(command, &cli.global, &mut output),
         Command::Consume(command) => consume::run(command, &cli.global, &mut output),
         Command::Dlq(command) => dlq::run(command, &cli.global, &mut output),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::output::{self, Form, Output};
+use super::registry::Report;
 use super::{Exit, Failure, report};
 use crate::base::diag::{Diagnostic, Severity};
 use crate::plan::{self, Plan};
@@ -49,13 +50,18 @@ impl Folder {
         self.plan.ok_or_else(|| Failure::new(exit, format!("the topology has {}", counted(count, "error"))))
     }
 
-    /// Prints the findings as the command's data.
-    pub(crate) fn show(&self, output: &mut Output) -> Result<(), Failure> {
+    /// Prints the findings as the command's data; in JSON with what a registry was asked.
+    pub(crate) fn show(&self, asked: Option<&[Report]>, output: &mut Output) -> Result<(), Failure> {
         match output.form() {
             Form::Json => {
                 let findings: Vec<_> =
                     self.findings.iter().map(|finding| topology::to_json(finding, &self.sources)).collect();
-                output.json(&serde_json::json!({ "ok": self.plan.is_some(), "findings": findings }))
+                let broken = asked.into_iter().flatten().any(|report| !report.problems.is_empty());
+                let mut shown = serde_json::json!({ "ok": self.plan.is_some() && !broken, "findings": findings });
+                if let Some(reports) = asked {
+                    shown["registry"] = reports.iter().map(Report::json).collect();
+                }
+                output.json(&shown)
             }
             Form::Text if self.findings.is_empty() => Ok(()),
             Form::Text => {

@@ -70,18 +70,7 @@ impl Environment {
             properties,
             client_id: "tidemill".to_owned(),
         })?;
-        let registry: Arc<dyn Registry> = if settings.registry.urls.is_empty() {
-            let failed =
-                |error: std::io::Error| Error::Folder { path: settings.state.dir.clone(), message: error.to_string() };
-            std::fs::create_dir_all(&settings.state.dir).map_err(failed)?;
-            Arc::new(LocalRegistry::open(settings.state.dir.join("registry.jsonl"))?)
-        } else {
-            Arc::new(ConfluentRegistry::new(ConfluentSettings {
-                urls: settings.registry.urls.clone(),
-                auth: registry_auth(&settings.registry.auth),
-                timeout: settings.registry.timeout,
-            })?)
-        };
+        let registry = registry_of(settings)?;
         Ok(Self { broker: Arc::new(broker), registry })
     }
 
@@ -119,6 +108,24 @@ impl Environment {
         }
         Ok(())
     }
+}
+
+/// Connects to the registry that the settings name; without a URL, one in the state folder serves.
+///
+/// # Errors
+/// Settings that the client refuses, a folder that cannot be written.
+pub fn registry_of(settings: &Settings) -> Result<Arc<dyn Registry>, Error> {
+    if settings.registry.urls.is_empty() {
+        let failed =
+            |error: std::io::Error| Error::Folder { path: settings.state.dir.clone(), message: error.to_string() };
+        std::fs::create_dir_all(&settings.state.dir).map_err(failed)?;
+        return Ok(Arc::new(LocalRegistry::open(settings.state.dir.join("registry.jsonl"))?));
+    }
+    Ok(Arc::new(ConfluentRegistry::new(ConfluentSettings {
+        urls: settings.registry.urls.clone(),
+        auth: registry_auth(&settings.registry.auth),
+        timeout: settings.registry.timeout,
+    })?))
 }
 
 fn registry_auth(auth: &RegistryAuth) -> Auth {

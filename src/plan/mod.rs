@@ -30,7 +30,7 @@ use crate::base::value::Text;
 use crate::error::codes;
 use crate::topology::{Graph, JoinForm};
 
-pub use diff::{Change, Subject, Verdict, compare, worst};
+pub use diff::{Change, Subject, Verdict, compare, compare_rows, worst};
 pub use dot::dot;
 pub use explain::explain;
 pub use model::*;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::base::ids::Topic;
 use crate::base::value::Text;
 use crate::plan::model::SubTopology;
-use crate::topology::Graph;
+use crate::topology::{Graph, Node};
 
 /// Makes the names of one application's internal topics.
 #[derive(Clone, Debug)]
@@ -29,14 +29,14 @@ impl Names {
 
 /// Gives nodes that were renamed, and their stores, the names that they have now; what they are kept as stays.
 pub(super) fn rename(graph: &Graph, sub: &mut SubTopology) {
-    let renamed: Vec<(&Text, &Text)> =
-        graph.nodes.iter().filter_map(|node| Some((node.was.as_ref()?, &node.name))).collect();
+    // What belongs to a node is called after it: `totals_due` is of `totals`, unless there is a `totals_due`.
     let new_name = |kept: &Text| {
-        renamed.iter().find_map(|(was, is)| {
-            let rest = kept.strip_prefix(was.as_str())?;
-            // Of `totals`, not of another node `totals_by_day`.
-            FURTHER.contains(&rest).then(|| Text::from(format!("{is}{rest}")))
-        })
+        let belongs = |node: &&Node| {
+            kept.strip_prefix(node.kept_name().as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
+        };
+        let node = graph.nodes.iter().filter(belongs).max_by_key(|node| node.kept_name().len())?;
+        let rest = &kept[node.kept_name().len()..];
+        node.was.as_ref().map(|_| Text::from(format!("{}{rest}", node.name)))
     };
     let names = sub.nodes.iter_mut().map(|node| (&node.kept_as, &mut node.name));
     let names = names.chain(sub.stores.iter_mut().map(|store| (&store.kept_as, &mut store.name)));
@@ -52,10 +52,6 @@ pub(super) fn rename(graph: &Graph, sub: &mut SubTopology) {
         }
     }
 }
-
-/// What stands behind a node's name in the names of what belongs to it; nothing is the node's own.
-const FURTHER: [&str; 9] =
-    ["", "_history", "_rows", "_left", "_right", "_due", "_rows_due", "_left_rows", "_right_rows"];
 
 /// Returns the name of an entity's history store.
 pub(super) fn history_store(entity: &str) -> Text {

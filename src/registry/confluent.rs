@@ -117,6 +117,12 @@ struct FoundSchema {
 }
 
 #[derive(Deserialize)]
+struct Level {
+    #[serde(rename = "compatibilityLevel", alias = "compatibility")]
+    compatibility_level: String,
+}
+
+#[derive(Deserialize)]
 struct Compatibility {
     is_compatible: bool,
     #[serde(default)]
@@ -326,6 +332,22 @@ impl Registry for ConfluentRegistry {
         Ok(subjects)
     }
 
+    fn level(&self, subject: &str, wait: Duration) -> Result<String, Error> {
+        let path = format!("/config/{}?defaultToGlobal=true", segment(subject));
+        let answer: Result<Level, Failure> = self.call(wait, move |remote| {
+            let path = path.clone();
+            async move { remote.get(&path).await }
+        });
+        let found = match absent_as_none(answer)? {
+            Some(level) => level,
+            // A registry that does not know the question's second half.
+            None => {
+                self.call(wait, |remote| async move { remote.get("/config").await }).map_err(Failure::into_error)?
+            }
+        };
+        Ok(found.compatibility_level)
+    }
+
     fn compatible(&self, subject: &str, schema: &str, wait: Duration) -> Result<Verdict, Error> {
         let path = format!("/compatibility/subjects/{}/versions?verbose=true", segment(subject));
         let body = body_of(schema);
@@ -395,9 +417,22 @@ impl Remote {
 
     /// Posts to each address in turn until one answers.
     async fn post<T: for<'de> Deserialize<'de>>(&self, path: &str, body: &str) -> Result<T, Failure> {
+        self.ask(path, |url| self.http.post(url).header(CONTENT_TYPE, JSON).body(body.to_owned())).await
+    }
+
+    /// Asks each address in turn until one answers.
+    async fn get<T: for<'de> Deserialize<'de>>(&self, path: &str) -> Result<T, Failure> {
+        self.ask(path, |url| self.http.get(url)).await
+    }
+
+    async fn ask<T: for<'de> Deserialize<'de>>(
+        &self,
+        path: &str,
+        request: impl Fn(String) -> reqwest::RequestBuilder,
+    ) -> Result<T, Failure> {
         let mut failure = Failure::Passing { message: "no address is given".into() };
         for url in &self.urls {
-            match self.post_to(&format!("{url}{path}"), body).await {
+            match self.send(request(format!("{url}{path}"))).await {
                 Err(Failure::Passing { message }) => failure = Failure::Passing { message },
                 outcome => return outcome,
             }
@@ -405,9 +440,9 @@ impl Remote {
         Err(failure)
     }
 
-    async fn post_to<T: for<'de> Deserialize<'de>>(&self, url: &str, body: &str) -> Result<T, Failure> {
+    async fn send<T: for<'de> Deserialize<'de>>(&self, request: reqwest::RequestBuilder) -> Result<T, Failure> {
         let passing = |error: reqwest::Error| Failure::Passing { message: with_causes(&error) };
-        let request = self.http.post(url).header(CONTENT_TYPE, JSON).header(ACCEPT, JSON).body(body.to_owned());
+        let request = request.header(ACCEPT, JSON);
         let request = match &self.auth {
             Auth::None => request,
             Auth::Basic { user, password } => request.basic_auth(user, Some(password)),

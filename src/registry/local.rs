@@ -165,6 +165,14 @@ impl Registry for LocalRegistry {
         Ok(self.inner().book.subjects.keys().cloned().collect())
     }
 
+    fn level(&self, _subject: &str, _wait: Duration) -> Result<String, Error> {
+        Ok(match self.compatibility {
+            Compatibility::None => "NONE",
+            Compatibility::Backward(_) => "BACKWARD",
+        }
+        .to_owned())
+    }
+
     fn compatible(&self, subject: &str, schema: &str, _wait: Duration) -> Result<Verdict, Error> {
         normal_form(schema)?;
         let messages = self.breaks(&self.inner().book, subject, schema);

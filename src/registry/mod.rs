@@ -71,6 +71,12 @@ pub trait Registry: Send + Sync + fmt::Debug {
     /// [`Error::Unavailable`].
     fn subjects(&self, wait: Duration) -> Result<Vec<String>, Error>;
 
+    /// Returns the compatibility level that holds for the subject: its own, else the registry's; in the registry's words.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    fn level(&self, subject: &str, wait: Duration) -> Result<String, Error>;
+
     /// Asks whether a schema may be registered under the subject's compatibility level.
     ///
     /// # Errors

@@ -84,12 +84,7 @@ impl RowCodec {
     /// Learns a schema row.
     pub(super) fn learn(&mut self, key: &[u8], value: &[u8]) -> Result<(), Error> {
         let number = read_u32(key).ok_or_else(|| damaged("the key of a row schema"))?;
-        let text = match value.split_first() {
-            Some((&STATE_FORMAT, rest)) => rest.get(8..).ok_or_else(|| damaged("a row schema"))?,
-            Some((&found, _)) => return Err(newer("row schema", found)),
-            None => return Err(damaged("a row schema")),
-        };
-        let text = std::str::from_utf8(text).map_err(|_| damaged("a row schema's text"))?;
+        let text = schema_text(value)?;
         self.known.retain(|known| known.number != number);
         self.known.push(KnownSchema { number, text: text.to_owned(), plan: OnceCell::new() });
         (self.current, self.announced) = (None, Announced::No);
@@ -218,6 +213,16 @@ impl RowCodec {
         }
         found
     }
+}
+
+/// Returns the text of a row schema.
+pub(super) fn schema_text(value: &[u8]) -> Result<&str, Error> {
+    let text = match value.split_first() {
+        Some((&STATE_FORMAT, rest)) => rest.get(8..).ok_or_else(|| damaged("a row schema"))?,
+        Some((&found, _)) => return Err(newer("row schema", found)),
+        None => return Err(damaged("a row schema")),
+    };
+    std::str::from_utf8(text).map_err(|_| damaged("a row schema's text"))
 }
 
 /// Takes a row's bytes apart: time, schema number, datum.

@@ -21,6 +21,7 @@ mod cache;
 mod committed;
 pub mod format;
 pub mod global;
+pub mod inspect;
 pub mod keys;
 pub mod memory;
 pub mod restore;

@@ -34,7 +34,7 @@ pub(super) fn stream_of_commands(body: &mut Body) -> Option<NodeSpec> {
     let commands = entity.commands.as_mut()?;
     let (topic, on_error) = commands.topic.take()?;
     let name = commands.stream.clone();
-    Some(NodeSpec { name, kind: "stream", on_error, body: Some(Body::StreamOfTopic(topic)) })
+    Some(NodeSpec { name, kind: "stream", on_error, was: None, body: Some(Body::StreamOfTopic(topic)) })
 }
 
 /// Reads `history = "forever" | "90d" | false`; without it there is none.

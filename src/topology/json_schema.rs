@@ -23,6 +23,11 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("branch_and_merge.md", include_str!("../../docs/language/branch_and_merge.md")),
     ("joins.md", include_str!("../../docs/language/joins.md")),
     ("time.md", include_str!("../../docs/language/time.md")),
+    ("flatten.md", include_str!("../../docs/language/flatten.md")),
+    ("log.md", include_str!("../../docs/language/log.md")),
+    ("deciding.md", include_str!("../../docs/language/deciding.md")),
+    ("formats.md", include_str!("../../docs/language/formats.md")),
+    ("on_error.md", include_str!("../../docs/language/on_error.md")),
     ("sink.md", include_str!("../../docs/language/sink.md")),
 ];
 
@@ -168,13 +173,23 @@ impl Words {
         }
         match plain(default).as_str() {
             "" => {}
-            default if default.contains("must be there") => about.push_str(&format!(" {default}.")),
+            "must be there" => about.push_str(" It must be there."),
+            default if default.contains("must be there") => about.push_str(&format!(" {}.", capitalised(default))),
             default => about.push_str(&format!(" Default: {default}.")),
         }
+        // `window.before`, `.after`: what begins with a dot stands beside the one before.
+        let mut beside = "";
         for key in keys.split('`').skip(1).step_by(2) {
-            let path = named_parts(&format!("{prefix}{key}"));
+            let path = match key.strip_prefix('.') {
+                Some(_) => format!("{prefix}{beside}{key}"),
+                None => format!("{prefix}{key}"),
+            };
+            if !key.starts_with('.') {
+                beside = key.rsplit_once('.').map_or("", |(parent, _)| parent);
+            }
+            let path = named_parts(&path);
             let shared = kinds.is_empty() || !prefix.is_empty();
-            self.rows.push(Row { kinds: kinds.to_vec(), path, shared, text: capitalised(&about) });
+            self.rows.push(Row { kinds: kinds.to_vec(), path, shared, text: capitalised(about.trim_start()) });
         }
     }
 
@@ -212,6 +227,7 @@ impl Words {
         object.insert("properties".into(), Json::Object(properties.collect()));
         let others = match &*shape.named.borrow() {
             Some(inner) => self.object(kind, &[path, &[NAMED]].concat(), inner),
+            None if shape.named_expressions.get() => json!({ "type": "string" }),
             None => json!(false),
         };
         object.insert("additionalProperties".into(), others);

@@ -65,10 +65,15 @@ pub fn load(folder: &Path, schema_path: &[PathBuf]) -> Result<Sources, LoadError
     if sources.files.is_empty() {
         return Err(LoadError::Empty { path: folder.to_owned() });
     }
+    let mut lacking = false;
     for name in schema_names(&sources) {
-        if let Some(schema) = find_schema(folder, schema_path, &name)? {
-            sources.schemas.push(schema);
+        match find_schema(folder, schema_path, &name)? {
+            Some(schema) => sources.schemas.push(schema),
+            None => lacking = true,
         }
+    }
+    if lacking {
+        sources.beside = schemas_beside(folder, schema_path);
     }
     Ok(sources)
 }
@@ -78,6 +83,16 @@ fn schema_names(sources: &Sources) -> BTreeSet<String> {
     let spec = parse::parse(sources, &RefCell::default());
     let bodies = spec.nodes.iter().filter_map(|node| node.body.as_ref());
     bodies.flat_map(Body::schemas).map(|name| name.value.clone()).collect()
+}
+
+/// The schema files that there are; a folder that cannot be read has none.
+fn schemas_beside(folder: &Path, schema_path: &[PathBuf]) -> Vec<String> {
+    let own_name = folder.file_name().unwrap_or_default();
+    let below = schema_path.iter().flat_map(|path| [path.clone(), path.join(own_name)]);
+    let entries = [folder.to_owned()].into_iter().chain(below).filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let schemas: BTreeSet<String> = names.filter(|name| name.ends_with(".avsc")).collect();
+    schemas.into_iter().collect()
 }
 
 fn find_schema(folder: &Path, schema_path: &[PathBuf], name: &str) -> Result<Option<SchemaFile>, LoadError> {

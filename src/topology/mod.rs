@@ -21,6 +21,7 @@ mod resolve;
 mod shape;
 mod sources;
 mod spec;
+mod subjects;
 mod terms;
 mod time;
 mod windows;
@@ -42,6 +43,7 @@ pub use load::{LoadError, load};
 pub use parse::FORMAT;
 pub use render::{Colour, JsonDiagnostic, render, to_json};
 pub use sources::{Place, SchemaFile, SourceFile, Sources};
+pub use subjects::{WantedSchema, wanted_schemas};
 pub use terms::{
     AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, Retry,
     SinkKey, SubjectNaming, SuppressBounds, SuppressUntil, ValueFormat, WhenFull, Window, WindowShape, roots,

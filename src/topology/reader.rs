@@ -247,7 +247,7 @@ impl<'a> TableReader<'a> {
     pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         if let Some(notes) = &self.notes {
             notes.note(key, || Holds::Choice(choices.iter().map(|(word, _)| (*word).to_owned()).collect()));
-            return choices.first().filter(|_| notes.has(key)).map(|(_, choice)| *choice);
+            return notes.pick(choices).filter(|_| notes.has(key));
         }
         let text = self.text(key)?;
         choice_of(self.file, key, &text, choices)

@@ -2,9 +2,9 @@
 //! it, and each key that it asks for is noted with what it wants. So there is no second list of keys.
 //!
 //! A key may matter to what else is asked for (`topic` or `from`), so the reader is run several times: with no key there, and with
-//! each of those that it asks for. [`super::json_schema`] makes a JSON Schema of the notes.
+//! each of those that it asks for, and with each word of the choices within. [`super::json_schema`] makes a JSON Schema of the notes.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -25,6 +25,8 @@ pub(super) struct Shape {
     looked_for: RefCell<Vec<&'static str>>,
     /// What stands under names that the user gives.
     pub named: RefCell<Option<Rc<Shape>>>,
+    /// Under names that the user gives stand expressions.
+    pub named_expressions: Cell<bool>,
     /// Keys one of which must be there, with the help for who left them out.
     pub missing: RefCell<BTreeMap<Vec<String>, String>>,
     /// Keys of which no two may be there.
@@ -64,6 +66,8 @@ pub(super) struct Notes<'a> {
     /// For this table and those within, level by level; the last one goes on.
     there: Rc<[There]>,
     level: usize,
+    /// Which of its words a choice is.
+    pick: usize,
     /// A table with nothing in it.
     pub sample: &'a Spanned<DeValue<'a>>,
 }
@@ -89,6 +93,11 @@ impl<'a> Notes<'a> {
             There::Tables => false,
             There::These(keys) => keys.contains(&key),
         }
+    }
+
+    /// Picks the word that a choice is this time.
+    pub(super) fn pick<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
+        choices.get(self.pick % choices.len().max(1)).map(|(_, choice)| *choice)
     }
 
     fn there(&self) -> &There {
@@ -122,6 +131,11 @@ impl<'a> Notes<'a> {
         is_there.then(|| self.within(shape))
     }
 
+    /// Notes that expressions stand under names that the user gives.
+    pub(super) fn named_expressions(&self) {
+        self.shape.named_expressions.set(true);
+    }
+
     /// Returns the notes of what stands under a name that the user gives.
     pub(super) fn named(&self) -> Self {
         let shape = Rc::clone(self.shape.named.borrow_mut().get_or_insert_default());
@@ -129,7 +143,7 @@ impl<'a> Notes<'a> {
     }
 
     fn within(&self, shape: Rc<Shape>) -> Self {
-        Self { shape, there: Rc::clone(&self.there), level: self.level + 1, sample: self.sample }
+        Self { shape, there: Rc::clone(&self.there), level: self.level + 1, ..self.clone() }
     }
 }
 
@@ -155,7 +169,7 @@ impl Shape {
         self.keys.borrow().iter().map(|(key, _)| *key).collect()
     }
 
-    /// Takes over what other notes of the same table have within tables; with `whole` all that they have.
+    /// Takes over the keys that other notes of the same table have; with `whole` what they say of each other, too.
     fn absorb(&self, other: &Self, whole: bool) {
         for (key, holds) in &*other.keys.borrow() {
             let known = self.keys.borrow().iter().find(|(known, _)| known == key).map(|(_, holds)| holds.clone());
@@ -165,14 +179,14 @@ impl Shape {
                         mine.absorb(theirs, true);
                     }
                 }
-                None if whole => self.keys.borrow_mut().push((*key, holds.clone())),
-                None => {}
+                None => self.keys.borrow_mut().push((*key, holds.clone())),
             }
         }
         if let Some(theirs) = &*other.named.borrow() {
             let mine = Rc::clone(self.named.borrow_mut().get_or_insert_default());
             mine.absorb(theirs, true);
         }
+        self.named_expressions.set(self.named_expressions.get() || other.named_expressions.get());
         if whole {
             for (keys, help) in &*other.missing.borrow() {
                 self.missing.borrow_mut().entry(keys.clone()).or_insert_with(|| help.clone());
@@ -196,27 +210,28 @@ pub(super) struct Described {
 
 /// Asks the language's own reader what a top-level table (`topology`, `defaults`) or a node of a kind may hold.
 pub(super) fn describe(table: &'static str) -> Described {
-    let plain = noted(table, &[], There::Tables);
+    let plain = noted(table, &[], There::Tables, 0);
     let base = plain.names();
     let mut candidates = base.clone();
     candidates.extend(plain.looked_for.borrow().iter());
     let mut deciding: Vec<&'static str> = Vec::new();
     for key in candidates {
-        let adds = || noted(table, &[key], There::All).names().iter().any(|name| !base.contains(name));
+        let adds = || noted(table, &[key], There::All, 0).names().iter().any(|name| !base.contains(name));
         if !deciding.contains(&key) && adds() {
             deciding.push(key);
         }
     }
     let begun = if deciding.is_empty() { vec![None] } else { deciding.into_iter().map(Some).collect() };
     let variants = begun.into_iter().map(|first| {
-        let shape = noted(table, first.as_slice(), There::Tables);
+        let shape = noted(table, first.as_slice(), There::Tables, 0);
         if let Some(first) = first {
             shape.missing.borrow_mut().entry(vec![first.to_owned()]).or_default();
         }
         for key in shape.names() {
-            for within in [There::All, There::Tables] {
-                let keys: Vec<&'static str> = first.into_iter().chain([key]).collect();
-                shape.absorb(&noted(table, &keys, within), false);
+            let keys: Vec<&'static str> = first.into_iter().chain([key]).collect();
+            shape.absorb(&noted(table, &keys, There::Tables, 0), false);
+            for pick in 0..CHOICES {
+                shape.absorb(&noted(table, &keys, There::All, pick), false);
             }
         }
         (first, shape)
@@ -224,8 +239,11 @@ pub(super) fn describe(table: &'static str) -> Described {
     Described { variants: variants.collect() }
 }
 
+/// What else there may be can depend on the word that a choice is: as many words as a choice in a table within may have.
+const CHOICES: usize = 6;
+
 /// Runs the reader once, with these keys there.
-fn noted(table: &'static str, keys: &[&'static str], within: There) -> Rc<Shape> {
+fn noted(table: &'static str, keys: &[&'static str], within: There, pick: usize) -> Rc<Shape> {
     let text = "sample = {}";
     let (root, _) = DeTable::parse_recoverable(text);
     let sample = root.get_ref().iter().map(|(_, value)| value).next();
@@ -238,7 +256,7 @@ fn noted(table: &'static str, keys: &[&'static str], within: There) -> Rc<Shape>
     let is_kind = parse::KINDS.contains(&table);
     let there = if is_kind { vec![There::All, these, within] } else { vec![these, within] };
     let top: Rc<Shape> = Rc::default();
-    let notes = Notes { shape: Rc::clone(&top), there: there.into(), level: 0, sample };
+    let notes = Notes { shape: Rc::clone(&top), there: there.into(), level: 0, pick, sample };
     let reader = TableReader::new(file, empty, Span::default(), "").noting(notes);
     parse::read_table(table, reader, &mut Spec::default());
     if is_kind { top.named.take().unwrap_or_default() } else { top }

@@ -9,6 +9,8 @@ pub struct Sources {
     pub files: Vec<SourceFile>,
     /// The schemas that the files name and that were found.
     pub schemas: Vec<SchemaFile>,
+    /// Names of further schema files that lie where schemas are looked for: what a name that is not found may have meant.
+    pub beside: Vec<String>,
 }
 
 /// A TOML file.

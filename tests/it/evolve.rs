@@ -45,8 +45,21 @@ fn today() -> String {
             "select = { orders = 'count()', amount = 'sum(value.amount)', largest = 'max(value.amount)' }",
             1,
         )
+        .replace(TOTALS, NARROW)
         + TABLE
 }
+
+const TOTALS: &str = "[sink.totals]\nfrom = \"items\"\n";
+
+/// Readers of the sink go on with the fields that they know.
+const NARROW: &str = r#"
+[stream.narrow]
+from = "items"
+select = { orders = 'value.orders', amount = 'value.amount' }
+
+[sink.totals]
+from = "narrow"
+"#;
 
 /// A shop whose first topology has worked on the first orders.
 fn before() -> (App, Vec<Order>) {
@@ -170,7 +183,8 @@ fn state_that_cannot_be_taken_over_is_refused_before_the_first_record() {
     ];
     for (topology, store, why) in cases {
         assert_ne!(topology, good);
-        app.rewrite(&topology);
+        // The registry would refuse some of them for what they write.
+        app.rewrite(&topology.replace(&format!("{TOTALS}topic = \"{{id}}-totals\"\nrecord = \"shop.Total\"\n"), ""));
         for lost in [false, true] {
             if lost {
                 std::fs::remove_dir_all(app.state("a")).unwrap();

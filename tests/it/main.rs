@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used, clippy::wildcard_enum_match_arm, reason = "a panic is how a test fails")]
 
+mod author;
 mod avro_judge;
 mod bad_input;
 mod broker_contract;

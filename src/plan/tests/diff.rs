@@ -68,9 +68,11 @@ fn another_grouping_and_other_windows_need_a_rebuild() {
         &[ORDERS, &other],
         Verdict::Rebuilds,
         expect![[r#"
-        store spent: needs rebuild
-          its rows are grouped by `re-key: string keys, value.customer + "!"`, and were by `re-key: string keys, value.customer`: rows that are kept would not be found again; give the node another name, so that it starts anew
-    "#]],
+            sub-topology orders: upgrades in place
+              re-key `spent` from now on: shop.Placed: key value.customer + "!"
+            store spent: needs rebuild
+              its rows are grouped by `value.customer + "!"`, and were by `value.customer`: rows that are kept would not be found again; give the node another name, so that it starts anew
+        "#]],
     );
     let hourly = format!("{SPENT}window = {{ tumbling = \"1h\", grace = \"0s\" }}\n");
     let daily = hourly.replace("1h", "1d");
@@ -79,12 +81,21 @@ fn another_grouping_and_other_windows_need_a_rebuild() {
         &[ORDERS, &daily],
         Verdict::Rebuilds,
         expect![[r#"
-        store spent: needs rebuild
-          its rows cannot be taken over: they were kept by string keys, tumbling windows of 1h, not by string keys, tumbling windows of 1d; give what changed another name, or let it be null, or give the node another name
-    "#]],
+            store spent: needs rebuild
+              its rows cannot be taken over: they were kept by string keys, tumbling windows of 1h, not by string keys, tumbling windows of 1d; give what changed another name, or let it be null, or give the node another name
+              from now on: aggregate: store, , on_commit, windows of 1d, grace 0s, kept 1d
+        "#]],
     );
     let patient = hourly.replace("0s", "5m");
-    check(&[ORDERS, &hourly], &[ORDERS, &patient], Verdict::Upgrades, expect![[""]]);
+    check(
+        &[ORDERS, &hourly],
+        &[ORDERS, &patient],
+        Verdict::Upgrades,
+        expect![[r#"
+        store spent: upgrades in place
+          from now on: aggregate: store, , on_commit, windows of 1h, grace 5m, kept 1d
+    "#]],
+    );
 }
 
 #[test]
@@ -145,27 +156,31 @@ fn a_node_that_is_renamed_keeps_what_it_has() {
         &[ORDERS, &anew],
         Verdict::Upgrades,
         expect![[r#"
-        sub-topology spending: upgrades in place
-          new: tasks of its own
-        sub-topology spent: upgrades in place
-          no longer there; its meta topic and the folders of its tasks stay
-        store spending: upgrades in place
-          new: it begins with nothing, and is fed what comes from where the inputs stand
-        store spent: upgrades in place
-          no longer kept; its changelog `shop-spent-changelog` stays until it is deleted
-        topic shop-spending-changelog: upgrades in place
-          new: created at the start
-        topic shop-spending-meta: upgrades in place
-          new: created at the start
-        topic shop-spending-repartition: upgrades in place
-          new: created at the start
-        topic shop-spent-changelog: upgrades in place
-          no longer used; it stays until it is deleted
-        topic shop-spent-meta: upgrades in place
-          no longer used; it stays until it is deleted
-        topic shop-spent-repartition: upgrades in place
-          no longer used; it stays until it is deleted
-    "#]],
+            sub-topology orders: upgrades in place
+              has also re-key `spending`
+              has no longer re-key `spent`
+            sub-topology spending: upgrades in place
+              new: tasks of its own
+            sub-topology spent: upgrades in place
+              no longer there; its meta topic and the folders of its tasks stay
+            store spending: upgrades in place
+              new: it begins with nothing, and is fed what comes from where the inputs stand
+              if it is `spent` under another name, say so: `was = "spent"`
+            store spent: upgrades in place
+              no longer kept; its changelog `shop-spent-changelog` stays until it is deleted
+            topic shop-spending-changelog: upgrades in place
+              new: created at the start
+            topic shop-spending-meta: upgrades in place
+              new: created at the start
+            topic shop-spending-repartition: upgrades in place
+              new: created at the start
+            topic shop-spent-changelog: upgrades in place
+              no longer used; it stays until it is deleted
+            topic shop-spent-meta: upgrades in place
+              no longer used; it stays until it is deleted
+            topic shop-spent-repartition: upgrades in place
+              no longer used; it stays until it is deleted
+        "#]],
     );
 }
 
@@ -179,13 +194,45 @@ fn sub_topologies_that_merge_or_split_are_said() {
         &[ORDERS, CUSTOMERS, lone, counted],
         &[ORDERS, CUSTOMERS, lone, counted, meeting],
         Verdict::Upgrades,
-        expect![[""]],
+        expect![[r#"
+            sub-topology counted: upgrades in place
+              `counted` and `customers` are merged: their topics must have equally many partitions from now on, and tasks go on with the times of `counted` alone
+            sub-topology customers: upgrades in place
+              goes on as `counted`
+            store customers: upgrades in place
+              moves from sub-topology `customers` to `counted`: restored from its changelog
+            store names: upgrades in place
+              moves from sub-topology `customers` to `counted`: restored from its changelog
+            topic named: upgrades in place
+              new: written to from now on
+            topic shop-customers-meta: upgrades in place
+              no longer used; it stays until it is deleted
+        "#]],
     );
     check(
         &[ORDERS, CUSTOMERS, lone, counted, meeting],
         &[ORDERS, CUSTOMERS, lone, counted],
         Verdict::BreaksReaders,
-        expect![[""]],
+        expect![[r#"
+            sub-topology counted: upgrades in place
+              `counted` is split into `counted` and `customers`
+              has no longer join `named`
+              has no longer select `names`
+              has no longer store `customers`, store `names`, topic `customers`
+            sub-topology customers: upgrades in place
+              it was `counted`: its tasks have other folders, so their stores are restored from the changelogs, and windows and timers begin with the time of the next record
+              `counted` is split into `counted` and `customers`
+              has no longer join `named`
+              has no longer store `counted`, topic `orders`
+            store customers: upgrades in place
+              moves from sub-topology `counted` to `customers`: restored from its changelog
+            store names: upgrades in place
+              moves from sub-topology `counted` to `customers`: restored from its changelog
+            topic named: breaks readers
+              nothing is written to it any more
+            topic shop-customers-meta: upgrades in place
+              new: created at the start
+        "#]],
     );
 }
 

@@ -100,7 +100,7 @@ impl Checker<'_> {
 
     fn fold(&self, fields: &Fields, taking: &Taking<'_>, scope: &Scope, found: &mut Found) {
         for (name, text) in fields {
-            let Some((call, argument)) = self.call(text) else {
+            let Some((call, argument)) = self.call(&name.value, text) else {
                 found.sound = false;
                 continue;
             };
@@ -132,7 +132,7 @@ impl Checker<'_> {
     }
 
     /// Reads a field's text as a call of an aggregate function and its argument.
-    fn call(&self, text: &ExpressionText) -> Option<(AggregateFunction, Option<ExpressionText>)> {
+    fn call(&self, name: &str, text: &ExpressionText) -> Option<(AggregateFunction, Option<ExpressionText>)> {
         let call = match expr::aggregate_call(&text.text) {
             Ok(Some(call)) => call,
             Ok(None) => {
@@ -140,6 +140,7 @@ impl Checker<'_> {
                 let message = "an aggregate's field is one call of an aggregate function";
                 let word: String = text.text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
                 let help = match crate::base::diag::nearest(&word, names) {
+                    Some(function) if function == word => computed_below(name, &text.text),
                     Some(near) => format!("did you mean `{near}(…)`?"),
                     None => format!(
                         "one of `{}`; to compute with results, put a stream with `select` behind it",
@@ -472,4 +473,27 @@ fn wanted(function: AggregateFunction) -> &'static str {
         | AggregateFunction::Collect
         | AggregateFunction::CountDistinct => "it takes any value that can be stored",
     }
+}
+
+/// Says how to compute with a function's result: `count() + 1` is `value.n + 1` in a stream behind the aggregate.
+fn computed_below(name: &str, text: &str) -> String {
+    let open = text.find('(').unwrap_or(text.len());
+    let mut depth = 0_usize;
+    let close = text[open..].char_indices().find_map(|(at, character)| {
+        match character {
+            '(' => depth += 1,
+            ')' => depth -= 1,
+            _ => {}
+        }
+        (depth == 0).then_some(open + at + 1)
+    });
+    let Some(close) = close else { return format!("let `{name}` be the call alone") };
+    let (call, rest) = text.split_at(close);
+    if AggregateFunction::ALL.iter().any(|(function, _)| rest.contains(&format!("{function}("))) {
+        return "give each call a field of its own, and compute with them in a stream behind the aggregate".to_owned();
+    }
+    format!(
+        "let `{name}` be `{call}` alone, and compute with it in a stream behind the aggregate: `select = {{ {name} = \
+         'value.{name}{rest}' }}`"
+    )
 }

@@ -33,6 +33,7 @@ pub(super) fn read(sources: &Sources, spec: &Spec, findings: &RefCell<Vec<Diagno
         let Some(index) = sources.schemas.iter().position(|schema| schema.name == name.value) else {
             let message = format!("there is no schema file `{}`", name.value);
             let known = sources.schemas.iter().map(|schema| schema.name.as_str());
+            let known = known.chain(sources.beside.iter().map(String::as_str));
             let near = crate::base::diag::nearest(&name.value, known);
             let help = near.map_or_else(
                 || "put it in the topology's folder, or in a folder of the schema path".to_owned(),

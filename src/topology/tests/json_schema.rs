@@ -63,7 +63,7 @@ const HEAD: &str = "[topology]\nformat = 1\napplication_id = \"app\"\n";
 
 fn findings(text: &str) -> Vec<Code> {
     let files = vec![SourceFile { path: "a.toml".to_owned(), text: text.to_owned() }];
-    let found = check(&Sources { files, schemas: Vec::new() }).1;
+    let found = check(&Sources { files, ..Sources::default() }).1;
     found.into_iter().map(|finding| finding.code).collect()
 }
 
@@ -149,7 +149,7 @@ fn every_key_is_described_on_a_page_of_the_language() {
 fn descriptions_and_examples_stand_where_editors_look() {
     let schema = json_schema();
     let from = &schema["properties"]["aggregate"]["additionalProperties"]["properties"];
-    assert_eq!(from["from"]["description"], "Whose rows it aggregates. Takes a node or a case. must be there.");
+    assert_eq!(from["from"]["description"], "Whose rows it aggregates. Takes a node or a case. It must be there.");
     assert_eq!(from["window"]["properties"]["grace"]["examples"], json!(["10m"]));
     assert_eq!(from["window"]["required"], json!(["grace"]));
     assert!(schema["properties"]["aggregate"]["additionalProperties"]["examples"][0]["from"].is_string());

@@ -1,5 +1,8 @@
 //! No input panics, and every finding can be rendered.
 
+use std::path::Path;
+use std::sync::OnceLock;
+
 use proptest::prelude::*;
 
 use super::diagnostics::sources;
@@ -81,9 +84,30 @@ fn the_whole_is_sound() {
     assert!(crate::plan::build(&graph.unwrap()).is_ok());
 }
 
+/// Every topology that is shipped or documented.
+fn examples() -> &'static [Sources] {
+    static EXAMPLES: OnceLock<Vec<Sources>> = OnceLock::new();
+    EXAMPLES.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let folders =
+            ["topologies", "docs/language/examples"].map(|folder| std::fs::read_dir(root.join(folder)).unwrap());
+        let mut folders: Vec<_> = folders.into_iter().flatten().map(|entry| entry.unwrap().path()).collect();
+        folders.sort();
+        folders.iter().map(|folder| crate::topology::load(folder, &[root.join("schemas")]).unwrap()).collect()
+    })
+}
+
+/// What the reader takes, editors must not complain of.
+fn is_valid(text: &str) -> bool {
+    static VALIDATOR: OnceLock<jsonschema::Validator> = OnceLock::new();
+    let validator = VALIDATOR.get_or_init(|| jsonschema::draft7::new(&crate::topology::json_schema()).unwrap());
+    let document: toml::Table = toml::from_str(text).unwrap();
+    validator.is_valid(&serde_json::to_value(document).unwrap())
+}
+
 /// Cuts, doublings, swaps and strange characters.
-fn mutated(edits: &[(usize, u8, usize)]) -> String {
-    let mut text: Vec<char> = WHOLE.chars().collect();
+fn mutated(text: &str, edits: &[(usize, u8, usize)]) -> String {
+    let mut text: Vec<char> = text.chars().collect();
     for &(at, what, length) in edits {
         let at = at % text.len().max(1);
         let end = (at + length).min(text.len());
@@ -115,7 +139,23 @@ proptest! {
 
     #[test]
     fn mutated_files_never_panic(edits in prop::collection::vec((any::<usize>(), any::<u8>(), 0_usize..40), 1..6)) {
-        survives(&sources(&mutated(&edits)));
+        survives(&sources(&mutated(WHOLE, &edits)));
+    }
+
+    #[test]
+    fn mutated_examples_never_panic_and_what_is_sound_pleases_editors(
+        example in any::<prop::sample::Index>(),
+        file in any::<prop::sample::Index>(),
+        edits in prop::collection::vec((any::<usize>(), any::<u8>(), 0_usize..25), 1..4),
+    ) {
+        let mut sources = example.get(examples()).clone();
+        let file = file.index(sources.files.len());
+        sources.files[file].text = mutated(&sources.files[file].text, &edits);
+        survives(&sources);
+        if let (Some(_), findings) = check(&sources) {
+            let text = &sources.files[file].text;
+            prop_assert!(is_valid(text), "{findings:?}\n{text}");
+        }
     }
 
     #[test]
