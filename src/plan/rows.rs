@@ -95,7 +95,7 @@ pub(super) fn joined_row(name: &str, fields: Vec<RowField>) -> Result<Schema, Sc
 
 /// A row that says who refers to another: the digest of that row, and its partition.
 pub(super) fn subscription_row(name: &str) -> Result<Schema, SchemaError> {
-    Schema::record_of(name, &[(Text::new("digest"), Type::Int.optional()), (Text::new("partition"), Type::Int)])
+    Schema::row_of(name, &[RowField::new("digest", Type::Int.optional()), RowField::new("partition", Type::Int)])
 }
 
 /// A row that is held until a time comes; a deletion has no fields.
@@ -160,6 +160,7 @@ pub(super) fn keyed(row: &Schema, key: KeyFormat, kind: &StoreKind) -> Result<Sc
         StoreKind::History => "history".to_owned(),
         StoreKind::Due => "what is due".to_owned(),
         StoreKind::Waiting => "what waits".to_owned(),
+        StoreKind::Subscriptions => "who refers to it".to_owned(),
     };
     row.with_meaning(&format!("{} keys, {rows}", key.name()))
 }

@@ -213,7 +213,10 @@ impl Words {
         let own = self.rows.iter().find(|row| row.is_at(path) && row.kinds.iter().any(|named| named == kind));
         let of_table = || self.rows.iter().find(|row| row.is_at(&within));
         // A row under the heading of another kind is no other's.
-        let shared = || self.rows.iter().find(|row| row.is_at(path) && row.shared);
+        let shared = || {
+            let mut ends = (0..path.len()).map(|start| &path[start..]);
+            ends.find_map(|end| self.rows.iter().find(|row| row.shared && row.is_at(end)))
+        };
         own.or_else(of_table).or_else(shared).map(|row| row.text.as_str())
     }
 

@@ -131,11 +131,6 @@ impl<'a> TableReader<'a> {
         self.entry(key).map(|(span, _)| span)
     }
 
-    /// Tells where a key's value stands, if it does.
-    pub(super) fn value_span(&mut self, key: &'static str) -> Option<Span> {
-        self.entry(key).map(|(_, value)| span_of(value))
-    }
-
     /// Tells whether a key is there, without asking for it.
     pub(super) fn has(&self, key: &str) -> bool {
         if let Some(notes) = &self.notes {

@@ -169,6 +169,17 @@ impl Shape {
         self.keys.borrow().iter().map(|(key, _)| *key).collect()
     }
 
+    /// Drops what need not be there when a choice is another word; a key that makes a variant has no help, and stays.
+    fn keep_what_is_missing(&self, choice: &str, with: &Self) {
+        let keys = self.keys.borrow();
+        if keys.iter().any(|(key, holds)| *key == choice && matches!(holds, Holds::Choice(_))) {
+            let there = with.missing.borrow();
+            self.missing.borrow_mut().retain(|keys, help| {
+                help.is_empty() || keys.iter().any(|key| key == choice) || there.contains_key(keys)
+            });
+        }
+    }
+
     /// Takes over the keys that other notes of the same table have; with `whole` what they say of each other, too.
     fn absorb(&self, other: &Self, whole: bool) {
         for (key, holds) in &*other.keys.borrow() {
@@ -231,7 +242,9 @@ pub(super) fn describe(table: &'static str) -> Described {
             let keys: Vec<&'static str> = first.into_iter().chain([key]).collect();
             shape.absorb(&noted(table, &keys, There::Tables, 0), false);
             for pick in 0..CHOICES {
-                shape.absorb(&noted(table, &keys, There::All, pick), false);
+                let with = noted(table, &keys, There::All, pick);
+                shape.absorb(&with, false);
+                shape.keep_what_is_missing(key, &with);
             }
         }
         (first, shape)

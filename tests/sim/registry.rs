@@ -55,6 +55,11 @@ impl Registry for SimRegistry {
         self.local.subjects(wait)
     }
 
+    fn level(&self, subject: &str, wait: Duration) -> Result<String, Error> {
+        self.there()?;
+        self.local.level(subject, wait)
+    }
+
     fn compatible(&self, subject: &str, schema: &str, wait: Duration) -> Result<Verdict, Error> {
         self.there()?;
         self.local.compatible(subject, schema, wait)

@@ -225,7 +225,9 @@ impl Comparison<'_> {
                 node.kind.keeps().is_empty()
                     && !matches!(node.kind, NodeKind::Sink { .. } | NodeKind::Repartition { .. })
             });
-            stateless.map(|(sub, node)| ((node.kept_as.to_string(), kind(&node.kind)), node_text(sub, node))).collect()
+            stateless
+                .map(|(sub, node)| ((node.kept_as.to_string(), kind(&node.kind)), node_text(plan, sub, node)))
+                .collect()
         };
         let (before, after) = (nodes(self.old, old), nodes(self.new, new));
         for ((name, kind), text) in &after {
@@ -283,7 +285,8 @@ impl Comparison<'_> {
                             .position(|node| node.kind.keeps().iter().any(|kept| Some(usize::from(kept.0)) == at))
                     };
                     if let (Some(was), Some(is)) = (node(old_sub, old_store), node(sub, store)) {
-                        node_changes((old_sub, &old_sub.nodes[was]), (sub, &sub.nodes[is]), &mut noted);
+                        let (was, is) = (&old_sub.nodes[was], &sub.nodes[is]);
+                        node_changes((self.old, old_sub, was), (self.new, sub, is), &mut noted);
                     }
                     self.grouping(kept_as, &mut noted);
                 }
@@ -308,7 +311,7 @@ impl Comparison<'_> {
             let mut keyed = nodes.filter(|(_, node)| {
                 node.kept_as == kept_as && matches!(node.kind, NodeKind::Rekey { .. } | NodeKind::Regroup { .. })
             });
-            keyed.next().map(|(sub, node)| key_text(sub, node))
+            keyed.next().map(|(sub, node)| key_text(plan, sub, node))
         };
         let (was, is) = (key(self.old), key(self.new));
         if was != is {
@@ -365,7 +368,11 @@ fn store_row(was: &Schema, is: &Schema, noted: &mut Noted) {
 }
 
 /// What becomes of what a node computes: fields that were computed otherwise hold both.
-fn node_changes((old_sub, was): (&SubTopology, &Node), (sub, is): (&SubTopology, &Node), noted: &mut Noted) {
+fn node_changes(
+    (old, old_sub, was): (&Plan, &SubTopology, &Node),
+    (new, sub, is): (&Plan, &SubTopology, &Node),
+    noted: &mut Noted,
+) {
     if let (NodeKind::Aggregate(before), NodeKind::Aggregate(after)) = (&was.kind, &is.kind) {
         let computed = |sub: &SubTopology, aggregate: &super::model::Aggregate| -> BTreeMap<(Text, Text), String> {
             let state = sub.stores[usize::from(aggregate.store.0)].row.fields();
@@ -392,8 +399,9 @@ fn node_changes((old_sub, was): (&SubTopology, &Node), (sub, is): (&SubTopology,
     }
     // An aggregate's fields are looked at above, its windows and when it emits here.
     let lines = if matches!(is.kind, NodeKind::Aggregate(_)) { 1 } else { usize::MAX };
-    let text = |sub: &SubTopology, node: &Node| node_text(sub, node).into_iter().take(lines).collect::<Vec<_>>();
-    let (before, after) = (text(old_sub, was), text(sub, is));
+    let (mut before, mut after) = (node_text(old, old_sub, was), node_text(new, sub, is));
+    before.truncate(lines);
+    after.truncate(lines);
     if before != after {
         let new: Vec<&str> = after.iter().filter(|line| !before.contains(line)).map(String::as_str).collect();
         noted.note(
@@ -412,8 +420,8 @@ fn alike(was: &Schema, is: &Schema) -> bool {
     names(was) == names(is) && carries(is, was).is_empty()
 }
 
-fn key_text(sub: &SubTopology, node: &Node) -> String {
-    let lines = node_text(sub, node);
+fn key_text(plan: &Plan, sub: &SubTopology, node: &Node) -> String {
+    let lines = node_text(plan, sub, node);
     let keys: BTreeSet<&str> = lines.iter().filter_map(|line| line.split_once(": key ").map(|(_, key)| key)).collect();
     let whole = lines.first().map(String::as_str).into_iter().collect();
     (if keys.is_empty() { whole } else { keys }).into_iter().collect::<Vec<_>>().join(", ")

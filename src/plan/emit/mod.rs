@@ -54,7 +54,14 @@ pub(super) fn global_tables(flow: &Flow<'_>) -> Vec<GlobalTable> {
         let reader = Reader { schema: schema.clone(), wanted, layout: LayoutId(0) };
         let source = of_others(node, vec![reader])?;
         let (name, changelog) = (part.name.clone(), source.topic.clone());
-        let store = Store { name, changelog, key: node.rows.key, row: schema, kind: StoreKind::KeyValue };
+        let store = Store {
+            kept_as: name.clone(),
+            name,
+            changelog,
+            key: node.rows.key,
+            row: schema,
+            kind: StoreKind::KeyValue,
+        };
         Some(GlobalTable { source, store })
     };
     flow.global_tables().into_iter().filter_map(table).collect()

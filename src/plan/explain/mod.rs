@@ -31,9 +31,9 @@ pub(super) fn fingerprint(plan: &Plan) -> u64 {
 
 /// Returns what a node does, line by line, without the numbers of layouts and without where its rows go: what stays the same when
 /// other nodes come and go.
-pub(super) fn node_text(sub: &SubTopology, node: &Node) -> Vec<String> {
+pub(super) fn node_text(plan: &Plan, sub: &SubTopology, node: &Node) -> Vec<String> {
     let mut out = Out { text: String::new(), fingerprints: Fingerprints::Hidden };
-    out.node(sub, node).expect("writing into a string does not fail");
+    out.node(plan, sub, node).expect("writing into a string does not fail");
     let name = format!(" {}", node.name);
     let lines = out.text.lines().map(str::trim).filter(|line| !line.starts_with('→'));
     lines.map(|line| without_numbers(&line.replace(&name, ""))).collect()
