@@ -89,6 +89,9 @@ pub const FLUSH_DISTANCE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Milliseconds since the last flush while something is unflushed; at this a flush starts.
 pub const FLUSH_DISTANCE_MS_MAX: i64 = 60_000;
 
+/// Milliseconds between two looks at whether a flush in the background has failed.
+pub const BACKGROUND_CHECK_MS: i64 = 1_000;
+
 /// Milliseconds between two marks of an idle task that its stores are complete; the mark decides whether they are believed
 /// after a pause.
 pub const DURABLE_MARK_MS_MAX: i64 = 3_600_000;

@@ -261,8 +261,14 @@ fn no_transactions(error: broker::Error) -> Error {
             );
             Error::Refused { code: codes::NO_TRANSACTIONS, message }
         }
-        other @ (broker::Error::Unavailable { .. }
-        | broker::Error::Fenced { .. }
+        // Some brokers that have none do not say so; nor does one whose transactions are away for a while.
+        broker::Error::Unavailable { message } => broker::Error::Unavailable {
+            message: format!(
+                "{message}; where a broker has no transactions, set `processing_guarantee = \"at_least_once\"` (E0610)"
+            ),
+        }
+        .into(),
+        other @ (broker::Error::Fenced { .. }
         | broker::Error::Aborted { .. }
         | broker::Error::OutcomeUnknown { .. }
         | broker::Error::UnknownTopic { .. }
@@ -301,4 +307,22 @@ pub(super) fn pause_after(failure: &Error, failures: &mut u32) -> Option<Duratio
 /// How long a thread waits before it joins anew after a failure.
 pub(super) fn pause_before_rejoin(failures: u32) -> Duration {
     Duration::from_millis(100 << failures.min(6))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    #[test]
+    fn a_broker_without_transactions_is_told_from_one_that_is_away() {
+        let failed = |error| no_transactions(error);
+        let refused = failed(broker::Error::Unsupported { message: "no such api".to_owned() });
+        assert_eq!((refused.kind(), refused.code()), (Kind::Config, Some(codes::NO_TRANSACTIONS)));
+        assert!(refused.to_string().contains("at_least_once"), "{refused}");
+        let away = failed(broker::Error::Unavailable { message: "timed out".to_owned() });
+        assert_eq!(away.kind(), Kind::Retry);
+        assert!(away.to_string().contains("at_least_once") && away.to_string().contains("E0610"), "{away}");
+        assert_eq!(failed(broker::Error::Fenced { message: String::new() }).kind(), Kind::Fenced);
+    }
 }

@@ -62,6 +62,12 @@ pub trait Backend: Send + fmt::Debug {
         self.flush()
     }
 
+    /// Finds out whether what runs in the background has failed: nobody waits for it.
+    ///
+    /// # Errors
+    /// What made it fail, while it lasts.
+    fn check(&mut self) -> Result<(), Error>;
+
     /// Returns the bytes at rest, roughly.
     fn size_bytes(&self) -> u64;
 

@@ -9,7 +9,8 @@ use crate::base::ids::Offset;
 use crate::base::record::Record;
 use crate::base::time::Timestamp;
 use crate::limits::{
-    DURABLE_MARK_MS_MAX, FLUSH_DISTANCE_BYTES_MAX, FLUSH_DISTANCE_MS_MAX, WRITE_BEHIND_BYTES_MAX, WRITE_BEHIND_MS_MAX,
+    BACKGROUND_CHECK_MS, DURABLE_MARK_MS_MAX, FLUSH_DISTANCE_BYTES_MAX, FLUSH_DISTANCE_MS_MAX, WRITE_BEHIND_BYTES_MAX,
+    WRITE_BEHIND_MS_MAX,
 };
 use crate::planted::{self, Mistake};
 use crate::store::format::{self, Announced, StoreFacts};
@@ -42,6 +43,8 @@ pub(super) struct Behind {
     /// Since when something is written and not flushed.
     unflushed_since: Option<Timestamp>,
     last_mark: Option<Timestamp>,
+    /// When what runs in the background was looked at last.
+    last_check: Option<Timestamp>,
 }
 
 impl Behind {
@@ -64,6 +67,11 @@ impl TaskStores {
     /// # Errors
     /// [`Error::Io`], [`Error::Corrupt`]; the rows stay where they were.
     pub fn write_behind(&mut self, now: Timestamp, force: bool) -> Result<Written, Error> {
+        let last_check = *self.behind.last_check.get_or_insert(now);
+        if now.0 - last_check.0 >= BACKGROUND_CHECK_MS {
+            self.behind.last_check = Some(now);
+            self.backend.check()?;
+        }
         let mut written = Written::default();
         let overlay_bytes = self.committed_bytes();
         self.behind.clock_is(now);

@@ -133,6 +133,10 @@ impl Backend for MemoryBackend {
         self.lock().data.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum()
     }
 
+    fn check(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn numbers(&self) -> BackendNumbers {
         BackendNumbers { keys_estimate: self.lock().data.len() as u64, ..BackendNumbers::default() }
     }

@@ -110,6 +110,16 @@ fn a_disk_that_fills_up_stops_its_tasks_until_there_is_room() {
     let app = notes::open(&Place::kafka_and_registry(), TOPOLOGY);
     let (last, wanted) = many_notes(&app);
     let mut run = app.start(&Launch { mount: Some("size=8m"), ..Launch::default() });
+    // All is committed; what is over the budget of memory goes to the disk with the next write, in the background.
+    notes::wait_for(&mut run, &last, wanted);
+    until("the rows are with RocksDB", || {
+        let metrics = run.ask("/metrics").1;
+        let keys = metrics.lines().filter_map(|line| line.strip_prefix("tidemill_rocksdb_estimated_keys{"));
+        let counted: f64 = keys.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum();
+        (counted >= 2000.0).then_some(())
+    });
+    let more = [0, 1].map(|partition| notes::note(&app, &format!("more-{}", key_of(partition)), AT, r#"{"n": 1}"#));
+    topics::write(&*app.broker(), more);
     let task = quarantined_for(&mut run, "state_io");
     assert_eq!(task["quarantine"]["code"], "E0805", "{task}");
     assert!(task["quarantine"]["retry_at"].is_string(), "{task}");

@@ -177,14 +177,14 @@ fn a_broker_without_transactions_is_refused_by_name_and_served_at_least_once() {
     let app = shop::open(kafka.place());
     let orders = shop::orders(FIRST);
     shop::place_orders(&app, &orders);
+    // This one answers as to a newer client; librdkafka asks again until its time is over.
     let mut run = app.start(&Launch::default());
-    let status = run.wait();
+    run.says("(E0610)");
     let said = run.said();
-    assert_eq!(status.code(), Some(78), "{said}");
-    assert!(
-        said.contains("[E0610]") && said.contains("processing_guarantee = ") && said.contains("at_least_once"),
-        "{said}"
-    );
+    assert!(said.contains("joining anew") && said.contains("at_least_once"), "{said}");
+    assert_eq!((run.ask("/livez").0, run.ask("/readyz").0), (200, 503));
+    assert!(run.ask("/readyz?verbose").1.contains("E0610"));
+    run.kill();
     let mut run = app.start(&Launch { at_least_once: true, ..Launch::default() });
     shop::wait_for(&app, &mut run, &Answers::of(&orders));
     run.stop();

@@ -131,6 +131,10 @@ impl Backend for OpenFolder {
         self.space.flush()
     }
 
+    fn check(&mut self) -> Result<(), Error> {
+        self.space.check()
+    }
+
     fn size_bytes(&self) -> u64 {
         self.space.size_bytes()
     }

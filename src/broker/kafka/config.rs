@@ -125,8 +125,10 @@ pub(super) fn consumer(settings: &KafkaSettings, consumer: &ConsumerSettings) ->
     config.set("enable.partition.eof", "true");
     match &consumer.group {
         None => {
-            config.remove("group.protocol");
-            config.remove("group.remote.assignor");
+            // What is said of the members of a group does not hold for a consumer without one: librdkafka would refuse the mixture.
+            for name in ["group.protocol", "group.remote.assignor", "max.poll.interval.ms"] {
+                config.remove(name);
+            }
             config.set("group.id", NO_GROUP);
         }
         Some(group) => {
