@@ -271,9 +271,10 @@ impl StreamThread {
         let offsets = self.consumer.committed(&partitions, limits::BROKER_WAIT_MAX)?;
         self.group_offsets = partitions.iter().cloned().zip(offsets).collect();
         self.consumer.pause(&partitions)?;
-        // Those that are still being restored, too.
+        // Those that are still being restored, too, and those whose state could not be opened.
         let restoring = self.restorer.remaining().map(|(task, _)| task);
-        let tasks: Vec<TaskId> = self.slots.keys().chain(restoring).cloned().collect();
+        let tasks = self.slots.keys().chain(restoring).chain(self.unopened.keys());
+        let tasks: Vec<TaskId> = tasks.cloned().collect();
         self.park_all();
         self.waiting.extend(tasks);
         self.cycle.handle(Outcome::Settled, now);
