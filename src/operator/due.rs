@@ -24,8 +24,13 @@ pub(super) struct Due {
 
 /// Puts an entry in.
 pub(super) fn put(stores: &mut TaskStores, index: StoreRef, due: &Due) -> Result<(), Error> {
-    let row = Row { timestamp: due.at, fields: Arc::from([Value::Bool(due.done)]) };
-    Ok(stores.put(StoreIndex(index.0), &keys::windowed(due.at, &due.what), Some(row))?)
+    Ok(stores.put(StoreIndex(index.0), &keys::windowed(due.at, &due.what), Some(row(due)))?)
+}
+
+/// Entries are dated at the epoch: what is due lies ahead, and a broker refuses what is dated more than an hour ahead of its clock
+/// (`message.timestamp.after.max.ms`). When it is due stands in the key.
+fn row(due: &Due) -> Row {
+    Row { timestamp: Timestamp(0), fields: Arc::from([Value::Bool(due.done)]) }
 }
 
 /// Takes an entry out.
@@ -53,4 +58,15 @@ pub(super) fn until(
         ControlFlow::Continue(())
     })?;
     Ok((found, behind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_not_dated_ahead() {
+        let due = Due { at: Timestamp(4_000_000_000_000), what: b"k".to_vec(), done: false };
+        assert_eq!(row(&due).timestamp, Timestamp(0));
+    }
 }
