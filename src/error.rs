@@ -258,6 +258,8 @@ pub mod codes {
         TOO_MANY_ELEMENTS = "E1005";
         /// What a `suppress` may hold is full, and the topology says to stop.
         SUPPRESS_FULL = "E1006";
+        /// A record of a topic of CloudEvents is none.
+        NO_CLOUD_EVENT = "E1007";
         /// A header of a command is not what it must be.
         COMMAND_HEADER = "E1010";
     }

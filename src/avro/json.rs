@@ -351,7 +351,7 @@ fn base64_encode(bytes: &[u8]) -> String {
     text
 }
 
-fn base64_decode(text: &str) -> Option<std::sync::Arc<[u8]>> {
+pub(crate) fn base64_decode(text: &str) -> Option<std::sync::Arc<[u8]>> {
     let symbols = text.strip_suffix("==").or_else(|| text.strip_suffix('=')).unwrap_or(text);
     if !text.len().is_multiple_of(4) {
         return None;

@@ -9,11 +9,12 @@ use bytes::Bytes;
 
 use crate::avro::{DecodePlan, Schema, frame, from_json};
 use crate::base::ids::SchemaId;
-use crate::base::record::Record;
+use crate::base::record::{Headers, Record};
 use crate::base::types::Type;
 use crate::base::value::{Text, Value};
 use crate::operator::{KeyWriter, SINGLE_OBJECT_MARKER, key_bytes, scalar_value};
 use crate::plan::{KeyFormat, LayoutId, Payload, Reader, Source, ValueFormat};
+use crate::task::cloud_event;
 
 /// What a record's value turned out to be.
 #[derive(Debug, PartialEq)]
@@ -38,6 +39,8 @@ pub(super) struct SourceDecoder {
     /// Id of the schema that the last record was written with, and its reader: most topics have runs of one schema.
     last: Option<(u32, usize)>,
     plans: Vec<Compiled>,
+    /// Records are CloudEvents.
+    cloud_events: bool,
     /// Where keys are Avro in registry frames: what they are inside.
     keys: Option<FramedKeys>,
     /// Full names of the types that the source reads, by layout.
@@ -49,7 +52,8 @@ enum DecoderKind {
     Registry(Vec<Target>),
     /// Plans by fingerprint.
     Internal(Vec<(u64, Compiled)>),
-    Json(Target),
+    /// Of several, the type of the CloudEvent says which.
+    Json(Vec<Target>),
     Scalar {
         format: ValueFormat,
         layout: LayoutId,
@@ -94,19 +98,50 @@ impl SourceDecoder {
                     .map(|reader| Ok((reader.schema.fingerprint(), Target::new(reader).compile(&reader.schema)?)))
                     .collect::<Result<_, String>>()?,
             ),
-            Payload::Json { reader } => DecoderKind::Json(Target::new(reader)),
+            Payload::Json { readers } => DecoderKind::Json(readers.iter().map(Target::new).collect()),
             Payload::Scalar { format, reader } => {
                 DecoderKind::Scalar { format: *format, layout: reader.layout, wanted: !reader.wanted.is_empty() }
             }
         };
         let type_name = |reader: &Reader| Text::new(reader.schema.full_name().unwrap_or_default());
         let type_names = payload.readers().iter().map(|reader| (reader.layout, type_name(reader))).collect();
-        Ok(Self { kind, writers: HashMap::new(), last: None, plans: Vec::new(), keys, type_names })
+        Ok(Self {
+            kind,
+            writers: HashMap::new(),
+            last: None,
+            plans: Vec::new(),
+            cloud_events: source.cloud_events,
+            keys,
+            type_names,
+        })
     }
 
     /// Returns the full name of the type whose rows have this layout.
     pub(super) fn type_name(&self, layout: LayoutId) -> Text {
         self.type_names.iter().find(|(known, _)| *known == layout).map(|(_, name)| name.clone()).unwrap_or_default()
+    }
+
+    /// Takes a CloudEvent apart; none where the record is as it is to be seen.
+    pub(super) fn opened(&self, record: &Record) -> Result<Option<Record>, Decoded> {
+        if !self.cloud_events {
+            return Ok(None);
+        }
+        cloud_event::opened(record).map_err(Decoded::Failed)
+    }
+
+    /// The schema of a JSON value: the only one, or that of the event's type, by its full name, an alias or the name without namespace.
+    fn json_target<'a>(&self, targets: &'a [Target], headers: &Headers) -> Option<&'a Target> {
+        if !self.cloud_events {
+            return targets.first();
+        }
+        let kind = cloud_event::text(headers, "ce_type")?;
+        let named = |target: &&Target| {
+            let name = target.schema.full_name().unwrap_or_default();
+            name == kind
+                || name.rsplit('.').next() == Some(kind)
+                || target.schema.aliases().iter().any(|alias| alias == kind)
+        };
+        targets.iter().find(named)
     }
 
     /// Returns a record's bare key where it comes in a frame; none where the record has it as it is.
@@ -126,7 +161,10 @@ impl SourceDecoder {
                 Err(error) => Decoded::Failed(error.to_string()),
             },
             DecoderKind::Internal(plans) => decode_internal(plans, value, slots),
-            DecoderKind::Json(target) => decode_json(target, value, slots),
+            DecoderKind::Json(targets) => match self.json_target(targets, &record.headers) {
+                Some(target) => decode_json(target, value, slots),
+                None => Decoded::Undeclared,
+            },
             DecoderKind::Scalar { format, layout, wanted } => match scalar_value(*format, value) {
                 Ok(value) => {
                     slots.clear();

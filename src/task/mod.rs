@@ -7,6 +7,7 @@
 //! Invariant: `outgoing` holds changelog rows and meta of a generation only after its `seal`; nothing of the next generation
 //! may be written before that one's outcome is known.
 
+mod cloud_event;
 mod commit;
 mod decode;
 mod failure;

@@ -84,7 +84,8 @@ impl Task {
                 (first_layout(source), None)
             }
         };
-        self.contexts[at].take(&head.record, head.timestamp, &head.decoded, &self.decoders[at]);
+        let seen = head.opened.as_deref().unwrap_or(&head.record);
+        self.contexts[at].take(seen, head.timestamp, &head.decoded, &self.decoders[at]);
         self.last_source = at;
         let row = Row {
             key: head.bare_key.as_deref().or(head.record.key.as_deref()),
@@ -436,6 +437,7 @@ mod tests {
             topic: Topic::new("t"),
             key: KeyFormat::String,
             framed_keys: false,
+            cloud_events: false,
             payload: Payload::Registry { readers: Vec::new() },
             timestamp: PerLayout::default(),
             idle: None,

@@ -42,6 +42,8 @@ pub(super) struct SourceQueue {
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) record: Record,
+    /// The record as expressions see it, where it came in an envelope.
+    pub(super) opened: Option<Box<Record>>,
     /// The key where the record's own comes in a frame.
     pub(super) bare_key: Option<Bytes>,
     pub(super) decoded: Decoded,
@@ -111,16 +113,21 @@ impl SourceQueue {
         }
         let Some(record) = self.records.pop_front() else { return };
         let mut slots = std::mem::take(&mut self.spare);
-        let (bare_key, mut decoded) = match decoder.bare_key(&record) {
-            Ok(bare_key) => (bare_key, decoder.decode(&record, &mut slots)),
-            Err(decoded) => (None, decoded),
+        let (opened, failed) = match decoder.opened(&record) {
+            Ok(opened) => (opened.map(Box::new), None),
+            Err(decoded) => (None, Some(decoded)),
+        };
+        let seen = opened.as_deref().unwrap_or(&record);
+        let (bare_key, mut decoded) = match (failed, decoder.bare_key(seen)) {
+            (Some(decoded), _) | (None, Err(decoded)) => (None, decoded),
+            (None, Ok(bare_key)) => (bare_key, decoder.decode(seen, &mut slots)),
         };
         let key = bare_key.as_deref().or(record.key.as_deref());
-        let timestamp = timestamp_of(&record, key, &decoded, &slots, decoder).unwrap_or_else(|message| {
+        let timestamp = timestamp_of(seen, key, &decoded, &slots, decoder).unwrap_or_else(|message| {
             decoded = Decoded::Failed(message);
             record.timestamp
         });
-        self.head = Some(Head { record, bare_key, decoded, slots, timestamp });
+        self.head = Some(Head { record, opened, bare_key, decoded, slots, timestamp });
     }
 
     /// Takes the head, which there must be.

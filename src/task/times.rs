@@ -244,6 +244,7 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         | NodeKind::Timer(_)
         | NodeKind::Punctuate(_) => true,
         NodeKind::Table { expiry, .. } => expiry.is_some(),
+        NodeKind::Sink { cloud_events, .. } => *cloud_events,
         NodeKind::StreamTableJoin(join) => join.grace.is_some(),
         NodeKind::Entity(entity) => entity.deciding.is_some(),
         NodeKind::Filter { .. }
@@ -253,7 +254,6 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         | NodeKind::Rekey { .. }
         | NodeKind::Regroup { .. }
         | NodeKind::Repartition { .. }
-        | NodeKind::Sink { .. }
         | NodeKind::GlobalJoin(_)
         | NodeKind::Subscribe(_)
         | NodeKind::Subscriptions(_)

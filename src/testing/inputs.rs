@@ -39,6 +39,8 @@ struct Source {
     /// Writes keys that are Avro in frames.
     key_writer: Option<KeyWriter>,
     format: ValueFormat,
+    /// Headers that an event must have, and an input leaves out, are made up.
+    cloud_events: bool,
     /// None of the types has an id where values have no frame.
     types: Vec<(Option<SchemaId>, Schema)>,
 }
@@ -66,7 +68,8 @@ impl Inputs {
         for source in plan.read_topics() {
             let types = match &source.payload {
                 Payload::Internal { .. } => continue,
-                Payload::Json { reader } | Payload::Scalar { reader, .. } => vec![(None, reader.schema.clone())],
+                Payload::Json { readers } => readers.iter().map(|reader| (None, reader.schema.clone())).collect(),
+                Payload::Scalar { reader, .. } => vec![(None, reader.schema.clone())],
                 Payload::Registry { readers } => {
                     let mut types = Vec::with_capacity(readers.len());
                     for reader in readers {
@@ -92,7 +95,10 @@ impl Inputs {
             } else {
                 None
             };
-            sources.insert(source.topic.to_string(), Source { key: source.key, key_writer, format, types });
+            sources.insert(
+                source.topic.to_string(),
+                Source { key: source.key, key_writer, format, cloud_events: source.cloud_events, types },
+            );
         }
         Ok(Self { sources, partitions })
     }
@@ -107,10 +113,18 @@ impl Inputs {
             let help = suggestion(&input.topic, known);
             return Err(WorldError(format!("the topology does not read a topic `{}`; {help}", input.topic)));
         };
-        let headers = input
-            .headers
-            .iter()
-            .map(|(name, value)| Header { name: Text::new(name), value: Some(Bytes::from(value.clone())) });
+        let mut said = input.headers.clone();
+        let structured = said.get("content-type").is_some_and(|kind| kind.starts_with("application/cloudevents"));
+        if source.cloud_events && !structured && input.value.is_some() {
+            let (_, schema) = source.type_of(input)?;
+            let id = format!("{}@{}", input.topic, input.at.0);
+            let made = [("ce_specversion", "1.0"), ("ce_id", &id), ("ce_source", "/test")];
+            for (name, value) in made.into_iter().chain([("ce_type", schema.full_name().unwrap_or_default())]) {
+                said.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+            }
+        }
+        let headers =
+            said.iter().map(|(name, value)| Header { name: Text::new(name), value: Some(Bytes::from(value.clone())) });
         let key = input.key.as_ref().map(|key| source.key_of(key)).transpose()?;
         Ok(Outgoing {
             topic: Topic::new(&input.topic),
@@ -144,6 +158,9 @@ impl Source {
     }
 
     fn value_of(&self, value: &Json, input: &Input) -> Result<Bytes, WorldError> {
+        if input.headers.get("content-type").is_some_and(|kind| kind.starts_with("application/cloudevents")) {
+            return Ok(Bytes::from(value.to_string()));
+        }
         let (id, schema) = self.type_of(input)?;
         if let (Some(_), [field]) = (self.format.scalar(), schema.fields()) {
             let object = Json::Object([(field.name.to_string(), value.clone())].into_iter().collect());

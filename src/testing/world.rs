@@ -311,7 +311,7 @@ fn written(plan: &Plan) -> BTreeMap<String, Written> {
         }
     }
     for node in plan.sub_topologies.iter().flat_map(|sub| &sub.nodes) {
-        if let NodeKind::Sink { topic, format, key, writers } = &node.kind {
+        if let NodeKind::Sink { topic, format, key, writers, .. } = &node.kind {
             // What writes no rows writes answers to commands.
             let values = writers.iter().next().map_or(ValueFormat::Json, |(_, writer)| writer.format);
             written.insert(topic.to_string(), Written { format: *format, key: *key, values, seen: Offset(0) });

@@ -178,6 +178,8 @@ pub struct Source {
     pub value_format: ValueFormat,
     /// Keys are Avro in registry frames; inside they are bare.
     pub framed_keys: bool,
+    /// Records are CloudEvents: their attributes are headers, and say the type of JSON values.
+    pub cloud_events: bool,
     pub timestamp: Option<ByVariant<Expression>>,
     pub idle: Option<SpanMs>,
     pub on_decode_error: OnError,
@@ -420,6 +422,8 @@ pub struct Sink {
     pub topic: Topic,
     pub key: SinkKey,
     pub value_format: ValueFormat,
+    /// Records are written as CloudEvents.
+    pub cloud_events: bool,
     pub writers: ByVariant<SinkWriter>,
 }
 

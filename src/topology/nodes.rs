@@ -24,6 +24,7 @@ const KEY_FORMATS: [(&str, Option<KeyFormat>); 4] = [
     ("bytes", Some(KeyFormat::Bytes)),
     ("avro", None),
 ];
+const ENVELOPES: [(&str, ()); 1] = [("cloudevents", ())];
 const SUBJECTS: [(&str, SubjectNaming); 3] = [
     ("topic_name", SubjectNaming::TopicName),
     ("record_name", SubjectNaming::RecordName),
@@ -98,12 +99,13 @@ fn reject(table: &mut TableReader<'_>, keys: &[&'static str], why: &str, help: &
     }
 }
 
-const TOPIC_KEYS: [&str; 7] = ["schemas", "subjects", "key_format", "key_type", "value_format", "timestamp", "idle"];
+const TOPIC_KEYS: [&str; 8] =
+    ["schemas", "subjects", "key_format", "key_type", "value_format", "envelope", "timestamp", "idle"];
 const DERIVED_KEYS: [&str; 6] = ["on", "where", "flatten", "select", "set", "select_key"];
 const SHAPING_KEYS: [&str; 3] = ["where", "select", "set"];
 
 fn read_stream(table: &mut TableReader<'_>) -> Option<Body> {
-    table.later(&["envelope", "limit"]);
+    table.later(&["limit"]);
     match read_origin(table) {
         Some(Origin::Topic) => {
             let body = read_topic(table);
@@ -139,16 +141,13 @@ pub(super) fn read_topic(table: &mut TableReader<'_>) -> Option<TopicSpec> {
     let subjects = table.choice("subjects", &SUBJECTS);
     let (key_format, framed_key) = read_key_format(table);
     let value_format = table.choice("value_format", &ValueFormat::ALL);
+    let cloud_events = table.choice("envelope", &ENVELOPES).is_some();
     let timestamp = table.expression("timestamp");
     let idle = table.duration("idle").map(|idle| idle.value);
     let schemas = read_schemas(table, value_format.unwrap_or(ValueFormat::Avro))?;
-    if let (Some(ValueFormat::Json), Some(second)) = (value_format, schemas.get(1)) {
-        conflict(
-            table,
-            second.place.span,
-            "JSON values have one schema",
-            "a JSON object does not say its type; keep one schema",
-        );
+    if let (Some(ValueFormat::Json), Some(second), false) = (value_format, schemas.get(1), cloud_events) {
+        let help = "a JSON object does not say its type; keep one schema, or let `ce_type` say it: `envelope = \"cloudevents\"`";
+        conflict(table, second.place.span, "JSON values have one schema", help);
     }
     Some(TopicSpec {
         topic: topic?,
@@ -157,6 +156,7 @@ pub(super) fn read_topic(table: &mut TableReader<'_>) -> Option<TopicSpec> {
         key_format,
         framed_key,
         value_format: value_format.unwrap_or(ValueFormat::Avro),
+        cloud_events,
         timestamp,
         idle,
         versioned: None,
@@ -309,7 +309,7 @@ fn read_global_table(table: &mut TableReader<'_>) -> Option<TopicSpec> {
     let help = "it holds a topic's records as they are: write other rows to a topic with a sink, and read that";
     reject(table, &["from", "on", "where", "select", "set", "select_key"], "is not for a global table", help);
     let help = "rows look up what is newest when they are worked on: leave it out, or use a `[table.…]`";
-    reject(table, &["timestamp", "idle", "versioned"], "has no meaning for a global table", help);
+    reject(table, &["timestamp", "idle", "versioned", "envelope"], "has no meaning for a global table", help);
     let body = body?;
     if let Some(second) = body.schemas.get(1) {
         conflict(table, second.place.span, "a table has one schema", "its rows have one shape; keep one schema");
@@ -514,6 +514,7 @@ fn read_sink(table: &mut TableReader<'_>) -> Option<SinkSpec> {
             }
         }
     }
+    let cloud_events = table.choice("envelope", &ENVELOPES).is_some();
     let (key, value_format) = (key.zip(key_at), value_format.zip(value_at));
-    Some(SinkSpec { from: from?, topic: topic?, record, schema, subjects, key, value_format })
+    Some(SinkSpec { from: from?, topic: topic?, record, schema, subjects, key, value_format, cloud_events })
 }

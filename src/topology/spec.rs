@@ -129,6 +129,8 @@ pub(super) struct TopicSpec {
     /// Where it stands that keys are Avro in registry frames.
     pub framed_key: Option<Place>,
     pub value_format: ValueFormat,
+    /// Records are CloudEvents.
+    pub cloud_events: bool,
     pub timestamp: Option<ExpressionText>,
     pub idle: Option<SpanMs>,
     /// Tables only.
@@ -326,6 +328,8 @@ pub(super) struct SinkSpec {
     /// With where it stands.
     pub key: Option<(SinkKeyWord, Place)>,
     pub value_format: Option<(ValueFormat, Place)>,
+    /// Records are CloudEvents.
+    pub cloud_events: bool,
 }
 
 /// How a sink says that it writes keys.

@@ -141,14 +141,20 @@ impl Emitter<'_, '_> {
         let from = self.flow.graph.node(entity.from);
         let topic = from.kind.source().map(|source| source.topic.clone());
         let topic = topic.expect("the stream of an entity that decides reads a topic");
-        NodeKind::Sink { topic, format: self.entity_keys(id), key: SinkKey::Plain, writers }
+        NodeKind::Sink { topic, format: self.entity_keys(id), key: SinkKey::Plain, cloud_events: false, writers }
     }
 
     /// Writes answers as JSON, so that no row has a writer.
     fn replies(&self, id: PartId, entity: &topology::Entity) -> NodeKind {
         let topic = entity.deciding.as_ref().and_then(|deciding| deciding.replies.clone());
         let topic = topic.expect("there is no such part without a topic");
-        NodeKind::Sink { topic, format: self.entity_keys(id), key: SinkKey::Plain, writers: PerLayout::default() }
+        NodeKind::Sink {
+            topic,
+            format: self.entity_keys(id),
+            key: SinkKey::Plain,
+            cloud_events: false,
+            writers: PerLayout::default(),
+        }
     }
 
     fn entity_keys(&self, id: PartId) -> KeyFormat {

@@ -72,7 +72,7 @@ fn of_others(node: &topology::Node, mut readers: Vec<Reader>) -> Option<Source> 
     let source = node.kind.source()?;
     let payload = match source.value_format {
         ValueFormat::Avro => Payload::Registry { readers },
-        ValueFormat::Json => Payload::Json { reader: readers.swap_remove(0) },
+        ValueFormat::Json => Payload::Json { readers },
         format @ (ValueFormat::String
         | ValueFormat::Long
         | ValueFormat::Int
@@ -84,6 +84,7 @@ fn of_others(node: &topology::Node, mut readers: Vec<Reader>) -> Option<Source> 
         topic: source.topic.clone(),
         key: node.rows.key,
         framed_keys: source.framed_keys,
+        cloud_events: source.cloud_events,
         payload,
         timestamp: PerLayout::default(),
         idle: source.idle,
@@ -210,6 +211,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 topic,
                 key: self.key_behind(*write),
                 framed_keys: false,
+                cloud_events: false,
                 payload: Payload::Internal {
                     readers: readers.collect::<Result<_, _>>()?,
                     upstream: vec![self.upstream(*write)],
@@ -405,7 +407,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
             }
         }
         let format = self.flow.graph.node(part.node).rows.key;
-        NodeKind::Sink { topic: sink.topic.clone(), format, key: sink.key, writers }
+        NodeKind::Sink { topic: sink.topic.clone(), format, key: sink.key, cloud_events: sink.cloud_events, writers }
     }
 
     fn dedupe(&self, id: PartId, dedupe: &topology::Dedupe) -> NodeKind {

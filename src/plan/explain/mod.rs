@@ -185,8 +185,9 @@ impl Out {
                 writeln!(self.text, ": topic {topic}{to}")?;
                 self.per_layout(sub, writers, Self::writer)?;
             }
-            NodeKind::Sink { topic, key, writers, .. } => {
-                writeln!(self.text, ": topic {topic}{}", written_keys(*key))?;
+            NodeKind::Sink { topic, key, cloud_events, writers, .. } => {
+                let events = if *cloud_events { ", cloud events" } else { "" };
+                writeln!(self.text, ": topic {topic}{}{events}", written_keys(*key))?;
                 self.per_layout(sub, writers, Self::writer)?;
             }
             NodeKind::Table { store, layout, expiry } => {
@@ -472,7 +473,8 @@ fn read_as(source: &Source) -> String {
         Payload::Scalar { format, .. } => format.name(),
     };
     let framed = if source.framed_keys { "avro " } else { "" };
-    format!("{framed}{} keys, {format}", key(source.key))
+    let events = if source.cloud_events { ", cloud events" } else { "" };
+    format!("{framed}{} keys, {format}{events}", key(source.key))
 }
 
 fn listed(names: &[&str]) -> String {

@@ -153,6 +153,8 @@ pub struct Source {
     pub key: KeyFormat,
     /// Keys are Avro in registry frames; rows have the bare ones.
     pub framed_keys: bool,
+    /// Records are CloudEvents.
+    pub cloud_events: bool,
     pub payload: Payload,
     /// The record's own time, where the topology takes it from the value (an `int` of milliseconds or a `timestamp`).
     pub timestamp: PerLayout<Expression>,
@@ -170,8 +172,8 @@ pub enum Payload {
     /// Avro single-object encoding (Avro specification, section "Single-object encoding"): our own repartition topics. The
     /// fingerprint picks the reader.
     Internal { readers: Vec<Reader>, upstream: Vec<Upstream> },
-    /// JSON objects of one declared schema.
-    Json { reader: Reader },
+    /// JSON objects of declared schemas; of several, the event's type says which.
+    Json { readers: Vec<Reader> },
     /// Values that are no records: rows of one field.
     Scalar { format: ValueFormat, reader: Reader },
 }
@@ -180,8 +182,8 @@ impl Payload {
     /// Returns how each record type that may come is read.
     pub fn readers(&self) -> &[Reader] {
         match self {
-            Self::Registry { readers } | Self::Internal { readers, .. } => readers,
-            Self::Json { reader } | Self::Scalar { reader, .. } => std::slice::from_ref(reader),
+            Self::Registry { readers } | Self::Internal { readers, .. } | Self::Json { readers } => readers,
+            Self::Scalar { reader, .. } => std::slice::from_ref(reader),
         }
     }
 }
@@ -279,6 +281,8 @@ pub enum NodeKind {
         topic: Topic,
         format: KeyFormat,
         key: SinkKey,
+        /// Records are written as CloudEvents, in binary mode.
+        cloud_events: bool,
         writers: PerLayout<Writer>,
     },
     /// Keeps the newest row per key.

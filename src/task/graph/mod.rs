@@ -293,8 +293,12 @@ impl Graph {
             NodeKind::Log(log) => self.log(at, log, row, context),
             NodeKind::Rekey { key, format } => self.rekey(at, key, format, row, context),
             NodeKind::Regroup { key, format, layout } => self.regroup(at, key, format, *layout, row, context),
-            NodeKind::Sink { topic, key, .. } => {
-                let out = Out { topic, key: *key, headers: lineage::derived(context), to: None };
+            NodeKind::Sink { topic, key, cloud_events, writers, .. } => {
+                let mut headers = lineage::derived(context);
+                if *cloud_events {
+                    headers = self.event_headers(at, writers.get(row.layout), row, &headers);
+                }
+                let out = Out { topic, key: *key, headers, to: None };
                 if self.send(at, out, row, context)? == Sent::Yes {
                     self.latencies.sent(at.index, row.timestamp);
                 }

@@ -8,8 +8,8 @@ use crate::base::record::{Headers, Outgoing};
 use crate::base::time::Timestamp;
 use crate::base::value::Value;
 use crate::operator::{RecordContext, Row};
-use crate::plan::{LayoutId, NodeKind, SinkKey, SubTopology};
-use crate::task::marker;
+use crate::plan::{LayoutId, NodeKind, SinkKey, SubTopology, Writer};
+use crate::task::{cloud_event, marker};
 
 use super::{At, Graph, NodeError, Sent, Step};
 
@@ -81,6 +81,24 @@ impl Graph {
             Outgoing { topic: topic.clone(), partition, timestamp: row.timestamp, key: written_key, value, headers };
         self.checked(at, record)?;
         Ok(Sent::Yes)
+    }
+
+    /// The headers of a row that is written as a CloudEvent. Its id counts the events of the sink and the task, which is committed with
+    /// them: no two have one, and what is written again has the same.
+    pub(super) fn event_headers(
+        &mut self,
+        at: At<'_>,
+        writer: Option<&Writer>,
+        row: &Row<'_>,
+        lineage: &Headers,
+    ) -> Headers {
+        let number = &mut self.times.sequence[at.slot()];
+        *number += 1;
+        let id = format!("{}/{}/{}/{number}", self.application, at.node.name, self.task.partition);
+        let source = format!("/{}/{}", self.application, at.node.name);
+        let kind = writer.and_then(|writer| writer.schema.full_name()).unwrap_or(&at.node.name);
+        let time = Value::DateTime(row.timestamp.to_date_time());
+        cloud_event::headers(id, source, kind, time, lineage)
     }
 
     /// Encodes a row as the node writes rows of its layout; none where it writes no such rows.

@@ -218,6 +218,7 @@ impl Checker<'_> {
             subjects: topic.subjects,
             value_format: topic.value_format,
             framed_keys: topic.framed_key.is_some(),
+            cloud_events: topic.cloud_events,
             timestamp,
             idle: topic.idle,
             on_decode_error,

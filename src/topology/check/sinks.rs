@@ -45,7 +45,10 @@ impl Checker<'_> {
         }
         let rows = Rows { variants, nature: Nature::Stream, ..input.clone() };
         let key = self.sink_key(sink, input);
-        Some((NodeKind::Sink(Sink { from, topic, key, value_format: format, writers }), rows))
+        Some((
+            NodeKind::Sink(Sink { from, topic, key, value_format: format, cloud_events: sink.cloud_events, writers }),
+            rows,
+        ))
     }
 
     /// How keys are written: as they are inside, or with their window in Kafka Streams' layout.

@@ -1,0 +1,139 @@
+//! CloudEvents (specification 1.0.2, Kafka protocol binding): what a record that is one says of itself, and what one says that is
+//! written.
+//!
+//! In binary mode attributes are headers, `ce_id`, and the value is the data. In structured mode the value is a JSON object of both, and
+//! is taken apart, so that expressions see the same headers either way.
+
+use bytes::Bytes;
+use serde_json::Value as Json;
+
+use super::lineage::header;
+use crate::base::record::{Header, Headers, Record};
+use crate::base::value::{Text, Value};
+
+const CONTENT_TYPE: &str = "content-type";
+const STRUCTURED: &str = "application/cloudevents";
+/// What every event says.
+const REQUIRED: [&str; 4] = ["ce_specversion", "ce_id", "ce_source", "ce_type"];
+
+/// Returns the text of a header.
+pub(super) fn text<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
+    std::str::from_utf8(headers.last(name)?.value.as_ref()?).ok()
+}
+
+/// Takes an event apart: the record with its attributes as headers and its data as value; none where it has them so. A record
+/// without value is a deletion, and says nothing.
+///
+/// # Errors
+/// Says why it is no event.
+pub(super) fn opened(record: &Record) -> Result<Option<Record>, String> {
+    let Some(value) = &record.value else { return Ok(None) };
+    let structured = text(&record.headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with(STRUCTURED));
+    if !structured {
+        complete(&record.headers)?;
+        return Ok(None);
+    }
+    let parsed: Json =
+        serde_json::from_slice(value).map_err(|error| format!("the CloudEvent is no JSON (E1007): {error}"))?;
+    let Json::Object(event) = parsed else { return Err("the CloudEvent is no JSON object (E1007)".to_owned()) };
+    let mut headers: Vec<Header> = Vec::with_capacity(event.len());
+    let mut data = None;
+    for (name, attribute) in event {
+        match (name.as_str(), attribute) {
+            ("data", attribute) => data = Some(Bytes::from(attribute.to_string())),
+            ("data_base64", Json::String(text)) => {
+                let bytes = crate::avro::json::base64_decode(&text).ok_or("`data_base64` is no base64 (E1007)")?;
+                data = Some(Bytes::copy_from_slice(&bytes));
+            }
+            ("datacontenttype", Json::String(text)) => headers.push(header(CONTENT_TYPE, text)),
+            (name, Json::String(text)) => headers.push(header(&format!("ce_{name}"), text)),
+            (name, other) => headers.push(header(&format!("ce_{name}"), other.to_string())),
+        }
+    }
+    let kept = record.headers.iter().filter(|header| header.name != CONTENT_TYPE).cloned();
+    let headers = Headers::new(headers.into_iter().chain(kept).collect());
+    complete(&headers)?;
+    Ok(Some(Record { value: data, headers, ..record.clone() }))
+}
+
+fn complete(headers: &Headers) -> Result<(), String> {
+    match REQUIRED.iter().find(|name| text(headers, name).is_none_or(str::is_empty)) {
+        Some(missing) => Err(format!("the record is no CloudEvent: it has no `{missing}` (E1007)")),
+        None if text(headers, REQUIRED[0]).is_some_and(|version| !version.starts_with("1.")) => {
+            Err("the record is a CloudEvent of another version than 1 (E1007)".to_owned())
+        }
+        None => Ok(()),
+    }
+}
+
+/// The headers of an event that is written.
+pub(super) fn headers(id: String, source: String, kind: &str, time: Value, lineage: &Headers) -> Headers {
+    let time = if let Value::DateTime(moment) = time { moment.to_string() } else { String::new() };
+    let own = [
+        Header { name: Text::new(REQUIRED[0]), value: Some(Bytes::from_static(b"1.0")) },
+        header(REQUIRED[1], id),
+        header(REQUIRED[2], source),
+        header(REQUIRED[3], kind),
+        header("ce_time", time),
+    ];
+    Headers::new(own.into_iter().chain(lineage.iter().cloned()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::Offset;
+    use crate::base::time::Timestamp;
+
+    fn record(headers: &[(&str, &str)], value: Option<&str>) -> Record {
+        Record {
+            offset: Offset(0),
+            timestamp: Timestamp(0),
+            key: None,
+            value: value.map(|text| Bytes::from(text.to_owned())),
+            headers: Headers::new(headers.iter().map(|(name, value)| header(name, *value)).collect()),
+        }
+    }
+
+    const BINARY: [(&str, &str); 4] =
+        [("ce_specversion", "1.0"), ("ce_id", "7"), ("ce_source", "/shop"), ("ce_type", "Placed")];
+    const JSON: [(&str, &str); 1] = [("content-type", "application/cloudevents+json; charset=utf-8")];
+
+    #[test]
+    fn an_event_in_binary_mode_stays_as_it_is_and_must_be_complete() {
+        assert_eq!(opened(&record(&BINARY, Some("{}"))), Ok(None));
+        assert_eq!(opened(&record(&[], None)), Ok(None), "a deletion");
+        for missing in 0..BINARY.len() {
+            let mut headers = BINARY.to_vec();
+            let (name, _) = headers.remove(missing);
+            let told = opened(&record(&headers, Some("{}"))).unwrap_err();
+            assert!(told.contains(&format!("it has no `{name}` (E1007)")), "{told}");
+        }
+        let old = [("ce_specversion", "0.3"), BINARY[1], BINARY[2], BINARY[3]];
+        assert!(opened(&record(&old, Some("{}"))).unwrap_err().contains("another version"));
+    }
+
+    #[test]
+    fn an_event_in_structured_mode_is_taken_apart() {
+        let event = r#"{"specversion": "1.0", "id": "7", "source": "/shop", "type": "Placed", "tries": 3,
+            "datacontenttype": "application/json", "data": {"total": 1.5}}"#;
+        let opened = opened(&record(&JSON, Some(event))).unwrap().unwrap();
+        let header = |name: &str| text(&opened.headers, name).unwrap_or("-").to_owned();
+        let names = ["ce_id", "ce_source", "ce_type", "ce_tries", "content-type"];
+        assert_eq!(names.map(header), ["7", "/shop", "Placed", "3", "application/json"]);
+        assert_eq!(opened.value.as_deref(), Some(&br#"{"total":1.5}"#[..]));
+    }
+
+    #[test]
+    fn what_is_no_event_is_told() {
+        for (value, told) in [
+            ("[]", "no JSON object"),
+            ("{", "no JSON"),
+            (r#"{"specversion": "1.0", "id": "7", "source": "/s", "type": "T", "data_base64": "?"}"#, "no base64"),
+            (r#"{"specversion": "1.0", "id": "7", "source": "/s"}"#, "`ce_type`"),
+        ] {
+            let error = opened(&record(&JSON, Some(value))).unwrap_err();
+            assert!(error.contains(told) && error.contains("E1007"), "{error}");
+        }
+    }
+}
