@@ -184,7 +184,7 @@ impl Comparison<'_> {
 fn written<'a>(plan: &'a Plan, topic: &Topic) -> Vec<(SinkKey, String, Vec<&'a Writer>)> {
     let nodes = plan.sub_topologies.iter().flat_map(|sub| &sub.nodes);
     let sinks = nodes.filter_map(|node| {
-        let NodeKind::Sink { topic: to, format, key, writers } = &node.kind else { return None };
+        let NodeKind::Sink { topic: to, format, key, writers, .. } = &node.kind else { return None };
         (to == topic).then(|| (*key, format.name().to_owned(), writers.iter().map(|(_, writer)| writer).collect()))
     });
     sinks.collect()
