@@ -27,6 +27,7 @@ pub(super) const PAGES: &[(&str, &str)] = &[
     ("log.md", include_str!("../../docs/language/log.md")),
     ("deciding.md", include_str!("../../docs/language/deciding.md")),
     ("formats.md", include_str!("../../docs/language/formats.md")),
+    ("cloudevents.md", include_str!("../../docs/language/cloudevents.md")),
     ("on_error.md", include_str!("../../docs/language/on_error.md")),
     ("sink.md", include_str!("../../docs/language/sink.md")),
 ];
