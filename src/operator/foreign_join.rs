@@ -204,14 +204,22 @@ pub fn join_unreferred(
     context: &RecordContext,
     evaluator: &mut Evaluator,
 ) -> Result<Referred, Error> {
-    if !node.kind.keeps_left() || !row.latest {
+    if !row.latest {
         return Ok(Referred::Nothing);
+    }
+    let mut refers = |slots: Option<&[Value]>| -> Result<bool, Error> {
+        let Some(slots) = slots else { return Ok(false) };
+        Ok(!evaluator.eval(&node.refers_to, &Row { slots: Some(slots), ..*row }, &[], context)?.is_null())
+    };
+    if refers(row.slots)? {
+        return Ok(Referred::Nothing);
+    }
+    if !node.kind.keeps_left() {
+        // The answer to the reference that went before, if one is under way, is for a row that is no more: nothing else would delete.
+        return Ok(if refers(row.previous)? { Referred::Nothing } else { Referred::Result(None) });
     }
     if row.slots.is_none() {
         return Ok(Referred::Result(None));
-    }
-    if !evaluator.eval(&node.refers_to, row, &[], context)?.is_null() {
-        return Ok(Referred::Nothing);
     }
     joined(node, row, &vec![Value::Null; node.response_slots], context, evaluator)
 }

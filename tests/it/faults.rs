@@ -7,7 +7,7 @@ use crate::support::kafka_server::KafkaServer;
 use crate::support::process::Run;
 use crate::support::proxy::{END_TXN, When};
 use crate::support::shop::{self, Answers};
-use crate::support::{App, Launch, Place, notes, rest, topics, until};
+use crate::support::{App, Launch, Place, notes, rest, topics, until, until_or_said};
 
 const FIRST: usize = 900;
 const SECOND: usize = 1800;
@@ -87,9 +87,10 @@ fn a_process_frozen_for_longer_than_its_session_commits_nothing_and_joins_anew()
     // The second one takes over when the session and the open transaction of the first have timed out.
     shop::wait_for(&app, &mut second, &Answers::of(&orders[..SECOND]));
     first.signal("CONT");
-    until("the first one notices", || {
+    until_or_said("the first one notices", || {
         let said = first.said();
-        ["partitions are lost", "joining anew"].iter().any(|sign| said.contains(sign)).then_some(())
+        let noticed = ["partitions are lost", "joining anew"].iter().any(|sign| said.contains(sign));
+        if noticed { Ok(()) } else { Err(said) }
     });
     shop::place_orders(&app, &orders[SECOND..]);
     // Both divide the work now; what the second had goes to the first when it stops.
@@ -201,7 +202,7 @@ fn slow_nodes_do_not_keep_a_thread_from_its_group() {
     );
     let app = notes::open(&Place::kafka(), &topology);
     let key = notes::key_of(0);
-    const NOTES: i64 = 400;
+    const NOTES: i64 = 100;
     let records = (0..NOTES).map(|_| notes::note(&app, &key, notes::AT, r#"{"n": 1}"#));
     topics::write(&*app.broker(), records);
     // As short as the session allows; the notes take longer.

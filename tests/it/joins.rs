@@ -9,7 +9,7 @@ use tidemill::base::rng::Rng;
 use tidemill::crash::Step;
 
 use crate::support::process::Run;
-use crate::support::{App, Launch, Place, topics, until};
+use crate::support::{App, Launch, Place, topics, until, until_or_said};
 
 const GLOBAL: &str = r#"
 [topology]
@@ -256,6 +256,14 @@ fn newest(run: &mut Run, topic: &str) -> Option<BTreeMap<String, Json>> {
     Some(rows)
 }
 
+/// What of the rows is not as it should be.
+fn difference(found: Option<&BTreeMap<String, Json>>, wanted: &BTreeMap<String, Json>) -> String {
+    let Some(found) = found else { return "nothing was read".to_owned() };
+    let keys = found.keys().chain(wanted.keys().filter(|key| !found.contains_key(*key)));
+    let differ = keys.filter(|key| found.get(*key) != wanted.get(*key));
+    differ.map(|key| format!("{key} is {:?}, not {:?}\n", found.get(key), wanted.get(key))).collect()
+}
+
 fn through_crashes(place: Place, instances: &[&str]) {
     let app = App::new(place, FOREIGN, &[PLACED, SCHEMAS[1]]);
     topics::create(&*app.broker(), &app.topic("orders"), PLACED_PARTITIONS, &[]);
@@ -274,8 +282,9 @@ fn through_crashes(place: Place, instances: &[&str]) {
     let (known, all) = (tables.joined(false), tables.joined(true));
     assert!(known.len() > 10 && known.len() < all.len(), "{} of {}", known.len(), all.len());
     for (topic, wanted) in [("known", known), ("all", all)] {
-        until("the joined rows are those of the newest rows of both tables", || {
-            (newest(&mut runs[0], &app.topic(topic))? == wanted).then_some(())
+        until_or_said("the joined rows are those of the newest rows of both tables", || {
+            let found = newest(&mut runs[0], &app.topic(topic));
+            if found.as_ref() == Some(&wanted) { Ok(()) } else { Err(difference(found.as_ref(), &wanted)) }
         });
     }
     for run in runs {

@@ -32,6 +32,9 @@ const RESERVED: &[&str] = &[
 const CLASSIC_ONLY: &[&str] =
     &["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy", "group.protocol.type"];
 
+/// What is said of the members of a group, and does not hold for a consumer without one: librdkafka would refuse the mixture.
+const OF_MEMBERS: &[&str] = &["group.protocol", "group.remote.assignor", "max.poll.interval.ms"];
+
 /// Bytes of one record, compressed batch or request that the client sends; the broker's topic settings decide below that.
 const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -93,11 +96,9 @@ pub(super) fn admin(settings: &KafkaSettings) -> ClientConfig {
 /// The configuration of the consumer that only asks for watermarks: whatever the isolation, so `read_uncommitted`.
 pub(super) fn probe(settings: &KafkaSettings) -> ClientConfig {
     let mut config = base(settings);
-    for name in CLASSIC_ONLY {
+    for name in CLASSIC_ONLY.iter().chain(OF_MEMBERS) {
         config.remove(name);
     }
-    config.remove("group.protocol");
-    config.remove("group.remote.assignor");
     config.set("isolation.level", "read_uncommitted");
     config.set("enable.auto.commit", "false");
     config
@@ -125,8 +126,7 @@ pub(super) fn consumer(settings: &KafkaSettings, consumer: &ConsumerSettings) ->
     config.set("enable.partition.eof", "true");
     match &consumer.group {
         None => {
-            // What is said of the members of a group does not hold for a consumer without one: librdkafka would refuse the mixture.
-            for name in ["group.protocol", "group.remote.assignor", "max.poll.interval.ms"] {
+            for name in OF_MEMBERS {
                 config.remove(name);
             }
             config.set("group.id", NO_GROUP);

@@ -2,17 +2,20 @@
 //! and a plan's fingerprint is the fingerprint of its text.
 
 mod held;
+mod words;
 
 use std::fmt::{self, Write};
 
 use crate::avro::Schema;
 use crate::base::value::Value;
 use crate::plan::model::{
-    Aggregate, Child, Deciding, Entity, ErrorAction, Expression, Flatten, Given, GlobalTable, JoinSide, JoinWindow,
-    Keep, KeyFormat, LayoutId, Log, Node, NodeIndex, NodeKind, OnError, Partitions, Payload, PerLayout, Plan, Reader,
-    ResultField, Retry, SinkKey, Source, Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, TopicRole,
-    ValueFormat, Window, WindowShape, Writer,
+    Aggregate, Child, Deciding, Entity, Expression, Flatten, Given, GlobalTable, JoinSide, JoinWindow, Keep, LayoutId,
+    Log, Node, NodeIndex, NodeKind, OnError, Partitions, Payload, PerLayout, Plan, Reader, ResultField, Retry, Source,
+    Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, ValueFormat, Window, WindowShape, Writer,
 };
+
+pub(super) use words::kind;
+use words::{action, key, role, written_keys};
 
 /// Describes a plan, for `graph` and for golden files.
 pub fn explain(plan: &Plan) -> String {
@@ -540,63 +543,4 @@ fn windows(window: &Window) -> String {
         WindowShape::Session { gap } => format!("sessions with gaps up to {gap}"),
     };
     format!("{shape}, grace {}, kept {}", window.grace, window.retention)
-}
-
-fn action(action: &ErrorAction) -> String {
-    match action {
-        ErrorAction::StopTask => "stop the task".to_owned(),
-        ErrorAction::Skip => "skip it".to_owned(),
-        ErrorAction::DeadLetter { topic } => format!("dead letter to {topic}"),
-    }
-}
-
-fn written_keys(key: SinkKey) -> &'static str {
-    match key {
-        SinkKey::Plain => "",
-        SinkKey::Start { .. } | SinkKey::EndAndStart => ", windows in keys",
-        SinkKey::Avro => ", avro keys",
-    }
-}
-
-fn key(format: KeyFormat) -> &'static str {
-    format.name()
-}
-
-pub(super) fn kind(kind: &NodeKind) -> &'static str {
-    match kind {
-        NodeKind::Filter { .. } => "filter",
-        NodeKind::Select { .. } => "select",
-        NodeKind::Flatten(_) => "flatten",
-        NodeKind::Log(_) => "log",
-        NodeKind::Rekey { .. } | NodeKind::Regroup { .. } => "re-key",
-        NodeKind::Repartition { .. } => "repartition",
-        NodeKind::Sink { .. } => "sink",
-        NodeKind::Table { .. } => "table",
-        NodeKind::VersionedTable { .. } => "versioned table",
-        NodeKind::Aggregate(_) => "aggregate",
-        NodeKind::StreamTableJoin(_)
-        | NodeKind::GlobalJoin(_)
-        | NodeKind::StreamJoin(_)
-        | NodeKind::TableJoin(_)
-        | NodeKind::ForeignJoin(_) => "join",
-        NodeKind::Subscribe(_) => "subscribe",
-        NodeKind::Subscriptions(_) => "subscriptions",
-        NodeKind::Suppress(_) => "suppress",
-        NodeKind::Dedupe(_) => "dedupe",
-        NodeKind::Timer(_) => "timer",
-        NodeKind::Punctuate(_) => "punctuate",
-        NodeKind::Entity(_) => "entity",
-        NodeKind::Merge => "merge",
-    }
-}
-
-fn role(role: TopicRole) -> &'static str {
-    match role {
-        TopicRole::Source => "source",
-        TopicRole::Sink => "sink",
-        TopicRole::DeadLetter => "dead letters",
-        TopicRole::Repartition => "repartition",
-        TopicRole::Changelog => "changelog",
-        TopicRole::Meta => "meta",
-    }
 }

@@ -31,12 +31,18 @@ pub(crate) fn rest(span: Duration) {
 
 /// Looks until there is something to return; panics with `what` after the deadline.
 pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    until_or_said(what, || look().ok_or_else(String::new))
+}
+
+/// As [`until`]; the panic says what there was in the end.
+pub(crate) fn until_or_said<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + DEADLINE;
     loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited in vain: {what}");
+        let said = match look() {
+            Ok(found) => return found,
+            Err(said) => said,
+        };
+        assert!(Instant::now() < end, "waited in vain: {what}\n{said}");
         std::thread::park_timeout(Duration::from_millis(25));
     }
 }
