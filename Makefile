@@ -16,7 +16,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # What `make setup` prepares: demo, test or bench.
 LEVEL ?= test
 
-.PHONY: help setup build demo test lint bench bench-peer conformance conformance-random sim
+.PHONY: help setup build demo test lint bench bench-peer conformance conformance-random sim chaos formats
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
@@ -79,3 +79,16 @@ sim: ## simulate instances and faults, by seed (SEEDS=how many FIRST=first, or S
 	@TIDEMILL_SIM_SEED='$(if $(filter file,$(origin SEED)),,$(SEED))' TIDEMILL_SIM_SEEDS='$(SEEDS)' TIDEMILL_SIM_FIRST='$(FIRST)' \
 	    cargo test --locked --config 'profile.dev.package.tidemill.opt-level=3' --test it \
 	    seeds_that_were_asked_for -- --ignored --nocapture
+
+# How many blows, and the orders a second.
+KILLS ?= 300
+RATE ?= 300
+
+chaos: build ## kill daemons, brokers and links of a real cluster (KILLS=how many RATE=orders a second)
+	@TIDEMILL_CHAOS_KILLS='$(KILLS)' TIDEMILL_CHAOS_RATE='$(RATE)' TIDEMILL_CHAOS_SEED='$(SEED)' tests/servers/run --only registry -- \
+	    cargo test --locked --test it kills_that_were_asked_for -- --ignored --nocapture
+
+formats: ## keep bytes of today's formats, when their version changes
+	@deploy/setup/packages test
+	@deploy/setup/claim
+	@cargo test --locked --test it bytes_of_today_are_kept -- --ignored

@@ -9,6 +9,8 @@ mod avro_judge;
 mod bad_input;
 mod broker_contract;
 mod broker_contract_kafka;
+#[path = "../chaos/mod.rs"]
+mod chaos;
 mod cli;
 mod conformance;
 mod conformance_random;
@@ -21,6 +23,7 @@ mod docs;
 mod evolve;
 mod faults;
 mod flights;
+mod formats;
 mod joins;
 mod kafka_adapter;
 mod laws;

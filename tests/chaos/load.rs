@@ -1,0 +1,96 @@
+//! The load: orders at a steady pace, each written down in a ledger. Its client is librdkafka itself, as any producer's is.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde_json::json;
+use tidemill::base::rng::Rng;
+
+pub(crate) const PARTITIONS: i32 = 3;
+const START_MS: i64 = 1_700_000_000_000;
+
+/// An order, as the ledger has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) n: i64,
+    pub(crate) item: String,
+    pub(crate) amount: i64,
+    pub(crate) at: i64,
+    pub(crate) partition: i32,
+}
+
+/// Somebody who orders without end.
+pub(crate) struct Load {
+    stop: Arc<AtomicBool>,
+    written: Arc<AtomicU64>,
+    ledger: Arc<Mutex<Vec<Entry>>>,
+    thread: JoinHandle<()>,
+}
+
+impl Load {
+    pub(crate) fn start(servers: &str, topic: &str, per_second: u64) -> Self {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", servers)
+            .set("enable.idempotence", "true")
+            .set("message.timeout.ms", "0")
+            .set("reconnect.backoff.max.ms", "500")
+            .create()
+            .unwrap();
+        let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let ledger = Arc::new(Mutex::new(Vec::new()));
+        let (stopped, counted, book, topic) =
+            (Arc::clone(&stop), Arc::clone(&written), Arc::clone(&ledger), topic.to_owned());
+        let thread = std::thread::spawn(move || {
+            let mut rng = Rng::new(23);
+            let begun = Instant::now();
+            for n in 0_i64.. {
+                if stopped.load(Ordering::Relaxed) {
+                    break;
+                }
+                let entry = entry(n, &mut rng);
+                order(&producer, &topic, &entry, &mut rng);
+                book.lock().unwrap().push(entry);
+                counted.fetch_add(1, Ordering::Relaxed);
+                let due = Duration::from_micros(1_000_000 / per_second * n as u64);
+                while begun.elapsed() < due {
+                    producer.poll(Duration::from_millis(1));
+                }
+            }
+            producer.flush(Duration::from_secs(120)).unwrap();
+        });
+        Self { stop, written, ledger, thread }
+    }
+
+    pub(crate) fn written(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    /// Ends it; every order is acknowledged when this returns.
+    pub(crate) fn stop(self) -> Vec<Entry> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap();
+        std::mem::take(&mut *self.ledger.lock().unwrap())
+    }
+}
+
+fn entry(n: i64, rng: &mut Rng) -> Entry {
+    let amount = rng.below(1000) as i64;
+    Entry { n, item: format!("i{}", rng.below(7)), amount, at: START_MS + n * 200, partition: rng.below(3) as i32 }
+}
+
+fn order(producer: &BaseProducer, topic: &str, entry: &Entry, rng: &mut Rng) {
+    // A customer's orders are in one partition.
+    let customer = format!("c{}", i64::from(entry.partition) + i64::from(PARTITIONS) * rng.below(12) as i64);
+    let value = json!({"n": entry.n, "item": entry.item, "amount": entry.amount}).to_string();
+    let mut record =
+        BaseRecord::to(topic).key(&customer).payload(&value).partition(entry.partition).timestamp(entry.at);
+    while let Err((_, refused)) = producer.send(record) {
+        // The queue is full while no broker answers.
+        producer.poll(Duration::from_millis(10));
+        record = refused;
+    }
+}

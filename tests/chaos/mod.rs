@@ -1,0 +1,271 @@
+//! Real kills: real brokers, three daemons in a group, orders at a steady pace; daemons and brokers are killed, frozen and cut off, by
+//! seed, one after the other. In the end a verifier of its own holds what is committed against the ledger. `make chaos KILLS=300` runs
+//! three brokers; every run of the tests kills some daemons beside one broker.
+
+#![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a run of real time that tells its figures")]
+
+mod cluster;
+mod load;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use tidemill::base::rng::Rng;
+
+use crate::support::process::Run;
+use crate::support::proxy::Proxy;
+use crate::support::{App, Launch, Place, topics};
+
+use cluster::Cluster;
+use load::{Load, PARTITIONS};
+use verify::Verifier;
+
+use crate::support::shop;
+
+/// What is done to them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Blow {
+    /// `kill -9` of a daemon, which comes back at once.
+    Kill,
+    /// Two daemons at the same time.
+    KillTwo,
+    /// A daemon stands still for a while.
+    Freeze,
+    /// A daemon stops as an operator stops it, and comes back.
+    Restart,
+    /// `kill -9` of a broker, which comes back.
+    Broker,
+    /// The registry is away while a daemon comes back.
+    Registry,
+}
+
+/// How hard it is.
+struct Plan {
+    seed: u64,
+    blows: usize,
+    brokers: usize,
+    per_second: u64,
+    freeze_ms_max: u64,
+    /// Longest until everything is caught up on.
+    recovery_max: Duration,
+}
+
+/// The daemons, as a supervisor keeps them.
+struct Daemons<'a> {
+    app: &'a App,
+    place: Place,
+    settings: String,
+    runs: Vec<Option<Run>>,
+    /// What those said that are dead.
+    said: Vec<String>,
+}
+
+const NAMES: [&str; 3] = ["a", "b", "c"];
+
+impl Daemons<'_> {
+    fn start(&mut self, which: usize) {
+        let launch = Launch {
+            instance: NAMES[which],
+            settings: &self.settings,
+            place: Some(self.place.clone()),
+            ..Launch::default()
+        };
+        self.runs[which] = Some(self.app.start(&launch));
+    }
+
+    fn kill(&mut self, which: usize) {
+        if let Some(run) = self.runs[which].take() {
+            self.said.push(run.kill());
+        }
+    }
+
+    fn stop(&mut self, which: usize) {
+        if let Some(run) = self.runs[which].take() {
+            self.said.push(run.stop());
+        }
+    }
+
+    /// A process that has ended by itself is started anew, as any supervisor does.
+    fn supervise(&mut self) {
+        for which in 0..self.runs.len() {
+            let ended = self.runs[which].as_mut().is_none_or(|run| run.exited().is_some());
+            if ended {
+                self.kill(which);
+                self.start(which);
+            }
+        }
+    }
+
+    fn freeze(&self, which: usize, span: Duration) {
+        if let Some(run) = &self.runs[which] {
+            run.signal("STOP");
+            std::thread::park_timeout(span);
+            run.signal("CONT");
+        }
+    }
+
+    fn all_said(&self) -> String {
+        let alive = self.runs.iter().flatten().map(Run::said);
+        self.said.iter().cloned().chain(alive).collect::<Vec<_>>().join("\n")
+    }
+}
+
+struct Figures {
+    blows: BTreeMap<Blow, usize>,
+    records: usize,
+    recoveries_ms: Vec<u128>,
+    set_aside: usize,
+}
+
+impl Figures {
+    fn told(&self) -> String {
+        let mut sorted = self.recoveries_ms.clone();
+        sorted.sort_unstable();
+        let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
+        format!(
+            "{} blows {:?}, {} records; to lag 0: median {median} ms, at most {} ms; stores set aside: {}",
+            self.recoveries_ms.len(),
+            self.blows,
+            self.records,
+            sorted.last().copied().unwrap_or_default(),
+            self.set_aside,
+        )
+    }
+}
+
+fn choose(rng: &mut Rng, plan: &Plan, registry: bool) -> Blow {
+    match rng.below(20) {
+        0..=9 => Blow::Kill,
+        10 | 11 => Blow::KillTwo,
+        12 | 13 => Blow::Freeze,
+        14 => Blow::Restart,
+        15 | 16 if registry => Blow::Registry,
+        17.. if plan.brokers > 1 => Blow::Broker,
+        _ => Blow::Kill,
+    }
+}
+
+fn run(plan: &Plan) -> Figures {
+    let mut cluster = Cluster::start(plan.brokers);
+    let registry_url = crate::provided("TIDEMILL_TEST_REGISTRY");
+    let registry = Proxy::start(registry_url.trim_start_matches("http://").split('/').next().unwrap());
+    let path = registry_url.trim_start_matches("http://").split_once('/').unwrap().1;
+    let registry_place = format!("http://{}/{path}", registry.address());
+    let place = Place::Kafka { servers: cluster.servers(), registry: Some(registry_place) };
+    let app = App::new(place.clone(), shop::TOPOLOGY, shop::SCHEMAS);
+    topics::create(&*app.broker(), &app.topic("orders"), PARTITIONS as u32, &[]);
+    let settings = "commit_interval = \"100ms\"\n".to_owned();
+    let mut daemons =
+        Daemons { app: &app, place, settings, runs: NAMES.iter().map(|_| None).collect(), said: Vec::new() };
+    daemons.supervise();
+    let load = Load::start(&cluster.servers(), &app.topic("orders"), plan.per_second);
+    let mut verifier = Verifier::new(&cluster.servers(), &app.id);
+    catch_up(&mut verifier, &mut daemons, plan, "the beginning");
+    let mut rng = Rng::new(plan.seed);
+    let mut figures = Figures { blows: BTreeMap::new(), records: 0, recoveries_ms: Vec::new(), set_aside: 0 };
+    for number in 1..=plan.blows {
+        let blow = choose(&mut rng, plan, true);
+        *figures.blows.entry(blow).or_default() += 1;
+        std::thread::park_timeout(Duration::from_millis(rng.below(700)));
+        strike(blow, &mut rng, plan, &mut daemons, &mut cluster, &registry);
+        let took = catch_up(&mut verifier, &mut daemons, plan, &format!("blow {number}, {blow:?}"));
+        figures.recoveries_ms.push(took.as_millis());
+        if number % 20 == 0 {
+            println!("{number} blows, {} records: {}", load.written(), figures.told());
+        }
+    }
+    let ledger = load.stop();
+    // The last windows close when everybody's time is known downstream.
+    catch_up(&mut verifier, &mut daemons, plan, "the end");
+    figures.records = ledger.len();
+    let deadline = Instant::now() + plan.recovery_max;
+    let mut outcome = verifier.compare(&ledger);
+    while outcome.is_err() && Instant::now() < deadline {
+        daemons.supervise();
+        std::thread::park_timeout(Duration::from_millis(500));
+        outcome = verifier.compare(&ledger);
+    }
+    for which in 0..NAMES.len() {
+        daemons.stop(which);
+    }
+    let said = daemons.all_said();
+    figures.set_aside = said.matches("set a store aside").count();
+    let told = figures.told();
+    println!("{told}");
+    outcome.and_then(|()| verifier.compare(&ledger)).unwrap_or_else(|problem| panic!("{problem}\n{told}"));
+    assert_eq!(figures.set_aside, 0, "{told}");
+    figures
+}
+
+fn strike(blow: Blow, rng: &mut Rng, plan: &Plan, daemons: &mut Daemons<'_>, cluster: &mut Cluster, registry: &Proxy) {
+    let which = rng.below(NAMES.len() as u64) as usize;
+    match blow {
+        Blow::Kill => daemons.kill(which),
+        Blow::KillTwo => {
+            daemons.kill(which);
+            daemons.kill((which + 1) % NAMES.len());
+        }
+        Blow::Freeze => daemons.freeze(which, Duration::from_millis(rng.below(plan.freeze_ms_max))),
+        Blow::Restart => daemons.stop(which),
+        Blow::Broker => {
+            let node = rng.below(cluster.len() as u64) as usize;
+            cluster.kill(node);
+            std::thread::park_timeout(Duration::from_millis(rng.below(5_000)));
+            cluster.resume(node);
+        }
+        Blow::Registry => {
+            registry.cut();
+            daemons.kill(which);
+            daemons.start(which);
+            std::thread::park_timeout(Duration::from_millis(rng.below(3_000)));
+            registry.mend();
+        }
+    }
+    daemons.supervise();
+}
+
+/// Waits until what was there a moment ago is worked off, and returns how long that took.
+fn catch_up(verifier: &mut Verifier, daemons: &mut Daemons<'_>, plan: &Plan, after: &str) -> Duration {
+    let begun = Instant::now();
+    loop {
+        daemons.supervise();
+        if begun.elapsed() > Duration::from_millis(400)
+            && verifier.lag(PARTITIONS, Duration::from_millis(300)) == Some(0)
+        {
+            return begun.elapsed();
+        }
+        assert!(begun.elapsed() < plan.recovery_max, "after {after} there is lag still:\n{}", daemons.all_said());
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn some_kills_lose_nothing_and_double_nothing() {
+    let figures = run(&Plan {
+        seed: 1,
+        blows: 20,
+        brokers: 1,
+        per_second: 150,
+        freeze_ms_max: 2_500,
+        recovery_max: Duration::from_secs(60),
+    });
+    assert_eq!(figures.recoveries_ms.len(), 20);
+}
+
+#[test]
+#[ignore = "by `make chaos`"]
+fn kills_that_were_asked_for() {
+    let number = |name: &str, otherwise: u64| {
+        let said = crate::provided(name);
+        if said.is_empty() { otherwise } else { said.parse().unwrap_or_else(|_| panic!("{name} is a number")) }
+    };
+    run(&Plan {
+        seed: number("TIDEMILL_CHAOS_SEED", 1),
+        blows: number("TIDEMILL_CHAOS_KILLS", 300) as usize,
+        brokers: 3,
+        per_second: number("TIDEMILL_CHAOS_RATE", 300),
+        freeze_ms_max: 15_000,
+        recovery_max: Duration::from_secs(180),
+    });
+}
