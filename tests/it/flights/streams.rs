@@ -125,6 +125,10 @@ fn partitions_that_drift_apart_by_months_in_two_processes_lose_no_departure() {
     // A second process takes its share while the other half comes in.
     let second = Launch { instance: "b", settings: "commit_interval = \"100ms\"\n", ..Launch::default() };
     let mut second = app.start(&second);
+    until("both processes have work", || {
+        let has_work = |run: &mut Run| Some(!run.json("/v1/tasks")?["tasks"].as_array()?.is_empty());
+        (has_work(&mut first)? && has_work(&mut second)?).then_some(())
+    });
     for partition in 3..PARTITIONS as usize {
         let rest = &partitions[partition][first_day[partition]..];
         topics::write(&*broker, outgoing(&flights, partition, rest));
