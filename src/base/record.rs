@@ -19,6 +19,13 @@ pub struct Header {
     pub value: Option<Bytes>,
 }
 
+impl Header {
+    /// Makes a header of text.
+    pub fn text(name: &str, value: impl Into<String>) -> Self {
+        Self { name: Text::new(name), value: Some(Bytes::from(value.into())) }
+    }
+}
+
 impl Headers {
     /// Takes headers in their order.
     pub fn new(headers: Vec<Header>) -> Self {
@@ -33,6 +40,12 @@ impl Headers {
     /// Returns the last header of this name, as Kafka's `Headers.lastHeader` does.
     pub fn last(&self, name: &str) -> Option<&Header> {
         self.0.as_ref()?.iter().rev().find(|header| header.name == name)
+    }
+
+    /// Returns the text of the last header of this name; none where there is none, or it is no text or empty.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let text = std::str::from_utf8(self.last(name)?.value.as_ref()?).ok();
+        text.filter(|text| !text.is_empty())
     }
 
     /// Returns the bytes the headers occupy on the heap, roughly.

@@ -126,6 +126,16 @@ impl Type {
     }
 }
 
+/// Returns a full name without its namespace.
+pub fn short_name(full_name: &str) -> &str {
+    full_name.rsplit('.').next().unwrap_or(full_name)
+}
+
+/// Tells whether a type may be called so: by its full name, or without its namespace.
+pub fn is_called(full_name: &str, name: &str) -> bool {
+    full_name == name || short_name(full_name) == name
+}
+
 impl fmt::Display for Type {
     /// The name that messages use: CEL's where it has one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -111,8 +111,12 @@ fn text(changes: &[Change], worst: Verdict, all: bool, output: &mut Output) -> R
         output.line(table.to_string())?;
     }
     let same = changes.iter().filter(|change| change.verdict == Verdict::Same).count();
-    let same = if same == changes.len() { "everything".to_owned() } else { counted(same, "thing") };
-    output.line(format!("{}; {same} stays the same", worst.as_str()))
+    let same = match same {
+        all if all == changes.len() => "everything stays".to_owned(),
+        1 => "1 thing stays".to_owned(),
+        several => format!("{} stay", counted(several, "thing")),
+    };
+    output.line(format!("{}; {same} the same", worst.as_str()))
 }
 
 fn as_json(change: &Change) -> Json {

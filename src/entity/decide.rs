@@ -34,11 +34,7 @@ impl CommandHead {
     /// An id that is too long, a version that is no number: of the record.
     pub fn of(headers: &Headers) -> Result<Self, Error> {
         let wrong = |message: String| Error::Record { message: format!("{message} (E1010)") };
-        let text = |name: &str| {
-            let value = headers.last(name)?.value.as_ref()?;
-            std::str::from_utf8(value).ok().filter(|text| !text.is_empty())
-        };
-        let id = text(COMMAND_ID_HEADER).or_else(|| text("ce_id"));
+        let id = headers.text(COMMAND_ID_HEADER).or_else(|| headers.text("ce_id"));
         if let Some(id) = id.filter(|id| id.len() > COMMAND_ID_BYTES_MAX) {
             let size = id.len();
             return Err(wrong(format!("the command's id has {size} bytes, more than {COMMAND_ID_BYTES_MAX}")));
@@ -184,17 +180,11 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::base::record::Header;
 
     fn headers(pairs: &[(&str, &str)]) -> Headers {
-        let header = |(name, value): &(&str, &str)| Header {
-            name: Text::new(name),
-            value: Some(Bytes::from((*value).to_owned())),
-        };
-        Headers::new(pairs.iter().map(header).collect())
+        Headers::new(pairs.iter().map(|(name, value)| Header::text(name, *value)).collect())
     }
 
     #[test]

@@ -75,13 +75,12 @@ impl RowWriter {
                     let fields: Vec<Value> = self.slots.iter().map(|slot| slots[*slot].clone()).collect();
                     encoder.encode(&fields, buffer)
                 };
-                encoded.map_err(|error| Error::Produce { reason: DropReason::Produce, message: error.to_string() })
+                encoded.map_err(|error| unwritable(error.to_string()))
             }
             Encoding::Json(schema) => self.encode_json(schema, slots, buffer),
             Encoding::Scalar(format) => {
                 let value = self.slots.first().and_then(|slot| slots.get(*slot)).unwrap_or(&Value::Null);
-                scalar_bytes(*format, value, buffer)
-                    .map_err(|message| Error::Produce { reason: DropReason::Produce, message })
+                scalar_bytes(*format, value, buffer).map_err(unwritable)
             }
         }
     }
@@ -91,16 +90,16 @@ impl RowWriter {
         for (field, slot) in schema.fields().iter().zip(&self.slots) {
             let value = &slots[*slot];
             if value.is_null() && !field.field_type.allows_null() {
-                return Err(Error::Produce {
-                    reason: DropReason::Produce,
-                    message: format!("`{}` is null, which its type is not", field.name),
-                });
+                return Err(unwritable(format!("`{}` is null, which its type is not", field.name)));
             }
             object.insert(field.name.to_string(), to_json(value, &field.field_type));
         }
-        serde_json::to_writer(buffer, &Json::Object(object))
-            .map_err(|error| Error::Produce { reason: DropReason::Produce, message: error.to_string() })
+        serde_json::to_writer(buffer, &Json::Object(object)).map_err(|error| unwritable(error.to_string()))
     }
+}
+
+fn unwritable(message: String) -> Error {
+    Error::Produce { reason: DropReason::Produce, message }
 }
 
 /// Writes keys as Avro in a registry's frame.
@@ -138,9 +137,7 @@ impl KeyWriter {
     pub fn encode(&self, key: &[u8]) -> Result<Vec<u8>, Error> {
         let value = key_value(Some(key), &self.format)?;
         let mut bytes = self.prefix.clone();
-        self.encoder
-            .encode_value(&value, &mut bytes)
-            .map_err(|error| Error::Produce { reason: DropReason::Produce, message: error.to_string() })?;
+        self.encoder.encode_value(&value, &mut bytes).map_err(|error| unwritable(error.to_string()))?;
         Ok(bytes)
     }
 }

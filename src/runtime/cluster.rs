@@ -196,31 +196,10 @@ fn inputs(plan: &Plan) -> Vec<Topic> {
 }
 
 fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
-    match &node.kind {
-        NodeKind::Sink { topic, writers, .. } | NodeKind::Repartition { topic, writers, .. } => Some((topic, writers)),
-        NodeKind::Filter { .. }
-        | NodeKind::Select { .. }
-        | NodeKind::Flatten(_)
-        | NodeKind::Log(_)
-        | NodeKind::Rekey { .. }
-        | NodeKind::Regroup { .. }
-        | NodeKind::Table { .. }
-        | NodeKind::VersionedTable { .. }
-        | NodeKind::Aggregate(_)
-        | NodeKind::StreamTableJoin(_)
-        | NodeKind::GlobalJoin(_)
-        | NodeKind::Subscribe(_)
-        | NodeKind::Subscriptions(_)
-        | NodeKind::ForeignJoin(_)
-        | NodeKind::StreamJoin(_)
-        | NodeKind::TableJoin(_)
-        | NodeKind::Suppress(_)
-        | NodeKind::Dedupe(_)
-        | NodeKind::Timer(_)
-        | NodeKind::Punctuate(_)
-        | NodeKind::Entity(_)
-        | NodeKind::Merge => None,
-    }
+    let (NodeKind::Sink { topic, writers, .. } | NodeKind::Repartition { topic, writers, .. }) = &node.kind else {
+        return None;
+    };
+    Some((topic, writers))
 }
 
 /// Registers the schema that a sink's keys are written under, where they are Avro.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::avro::Schema;
 use crate::base::diag::suggestion;
 use crate::base::ids::{Offset, TaskId, Topic, TopicPartition};
+use crate::base::types::{is_called, short_name};
 use crate::entity::{COMMAND_ID_HEADER, EXPECTED_VERSION_HEADER};
 use crate::error::{Kind, codes};
 use crate::plan::{NodeKind, Payload, Plan};
@@ -46,10 +47,9 @@ pub(super) fn taken<'p>(shared: &'p Shared, command: &NewCommand) -> Result<Take
         return Err(ReadError::NotFound { code: codes::NO_SUCH_COMMAND, detail });
     };
     let names = || deciding.commands.iter().map(|known| known.schema.full_name().unwrap_or_default());
-    let named = |name: &str| name == command.command || name.rsplit('.').next() == Some(&command.command);
+    let named = |name: &str| is_called(name, &command.command);
     let Some(found) = names().position(named).and_then(|at| deciding.commands.get(at)) else {
-        let short = names().map(|name| name.rsplit('.').next().unwrap_or(name));
-        let help = suggestion(&command.command, short);
+        let help = suggestion(&command.command, names().map(short_name));
         let detail = format!("entity `{}` takes no command `{}`; {help}", command.entity, command.command);
         return Err(ReadError::NotFound { code: codes::NO_SUCH_COMMAND, detail });
     };

@@ -10,17 +10,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::{Value as Json, json};
 use tracing::info;
 
 use crate::base::ids::{Offset, Partition, Topic, TopicPartition};
 use crate::base::record::{Header, Headers, Outgoing, Record};
 use crate::base::time::Timestamp;
-use crate::base::value::Text;
 use crate::broker::{
     self, Broker, Commit, CommitProgress, Consumer, ConsumerSettings, Event, Isolation, Leave, Producer,
-    ProducerSettings,
+    ProducerSettings, TopicDescription,
 };
 use crate::crash::{self, Step};
 use crate::error::codes;
@@ -77,14 +75,14 @@ impl DeadLetters {
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let (mut shown, mut more, open) = (Vec::new(), false, self.open(topic, wait)?);
         for open in &open {
-            let reason = header(&open.record, REASON_HEADER).unwrap_or_else(|| "unknown".to_owned());
-            let wanted = query.reason.as_ref().is_none_or(|wanted| *wanted == reason)
+            let reason = open.reason();
+            let wanted = query.reason.as_ref().is_none_or(|wanted| wanted == reason)
                 && query.after.as_ref().is_none_or(|after| open.at() > *after);
-            *counts.entry(reason.clone()).or_default() += 1;
+            *counts.entry(reason.to_owned()).or_default() += 1;
             if wanted && shown.len() == query.limit {
                 more = true;
             } else if wanted {
-                shown.push(open.shown(&reason));
+                shown.push(open.shown());
             }
         }
         let cursor = shown.last().filter(|_| more).map(|last: &Json| last["letter"].clone());
@@ -104,11 +102,10 @@ impl DeadLetters {
             let detail = format!("topic `{topic}` has no open dead letter `{letter}`: it is settled, or never was");
             return Err(ReadError::NotFound { code: codes::DEAD_LETTER_UNKNOWN, detail });
         };
-        let reason = header(&open.record, REASON_HEADER).unwrap_or_else(|| "unknown".to_owned());
-        let mut shown = open.shown(&reason);
-        let origin = header(&open.record, "__streams.errors.topic").unwrap_or_default();
+        let mut shown = open.shown();
+        let origin = open.record.headers.text("__streams.errors.topic").unwrap_or_default();
         let value = open.record.value.as_deref();
-        let (value, undecoded) = match value.map(|bytes| decoded(&origin, bytes)) {
+        let (value, undecoded) = match value.map(|bytes| decoded(origin, bytes)) {
             None => (Json::Null, Json::Null),
             Some(Ok(value)) => (value, Json::Null),
             Some(Err(why)) => (Json::Null, Json::String(why)),
@@ -148,13 +145,14 @@ impl DeadLetters {
             }
             Letters::All { reason: None } => {}
             Letters::All { reason: Some(reason) } => {
-                open.retain(|open| header(&open.record, REASON_HEADER).as_deref() == Some(reason));
+                open.retain(|open| open.reason() == reason);
             }
         }
         let mut settled = 0;
         let mut ready = Vec::new();
+        let mut partitions = BTreeMap::new();
         for letter in open {
-            match self.answer(&letter, action, wait)? {
+            match self.answer(&letter, action, &mut partitions, wait)? {
                 Ok(records) => ready.push(records),
                 Err(why) => refused.push(json!({ "letter": letter.at().to_string(), "why": why })),
             }
@@ -179,29 +177,40 @@ impl DeadLetters {
         }))
     }
 
-    /// What settling a letter writes: the record that goes back, if one does, and the mark. Or why it cannot be.
+    fn describe(&self, topic: &Topic, wait: Duration) -> Result<Option<TopicDescription>, ReadError> {
+        let described = self.broker.admin().and_then(|mut admin| admin.describe(std::slice::from_ref(topic), wait));
+        Ok(described.map_err(|error| failed(&error))?.into_iter().flatten().next())
+    }
+
+    /// What settling a letter writes: the record that goes back, if one does, and the mark. Or why it cannot be. `partitions` is what is
+    /// known of topics so far.
     fn answer(
         &self,
         letter: &Open,
         action: LetterAction,
+        partitions: &mut BTreeMap<Topic, usize>,
         wait: Duration,
     ) -> Result<Result<(Option<Outgoing>, Outgoing), String>, ReadError> {
         let mark = letter.mark(action);
         if action == LetterAction::Drop {
             return Ok(Ok((None, mark)));
         }
-        if header(&letter.record, "__streams.errors.exception").as_deref() == Some("tidemill.ResultError") {
+        if letter.record.headers.text("__streams.errors.exception") == Some("tidemill.ResultError") {
             let why = "it is a result, which no record at hand made: there is no record to send back; drop it";
             return Ok(Err(why.to_owned()));
         }
         let Some(Origin { place, .. }) = letter.origin() else {
             return Ok(Err("its headers do not say where it came from".to_owned()));
         };
-        let described =
-            self.broker.admin().and_then(|mut admin| admin.describe(std::slice::from_ref(&place.topic), wait));
-        let found = described.map_err(|error| failed(&error))?.into_iter().flatten().next();
-        let partitions = found.map_or(0, |found| found.partitions as usize);
-        if place.partition.index() >= partitions {
+        let count = match partitions.get(&place.topic) {
+            Some(known) => *known,
+            None => {
+                let found = self.describe(&place.topic, wait)?.map_or(0, |found| found.partitions as usize);
+                partitions.insert(place.topic.clone(), found);
+                found
+            }
+        };
+        if place.partition.index() >= count {
             return Ok(Err(format!("`{place}` is not there any more")));
         }
         Ok(Ok((Some(letter.original(place)), mark)))
@@ -243,8 +252,7 @@ impl DeadLetters {
     /// The letters of a topic that nothing was done about, in order of partition and offset.
     fn open(&self, topic: &str, wait: Duration) -> Result<Vec<Open>, ReadError> {
         let name = Topic::new(topic);
-        let described = self.broker.admin().and_then(|mut admin| admin.describe(std::slice::from_ref(&name), wait));
-        let Some(found) = described.map_err(|error| failed(&error))?.into_iter().flatten().next() else {
+        let Some(found) = self.describe(&name, wait)? else {
             return Err(ReadError::NotFound {
                 code: codes::TOPIC_MISSING,
                 detail: format!("there is no topic `{topic}`"),
@@ -313,12 +321,12 @@ fn read_open(
 }
 
 fn fold(open: &mut BTreeMap<Offset, Record>, record: Record, bytes: &mut usize) {
-    if header(&record, MARK_HEADER).is_some() {
-        let marked = header(&record, MARKED_HEADER).and_then(|offset| offset.parse().ok());
+    if record.headers.text(MARK_HEADER).is_some() {
+        let marked = record.headers.text(MARKED_HEADER).and_then(|offset| offset.parse().ok());
         if let Some(settled) = marked.and_then(|offset| open.remove(&Offset(offset))) {
             *bytes -= settled.size_bytes().min(*bytes);
         }
-    } else if header(&record, "__streams.errors.topic").is_some() {
+    } else if record.headers.text("__streams.errors.topic").is_some() {
         *bytes += record.size_bytes();
         open.insert(record.offset, record);
     }
@@ -358,24 +366,28 @@ impl Open {
     }
 
     fn origin(&self) -> Option<Origin> {
-        let number = |name: &str| header(&self.record, name)?.parse::<i64>().ok();
+        let number = |name: &str| self.record.headers.text(name)?.parse::<i64>().ok();
         let partition = i32::try_from(number("__streams.errors.partition")?).ok()?;
-        let topic = header(&self.record, "__streams.errors.topic")?;
+        let topic = self.record.headers.text("__streams.errors.topic")?;
         Some(Origin {
             place: TopicPartition::new(Topic::new(topic), partition),
             offset: number("__streams.errors.offset")?,
         })
     }
 
-    fn shown(&self, reason: &str) -> Json {
+    fn reason(&self) -> &str {
+        self.record.headers.text(REASON_HEADER).unwrap_or("unknown")
+    }
+
+    fn shown(&self) -> Json {
         let from = self.origin().map(|Origin { place, offset }| {
             json!({ "topic": place.topic.as_str(), "partition": place.partition.0, "offset": offset })
         });
         json!({
             "letter": self.at().to_string(),
-            "reason": reason,
-            "node": header(&self.record, NODE_HEADER),
-            "message": header(&self.record, "__streams.errors.message"),
+            "reason": self.reason(),
+            "node": self.record.headers.text(NODE_HEADER),
+            "message": self.record.headers.text("__streams.errors.message"),
             "from": from,
             "timestamp": self.record.timestamp.to_string(),
             "key": self.record.key.as_deref().map_or(Json::Null, super::topics::text),
@@ -397,9 +409,8 @@ impl Open {
     }
 
     fn mark(&self, action: LetterAction) -> Outgoing {
-        let text = |name: &str, value: String| Header { name: Text::new(name), value: Some(Bytes::from(value)) };
-        let headers =
-            vec![text(MARK_HEADER, action.past().to_owned()), text(MARKED_HEADER, self.record.offset.to_string())];
+        let offset = self.record.offset.to_string();
+        let headers = vec![Header::text(MARK_HEADER, action.past()), Header::text(MARKED_HEADER, offset)];
         Outgoing {
             topic: self.place.topic.clone(),
             partition: self.place.partition,
@@ -409,11 +420,6 @@ impl Open {
             headers: Headers::new(headers),
         }
     }
-}
-
-fn header(record: &Record, name: &str) -> Option<String> {
-    let value = record.headers.last(name)?.value.as_ref()?;
-    Some(String::from_utf8_lossy(value).into_owned())
 }
 
 fn failed(error: &broker::Error) -> ReadError {

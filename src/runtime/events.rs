@@ -13,7 +13,7 @@ use crate::base::hash::partition_of;
 use crate::base::ids::{Offset, Partition, SchemaId, Topic};
 use crate::base::record::{Header, Headers, Outgoing};
 use crate::base::time::{DateTime, Timestamp};
-use crate::base::value::Text;
+use crate::base::types::is_called;
 use crate::broker::{Broker, Producer, ProducerSettings};
 use crate::error::codes;
 use crate::registry::Registry;
@@ -97,10 +97,7 @@ impl EventWriter {
         } else {
             bytes = value.to_string().into_bytes();
         }
-        let header = |(name, value): &(String, String)| Header {
-            name: Text::new(name),
-            value: Some(Bytes::from(value.clone())),
-        };
+        let header = |(name, value): &(String, String)| Header::text(name, value.as_str());
         let record = Outgoing {
             topic: taken.place.topic.clone(),
             partition: taken.place.partition,
@@ -145,9 +142,7 @@ impl EventWriter {
             }
         };
         let headers = event.headers.iter();
-        let headers = headers
-            .map(|(name, value)| Header { name: Text::new(name), value: Some(Bytes::from(value.clone())) })
-            .collect();
+        let headers = headers.map(|(name, value)| Header::text(name, value.as_str())).collect();
         Ok(Outgoing {
             topic: topic.clone(),
             partition: event.key.as_ref().map_or(Partition(0), |key| partition_of(key.as_bytes(), partitions)),
@@ -200,8 +195,7 @@ impl EventWriter {
                 ))),
             };
         };
-        let unqualified = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
-        match types.iter().find(|known| **known == wanted || unqualified(known) == wanted) {
+        match types.iter().find(|known| is_called(known, wanted)) {
             Some(known) => Ok(format!("{prefix}{known}")),
             None if types.is_empty() && subjects.contains(&by_topic) => Ok(by_topic),
             None => {

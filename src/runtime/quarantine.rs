@@ -31,8 +31,8 @@ pub(super) struct Quarantine {
     pub(super) since: Timestamp,
     /// When it is tried again by itself.
     pub(super) retry_at: Option<Timestamp>,
-    /// How often it was.
-    pub(super) retries: u32,
+    /// What becomes of its stores when it is released.
+    stores: Stores,
 }
 
 impl Quarantine {
@@ -45,19 +45,21 @@ impl Quarantine {
                 ..Self::new(reason.label(), code_of(*reason), failure.to_string(), now)
             },
             task::Error::Store { source, .. } => Self { message: failure.to_string(), ..Self::of_store(source, now) },
-            task::Error::Bug { .. } => Self::new("bug", None, failure.to_string(), now),
+            task::Error::Bug { .. } => {
+                Self { stores: Stores::Reopen, ..Self::new("bug", None, failure.to_string(), now) }
+            }
         }
     }
 
     /// For a task whose state fails.
     pub(super) fn of_store(failure: &store::Error, now: Timestamp) -> Self {
-        let reason = match failure.kind() {
-            Kind::Corrupt => "state_corrupt",
-            Kind::Retry => "state_io",
-            Kind::Config | Kind::Fenced | Kind::Record => "state_unreadable",
-            Kind::Bug => "bug",
+        let (reason, stores) = match failure.kind() {
+            Kind::Corrupt => ("state_corrupt", Stores::SetAside),
+            Kind::Retry => ("state_io", Stores::Reopen),
+            Kind::Config | Kind::Fenced | Kind::Record => ("state_unreadable", Stores::Reopen),
+            Kind::Bug => ("bug", Stores::Reopen),
         };
-        Self::new(reason, Some(failure.code()), failure.to_string(), now)
+        Self { stores, ..Self::new(reason, Some(failure.code()), failure.to_string(), now) }
     }
 
     /// For a task one of whose inputs cannot be read on.
@@ -73,15 +75,14 @@ impl Quarantine {
     }
 
     fn new(reason: &'static str, code: Option<Code>, message: String, now: Timestamp) -> Self {
-        Self { reason, code, message, node: None, record: None, since: now, retry_at: None, retries: 0 }
+        let stores = Stores::Keep;
+        Self { reason, code, message, node: None, record: None, since: now, retry_at: None, stores }
     }
 
     /// Plans to try again by itself; each wait is twice the one before.
-    fn tried_again(mut self, retries: u32, now: Timestamp) -> Self {
+    fn try_again_after(&mut self, retries: u32, now: Timestamp) {
         let wait = (limits::STATE_RETRY_MS << retries.min(8)).min(limits::STATE_RETRY_MAX_MS);
         self.retry_at = Some(now.saturating_add(SpanMs(wait)));
-        self.retries = retries + 1;
-        self
     }
 
     fn log(&self, task: &TaskId) {
@@ -158,7 +159,7 @@ impl StreamThread {
                 self.retries.insert(id.clone(), retries + 1);
                 let found = self.slots.get_mut(id).and_then(|slot| slot.quarantined.as_mut());
                 if let Some(quarantine) = found.or_else(|| self.unopened.get_mut(id)) {
-                    *quarantine = quarantine.clone().tried_again(retries, now);
+                    quarantine.try_again_after(retries, now);
                 }
                 Ok(())
             }
@@ -181,10 +182,8 @@ impl StreamThread {
 
     /// Tasks whose time has come are tried again.
     pub(super) fn try_again(&mut self, now: Timestamp) -> Result<(), Error> {
-        let is_due = |quarantine: &Quarantine| quarantine.retry_at.is_some_and(|at| at <= now);
-        let slots = self.slots.iter().filter(|(_, slot)| slot.quarantined.as_ref().is_some_and(is_due));
-        let mut due: Vec<TaskId> = slots.map(|(id, _)| id.clone()).collect();
-        due.extend(self.unopened.iter().filter(|(_, quarantine)| is_due(quarantine)).map(|(id, _)| id.clone()));
+        let due = self.quarantines().filter(|(_, quarantine)| quarantine.retry_at.is_some_and(|at| at <= now));
+        let due: Vec<TaskId> = due.map(|(id, _)| id.clone()).collect();
         for id in due {
             warn!(task = %id, "trying the task's state again");
             self.start_again(&id, Stores::Reopen, now)?;
@@ -194,17 +193,9 @@ impl StreamThread {
 
     /// Lets a task go on that is quarantined; tells whether it was.
     pub(super) fn release(&mut self, id: &TaskId, now: Timestamp) -> Result<bool, Error> {
-        let reason = match (self.slots.get(id), self.unopened.get(id)) {
-            (Some(slot), _) => slot.quarantined.as_ref().map(|quarantine| quarantine.reason),
-            (None, quarantine) => quarantine.map(|quarantine| quarantine.reason),
-        };
-        let Some(reason) = reason else { return Ok(false) };
-        info!(task = %id, reason, "released");
-        let stores = match reason {
-            "state_corrupt" => Stores::SetAside,
-            "state_io" | "state_unreadable" | "bug" => Stores::Reopen,
-            _ => Stores::Keep,
-        };
+        let Some((_, quarantine)) = self.quarantines().find(|(task, _)| *task == id) else { return Ok(false) };
+        info!(task = %id, reason = quarantine.reason, "released");
+        let stores = quarantine.stores;
         self.forget_mending(id);
         self.start_again(id, stores, now)?;
         Ok(true)

@@ -133,7 +133,7 @@ impl TaskStores {
         for store in order {
             let head = store.row_prefix();
             for (key, encoded) in store.committed.range(&[], None) {
-                if planted::is(Mistake::RowAtRestLost) && rows == 0 {
+                if rows == 0 && planted::is(Mistake::RowAtRestLost) {
                     rows += 1;
                     continue;
                 }

@@ -185,7 +185,11 @@ pub fn set_folder_aside(application: &Path, task: &str, keep: usize) -> Result<S
     numbers.push(next);
     for number in &numbers[..numbers.len().saturating_sub(keep)] {
         let old = aside.join(number.to_string());
-        fs::remove_dir_all(&old).map_err(|error| failed(&old, error))?;
+        match fs::remove_dir_all(&old) {
+            // There was nothing to set aside.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            removed => removed.map_err(|error| failed(&old, error))?,
+        }
     }
     Ok(to.display().to_string())
 }

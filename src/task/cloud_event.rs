@@ -7,19 +7,13 @@
 use bytes::Bytes;
 use serde_json::Value as Json;
 
-use super::lineage::header;
 use crate::base::record::{Header, Headers, Record};
-use crate::base::value::{Text, Value};
+use crate::base::value::Value;
 
 const CONTENT_TYPE: &str = "content-type";
 const STRUCTURED: &str = "application/cloudevents";
 /// What every event says.
 const REQUIRED: [&str; 4] = ["ce_specversion", "ce_id", "ce_source", "ce_type"];
-
-/// Returns the text of a header.
-pub(super) fn text<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
-    std::str::from_utf8(headers.last(name)?.value.as_ref()?).ok()
-}
 
 /// Takes an event apart: the record with its attributes as headers and its data as value; none where it has them so. A record
 /// without value is a deletion, and says nothing.
@@ -28,7 +22,7 @@ pub(super) fn text<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
 /// Says why it is no event.
 pub(super) fn opened(record: &Record) -> Result<Option<Record>, String> {
     let Some(value) = &record.value else { return Ok(None) };
-    let structured = text(&record.headers, CONTENT_TYPE).is_some_and(|kind| kind.starts_with(STRUCTURED));
+    let structured = record.headers.text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with(STRUCTURED));
     if !structured {
         complete(&record.headers)?;
         return Ok(None);
@@ -45,9 +39,9 @@ pub(super) fn opened(record: &Record) -> Result<Option<Record>, String> {
                 let bytes = crate::avro::json::base64_decode(&text).ok_or("`data_base64` is no base64 (E1007)")?;
                 data = Some(Bytes::copy_from_slice(&bytes));
             }
-            ("datacontenttype", Json::String(text)) => headers.push(header(CONTENT_TYPE, text)),
-            (name, Json::String(text)) => headers.push(header(&format!("ce_{name}"), text)),
-            (name, other) => headers.push(header(&format!("ce_{name}"), other.to_string())),
+            ("datacontenttype", Json::String(text)) => headers.push(Header::text(CONTENT_TYPE, text)),
+            (name, Json::String(text)) => headers.push(Header::text(&format!("ce_{name}"), text)),
+            (name, other) => headers.push(Header::text(&format!("ce_{name}"), other.to_string())),
         }
     }
     let kept = record.headers.iter().filter(|header| header.name != CONTENT_TYPE).cloned();
@@ -57,9 +51,9 @@ pub(super) fn opened(record: &Record) -> Result<Option<Record>, String> {
 }
 
 fn complete(headers: &Headers) -> Result<(), String> {
-    match REQUIRED.iter().find(|name| text(headers, name).is_none_or(str::is_empty)) {
+    match REQUIRED.iter().find(|name| headers.text(name).is_none()) {
         Some(missing) => Err(format!("the record is no CloudEvent: it has no `{missing}` (E1007)")),
-        None if text(headers, REQUIRED[0]).is_some_and(|version| !version.starts_with("1.")) => {
+        None if headers.text(REQUIRED[0]).is_some_and(|version| !version.starts_with("1.")) => {
             Err("the record is a CloudEvent of another version than 1 (E1007)".to_owned())
         }
         None => Ok(()),
@@ -70,11 +64,11 @@ fn complete(headers: &Headers) -> Result<(), String> {
 pub(super) fn headers(id: String, source: String, kind: &str, time: Value, lineage: &Headers) -> Headers {
     let time = if let Value::DateTime(moment) = time { moment.to_string() } else { String::new() };
     let own = [
-        Header { name: Text::new(REQUIRED[0]), value: Some(Bytes::from_static(b"1.0")) },
-        header(REQUIRED[1], id),
-        header(REQUIRED[2], source),
-        header(REQUIRED[3], kind),
-        header("ce_time", time),
+        Header::text(REQUIRED[0], "1.0"),
+        Header::text(REQUIRED[1], id),
+        Header::text(REQUIRED[2], source),
+        Header::text(REQUIRED[3], kind),
+        Header::text("ce_time", time),
     ];
     Headers::new(own.into_iter().chain(lineage.iter().cloned()).collect())
 }
@@ -91,7 +85,7 @@ mod tests {
             timestamp: Timestamp(0),
             key: None,
             value: value.map(|text| Bytes::from(text.to_owned())),
-            headers: Headers::new(headers.iter().map(|(name, value)| header(name, *value)).collect()),
+            headers: Headers::new(headers.iter().map(|(name, value)| Header::text(name, *value)).collect()),
         }
     }
 
@@ -118,7 +112,7 @@ mod tests {
         let event = r#"{"specversion": "1.0", "id": "7", "source": "/shop", "type": "Placed", "tries": 3,
             "datacontenttype": "application/json", "data": {"total": 1.5}}"#;
         let opened = opened(&record(&JSON, Some(event))).unwrap().unwrap();
-        let header = |name: &str| text(&opened.headers, name).unwrap_or("-").to_owned();
+        let header = |name: &str| opened.headers.text(name).unwrap_or("-").to_owned();
         let names = ["ce_id", "ce_source", "ce_type", "ce_tries", "content-type"];
         assert_eq!(names.map(header), ["7", "/shop", "Placed", "3", "application/json"]);
         assert_eq!(opened.value.as_deref(), Some(&br#"{"total":1.5}"#[..]));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::avro::{DecodePlan, Schema, frame, from_json};
 use crate::base::ids::SchemaId;
 use crate::base::record::{Headers, Record};
-use crate::base::types::Type;
+use crate::base::types::{Type, is_called, short_name};
 use crate::base::value::{Text, Value};
 use crate::operator::{KeyWriter, SINGLE_OBJECT_MARKER, key_bytes, scalar_value};
 use crate::plan::{KeyFormat, LayoutId, Payload, Reader, Source, ValueFormat};
@@ -134,11 +134,9 @@ impl SourceDecoder {
         if !self.cloud_events {
             return targets.first();
         }
-        let kind = cloud_event::text(headers, "ce_type")?;
+        let kind = headers.text("ce_type")?;
         let named = |target: &&Target| {
-            let name = target.schema.full_name().unwrap_or_default();
-            name == kind
-                || name.rsplit('.').next() == Some(kind)
+            is_called(target.schema.full_name().unwrap_or_default(), kind)
                 || target.schema.aliases().iter().any(|alias| alias == kind)
         };
         targets.iter().find(named)
@@ -277,12 +275,11 @@ impl FramedKeys {
 /// The reader of the writer's name, an alias of it, or the same unqualified name (Avro specification, "Schema Resolution").
 fn target_of<'a>(targets: &'a [Target], writer: &Schema) -> Option<&'a Target> {
     let name = writer.full_name()?;
-    let unqualified = |full: &str| full.rsplit('.').next().unwrap_or(full).to_owned();
     targets
         .iter()
         .find(|target| target.schema.full_name() == Some(name))
         .or_else(|| targets.iter().find(|target| target.schema.aliases().iter().any(|alias| alias == name)))
-        .or_else(|| targets.iter().find(|target| target.schema.full_name().map(unqualified) == Some(unqualified(name))))
+        .or_else(|| targets.iter().find(|target| target.schema.full_name().map(short_name) == Some(short_name(name))))
 }
 
 impl Target {

@@ -8,7 +8,6 @@ use crate::base::ids::{Offset, Partition, TaskId, Topic};
 use crate::base::record::{Header, Headers, Outgoing, Record};
 use crate::base::time::Timestamp;
 use crate::base::types::Field;
-use crate::base::value::Text;
 use crate::limits::RETRY_BACKOFF_MAX_MS;
 use crate::operator::{DropReason, RecordContext, Row};
 use crate::plan::Retry;
@@ -107,7 +106,7 @@ impl Letter<'_> {
         let mut headers = Vec::new();
         self.add_headers(&mut headers, "tidemill.ResultError");
         if let Some(window) = row.window {
-            add(&mut headers, "__tidemill.errors.window", format!("{}/{}", window.start, window.end));
+            headers.push(Header::text("__tidemill.errors.window", format!("{}/{}", window.start, window.end)));
         }
         let value = row.slots.map(|slots| {
             let shown = fields
@@ -134,14 +133,16 @@ impl Letter<'_> {
     }
 
     fn add_headers(&self, headers: &mut Vec<Header>, exception: &str) {
-        add(headers, "__streams.errors.exception", exception.to_owned());
-        add(headers, "__streams.errors.message", self.message.to_owned());
-        add(headers, "__streams.errors.stacktrace", format!("task {}, node {}", self.task, self.node));
-        add(headers, "__streams.errors.topic", self.topic.to_string());
-        add(headers, "__streams.errors.partition", self.partition.to_string());
-        add(headers, "__streams.errors.offset", self.offset.to_string());
-        add(headers, REASON_HEADER, self.reason.label().to_owned());
-        add(headers, NODE_HEADER, self.node.to_owned());
+        headers.extend([
+            Header::text("__streams.errors.exception", exception),
+            Header::text("__streams.errors.message", self.message),
+            Header::text("__streams.errors.stacktrace", format!("task {}, node {}", self.task, self.node)),
+            Header::text("__streams.errors.topic", self.topic.to_string()),
+            Header::text("__streams.errors.partition", self.partition.to_string()),
+            Header::text("__streams.errors.offset", self.offset.to_string()),
+            Header::text(REASON_HEADER, self.reason.label()),
+            Header::text(NODE_HEADER, self.node),
+        ]);
     }
 }
 
@@ -150,10 +151,6 @@ pub const REASON_HEADER: &str = "__tidemill.errors.reason";
 
 /// The header that has the name of the node that failed.
 pub const NODE_HEADER: &str = "__tidemill.errors.node";
-
-fn add(headers: &mut Vec<Header>, name: &str, value: String) {
-    headers.push(Header { name: Text::new(name), value: Some(Bytes::from(value)) });
-}
 
 /// What a dead letter says of the record that was at hand.
 pub(super) fn letter<'a>(

@@ -6,10 +6,8 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-
 use crate::base::record::{Header, Headers};
-use crate::base::value::{Text, Value};
+use crate::base::value::Value;
 use crate::entity::COMMAND_ID_HEADER;
 use crate::operator::RecordContext;
 
@@ -17,26 +15,17 @@ pub(super) const ID: &str = "ce_id";
 pub(super) const CORRELATION: &str = "ce_correlationid";
 pub(super) const CAUSATION: &str = "ce_causationid";
 
-fn text<'a>(headers: &'a Headers, name: &str) -> Option<&'a str> {
-    std::str::from_utf8(headers.last(name)?.value.as_ref()?).ok().filter(|text| !text.is_empty())
-}
-
 /// What a record is known by.
 pub(super) fn id_of(context: &RecordContext) -> Cow<'_, str> {
-    let id = text(&context.headers, ID).or_else(|| text(&context.headers, COMMAND_ID_HEADER));
+    let id = context.headers.text(ID).or_else(|| context.headers.text(COMMAND_ID_HEADER));
     id.map_or_else(|| Cow::Owned(format!("{}:{}:{}", context.topic, context.partition, context.offset)), Cow::Borrowed)
-}
-
-/// Makes a header of text.
-pub(super) fn header(name: &str, value: impl Into<String>) -> Header {
-    Header { name: Text::new(name), value: Some(Bytes::from(value.into())) }
 }
 
 /// The correlation and the causation of what follows from a record.
 pub(super) fn of_what_follows(context: &RecordContext) -> [Header; 2] {
     let id = id_of(context);
-    let correlation = text(&context.headers, CORRELATION).unwrap_or(&id).to_owned();
-    [header(CORRELATION, correlation), header(CAUSATION, id)]
+    let correlation = context.headers.text(CORRELATION).unwrap_or(&id).to_owned();
+    [Header::text(CORRELATION, correlation), Header::text(CAUSATION, id)]
 }
 
 /// The headers of a record that follows from another; none where no chain has begun.
@@ -44,20 +33,20 @@ pub(super) fn derived(context: &RecordContext) -> Headers {
     if context.headers.is_empty() {
         return Headers::default();
     }
-    let begun = [ID, CORRELATION, COMMAND_ID_HEADER].iter().any(|name| text(&context.headers, name).is_some());
+    let begun = [ID, CORRELATION, COMMAND_ID_HEADER].iter().any(|name| context.headers.text(name).is_some());
     if begun { Headers::new(of_what_follows(context).into()) } else { Headers::default() }
 }
 
 /// What a row that is held keeps of the record that it came from: its id and its correlation, null where no chain has begun.
 pub(super) fn kept(context: &RecordContext) -> [Value; 2] {
     let headers = derived(context);
-    [CAUSATION, CORRELATION].map(|name| text(&headers, name).map_or(Value::Null, Value::text))
+    [CAUSATION, CORRELATION].map(|name| headers.text(name).map_or(Value::Null, Value::text))
 }
 
 /// The context of a row that was held, with what it kept; no record of now is behind it.
 pub(super) fn given_back(context: &RecordContext, kept: &[Value]) -> RecordContext {
     let headers = [ID, CORRELATION].into_iter().zip(kept);
-    let headers = headers.filter_map(|(name, value)| Some(header(name, value.as_str()?))).collect();
+    let headers = headers.filter_map(|(name, value)| Some(Header::text(name, value.as_str()?))).collect();
     RecordContext { headers: Headers::new(headers), ..context.of_time() }
 }
 
@@ -66,6 +55,7 @@ mod tests {
     use super::*;
     use crate::base::ids::{Offset, Partition, Topic};
     use crate::base::time::Timestamp;
+    use crate::base::value::Text;
 
     fn context(pairs: &[(&str, &str)]) -> RecordContext {
         RecordContext {
@@ -75,7 +65,7 @@ mod tests {
             timestamp: Timestamp(0),
             type_name: Text::default(),
             schema_id: None,
-            headers: Headers::new(pairs.iter().map(|(name, value)| header(name, *value)).collect()),
+            headers: Headers::new(pairs.iter().map(|(name, value)| Header::text(name, *value)).collect()),
         }
     }
 

@@ -8,7 +8,6 @@
 //! an event whose number has been reached is in that state, and one beyond it is not: the state was built anew.
 
 use crate::base::record::{Header, Headers};
-use crate::task::lineage;
 
 /// The header's name.
 pub const DECIDED_HEADER: &str = "__tidemill_decided";
@@ -23,7 +22,7 @@ pub(super) struct OwnEvent {
 
 /// Makes the header of an event.
 pub(super) fn encode(event: OwnEvent, application: &str, entity: &str) -> Header {
-    lineage::header(DECIDED_HEADER, format!("{}:{}:{application}/{entity}", event.sequence, event.version))
+    Header::text(DECIDED_HEADER, format!("{}:{}:{application}/{entity}", event.sequence, event.version))
 }
 
 /// Reads the header; none of an event that somebody else made.

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use super::decode::{Decoded, SourceDecoder};
 use super::failure::{Failures, Letter, Retrying};
-use super::graph::{NodeError, too_large};
+use super::graph::{Graph, NodeError, too_large};
 use super::marker;
 use super::queue::Head;
 use super::times::UpstreamTime;
@@ -145,18 +145,39 @@ impl Task {
         }
         // What a window that closes now sends on is no record's: the marker's header must not go with it.
         self.contexts[at].take_marker(head.record.offset, head.timestamp);
-        self.graph.begin(now);
-        let (graph, context) = (&mut self.graph, &self.contexts[at]);
-        match graph.expire(sub, context).and_then(|()| graph.upstream_moved(sub, source, context)) {
+        let moved = self.beside_records(sub, at, now, |graph, context| {
+            graph.expire(sub, context)?;
+            graph.upstream_moved(sub, source, context)
+        });
+        match moved {
             Ok(()) => {
-                self.graph.finish();
                 self.queues[at].recycle(head.slots);
                 Ok(Done::Yes)
             }
+            Err(error) => {
+                self.queues[at].put_back(head);
+                Err(error)
+            }
+        }
+    }
+
+    /// Does what no record asks for; its effects stand or fall together. `context` is the source whose last record is at hand.
+    fn beside_records(
+        &mut self,
+        sub: &SubTopology,
+        context: usize,
+        now: Timestamp,
+        work: impl FnOnce(&mut Graph, &RecordContext) -> Result<(), NodeError>,
+    ) -> Result<(), Error> {
+        self.graph.begin(now);
+        match work(&mut self.graph, &self.contexts[context]) {
+            Ok(()) => {
+                self.graph.finish();
+                Ok(())
+            }
             Err(failed) => {
                 self.graph.undo();
-                self.queues[at].put_back(head);
-                Err(self.node_failed(sub, failed, &self.contexts[at]))
+                Err(self.node_failed(sub, failed, &self.contexts[context]))
             }
         }
     }
@@ -167,18 +188,9 @@ impl Task {
             return Ok(());
         }
         self.dirty = true;
-        self.graph.begin(now);
-        match self.graph.ring_all(sub, &self.contexts[self.last_source]) {
-            Ok(()) => {
-                self.graph.finish();
-                self.show(Seen::Rang { now });
-                Ok(())
-            }
-            Err(failed) => {
-                self.graph.undo();
-                Err(self.node_failed(sub, failed, &self.contexts[self.last_source]))
-            }
-        }
+        self.beside_records(sub, self.last_source, now, |graph, context| graph.ring_all(sub, context))?;
+        self.show(Seen::Rang { now });
+        Ok(())
     }
 
     /// Tells whether a record is to be tried again and its time has not come.
@@ -198,17 +210,7 @@ impl Task {
     /// Does a part of what a node has to do before the next record.
     pub(super) fn chore(&mut self, sub: &SubTopology, node: NodeIndex, now: Timestamp) -> Result<(), Error> {
         self.dirty = true;
-        self.graph.begin(now);
-        match self.graph.chore(sub, node) {
-            Ok(()) => {
-                self.graph.finish();
-                Ok(())
-            }
-            Err(error) => {
-                self.graph.undo();
-                Err(self.node_failed(sub, error, &self.contexts[self.last_source]))
-            }
-        }
+        self.beside_records(sub, self.last_source, now, |graph, _| graph.chore(sub, node))
     }
 
     /// Does with a record that cannot be worked on what the topology says.

@@ -8,6 +8,7 @@ use super::inputs::Input;
 use super::world::{World, WorldError};
 use crate::base::diag::suggestion;
 use crate::base::time::Timestamp;
+use crate::base::types::{is_called, short_name};
 use crate::entity::{COMMAND_ID_HEADER, EXPECTED_VERSION_HEADER};
 use crate::error::codes;
 use crate::plan::{Entity, NodeKind, Plan, Source};
@@ -35,7 +36,7 @@ fn deciding(plan: &Plan) -> impl Iterator<Item = (&str, &Entity, &Source)> {
 fn takes(entity: &Entity, command: &str) -> bool {
     let commands = entity.deciding.iter().flat_map(|deciding| &deciding.commands);
     let mut names = commands.filter_map(|command| command.schema.full_name());
-    names.any(|name| name == command || name.rsplit('.').next() == Some(command))
+    names.any(|name| is_called(name, command))
 }
 
 /// Finds who decides a command.
@@ -148,7 +149,7 @@ fn shown(answer: &Json) -> Json {
 }
 
 fn short(of: &mut Json, name: &str) {
-    if let Some(short) = of[name].as_str().and_then(|full| full.rsplit('.').next()) {
+    if let Some(short) = of[name].as_str().map(short_name) {
         of[name] = json!(short);
     }
 }

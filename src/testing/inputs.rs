@@ -12,7 +12,8 @@ use crate::base::hash::partition_of;
 use crate::base::ids::{Partition, SchemaId, Topic};
 use crate::base::record::{Header, Headers, Outgoing};
 use crate::base::time::Timestamp;
-use crate::base::value::{Text, Value};
+use crate::base::types::is_called;
+use crate::base::value::Value;
 use crate::broker::{Broker, NewTopic};
 use crate::operator::{KeyWriter, key_bytes, scalar_bytes};
 use crate::plan::{KeyFormat, Payload, Plan, ValueFormat};
@@ -123,8 +124,7 @@ impl Inputs {
                 said.entry(name.to_owned()).or_insert_with(|| value.to_owned());
             }
         }
-        let headers =
-            said.iter().map(|(name, value)| Header { name: Text::new(name), value: Some(Bytes::from(value.clone())) });
+        let headers = said.iter().map(|(name, value)| Header::text(name, value.as_str()));
         let key = input.key.as_ref().map(|key| source.key_of(key)).transpose()?;
         Ok(Outgoing {
             topic: Topic::new(&input.topic),
@@ -190,8 +190,7 @@ impl Source {
                 ))),
             };
         };
-        let matches = |full: &String| full == wanted || full.rsplit('.').next() == Some(wanted);
-        let found = names.iter().position(matches).map(|index| &self.types[index]);
+        let found = names.iter().position(|full| is_called(full, wanted)).map(|index| &self.types[index]);
         found.ok_or_else(|| {
             let help = suggestion(wanted, names.iter().map(String::as_str));
             WorldError(format!("topic `{}` has no record type `{wanted}`; {help}", input.topic))

@@ -12,6 +12,7 @@ use super::file::{DeadLetter, Expected, Step, Test, Then};
 use super::inputs::Input;
 use super::world::{Output, World};
 use crate::base::time::Timestamp;
+use crate::base::types::short_name;
 use crate::plan::Plan;
 use crate::runtime::service::{Read, ReadError, ReadKind};
 
@@ -201,7 +202,7 @@ impl Looking<'_> {
         }
         if let Some(wanted) = &expected.event_type {
             let full = found.event_type.clone().unwrap_or_default();
-            let short = full.rsplit('.').next().unwrap_or_default().to_owned();
+            let short = short_name(&full).to_owned();
             let found = if wanted.0.as_str() == Some(&short) { short } else { full };
             check("type", &wanted.0, &json!(found));
         }
@@ -290,7 +291,7 @@ fn flat_window(window: &Json) -> Json {
 /// A version as a test names it: its number, its event's type without namespace, the state after it.
 fn shown_version(version: &Json) -> Json {
     let full = version["event"]["type"].as_str().unwrap_or_default();
-    let short = full.rsplit('.').next().unwrap_or_default();
+    let short = short_name(full);
     json!({ "version": version["version"], "type": short, "state": version["state"] })
 }
 

@@ -13,7 +13,7 @@ use super::terms::{
 use crate::avro::Schema;
 use crate::base::ids::Topic;
 use crate::base::time::SpanMs;
-use crate::base::types::{Field, RecordType, Type};
+use crate::base::types::{Field, RecordType, Type, short_name};
 use crate::base::value::{Text, Value};
 use crate::expr::Checked;
 
@@ -122,11 +122,6 @@ impl Variant {
     pub fn fields(&self) -> &[Field] {
         self.record.fields()
     }
-}
-
-/// Returns a full name without its namespace.
-pub fn short_name(full_name: &str) -> &str {
-    full_name.rsplit('.').next().unwrap_or(full_name)
 }
 
 /// One entry for each variant of the input's rows; none where rows of that type do not take part.

@@ -13,6 +13,9 @@ use super::sources::{SchemaFile, SourceFile, Sources};
 use super::spec::Body;
 use crate::error::{Code, Kind, codes};
 
+/// The file of settings, which may stand beside a topology.
+const SETTINGS: &str = "tidemill.toml";
+
 /// Why a folder could not be read.
 #[derive(Debug, Error)]
 pub enum LoadError {
@@ -36,8 +39,8 @@ impl LoadError {
 
 /// Reads a topology's files and the schemas that they name.
 ///
-/// `*.toml` files of the folder are read in the order of their names, without those that begin with a dot and without tests
-/// (`*.test.toml`). A schema `X.avsc` is looked for in the folder, then in each folder of the schema path, then in the
+/// `*.toml` files of the folder are read in the order of their names, without those that begin with a dot, without tests
+/// (`*.test.toml`) and without the settings (`tidemill.toml`). A schema `X.avsc` is looked for in the folder, then in each folder of the schema path, then in the
 /// sub-folder there that is named as the topology's folder; the first one found is taken. One that is nowhere is left for
 /// [`super::check`] to report.
 ///
@@ -52,7 +55,8 @@ pub fn load(folder: &Path, schema_path: &[PathBuf]) -> Result<Sources, LoadError
     for entry in fs::read_dir(folder).map_err(unreadable(folder))? {
         let path = entry.map_err(unreadable(folder))?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if name.ends_with(".toml") && !name.ends_with(".test.toml") && !name.starts_with('.') {
+        let is_other = name.ends_with(".test.toml") || name == SETTINGS || name.starts_with('.');
+        if name.ends_with(".toml") && !is_other {
             paths.push(path);
         }
     }

@@ -36,7 +36,7 @@ use crate::base::diag::{Diagnostic, Severity};
 pub use graph::{
     Aggregate, AggregateField, ByVariant, Deciding, Decision, Dedupe, Emission, Entity, Expression, Flatten, Given,
     Graph, Join, JoinForm, Log, Nature, Node, NodeId, NodeKind, Punctuate, Rejection, Rows, SCALAR_FIELD, Shape, Sink,
-    SinkWriter, Source, Stream, Suppress, Table, TableInput, Timer, Update, Variant, short_name,
+    SinkWriter, Source, Stream, Suppress, Table, TableInput, Timer, Update, Variant,
 };
 pub use json_schema::json_schema;
 pub use load::{LoadError, load};

@@ -96,6 +96,7 @@ fn reject(table: &mut TableReader<'_>, keys: &[&'static str], why: &str, help: &
         if let Some(span) = table.key_span(key) {
             conflict(table, span, &format!("`{key}` {why}"), help);
         }
+        table.refused(key);
     }
 }
 

@@ -88,6 +88,13 @@ impl<'a> TableReader<'a> {
         Self { notes: Some(notes), ..self }
     }
 
+    /// Notes that a key may not be there, whoever has read it.
+    pub(super) fn refused(&self, key: &str) {
+        if let Some(notes) = &self.notes {
+            notes.refused(key);
+        }
+    }
+
     /// Notes what a key holds. While notes are taken, returns the getter's answer: `made`, if the key is there this time.
     fn noted<T>(
         &self,

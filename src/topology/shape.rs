@@ -81,6 +81,11 @@ impl<'a> Notes<'a> {
         }
     }
 
+    /// Drops what was noted of a key that may not be there.
+    pub(super) fn refused(&self, key: &str) {
+        self.shape.keys.borrow_mut().retain(|(known, _)| *known != key);
+    }
+
     /// Notes that a key was looked for; tells whether it is there this time.
     pub(super) fn look(&self, key: &'static str) -> bool {
         self.shape.looked_for.borrow_mut().push(key);

@@ -24,7 +24,9 @@ pub fn wanted_schemas(sources: &Sources) -> Vec<WantedSchema> {
     let spec = parse::parse(sources, &RefCell::default());
     let mut wanted = Vec::new();
     for body in spec.nodes.iter().filter_map(|node| node.body.as_ref()) {
-        let (Body::StreamOfTopic(topic) | Body::TableOfTopic(topic)) = body else { continue };
+        let (Body::StreamOfTopic(topic) | Body::TableOfTopic(topic) | Body::GlobalTable(topic)) = body else {
+            continue;
+        };
         if topic.value_format != ValueFormat::Avro {
             continue;
         }

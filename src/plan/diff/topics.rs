@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Change, Comparison, Noted, Subject, Verdict, said};
 use crate::avro::{Schema, can_read};
 use crate::base::ids::Topic;
-use crate::plan::model::{NodeKind, Payload, Plan, SinkKey, TopicRole, Writer};
+use crate::plan::explain::written_keys;
+use crate::plan::model::{NodeKind, Payload, Plan, TopicRole, Writer};
 
 impl Comparison<'_> {
     pub(super) fn topics(&self) -> Vec<Change> {
@@ -112,23 +113,19 @@ impl Comparison<'_> {
         if before.is_empty() && after.is_empty() {
             return;
         }
-        let keys = |sinks: &[(SinkKey, String, Vec<&Writer>)]| -> BTreeSet<String> {
-            sinks
-                .iter()
-                .map(|(key, format, _)| {
-                    format!("{format}{}", if *key == SinkKey::Plain { "" } else { ", with their windows" })
-                })
-                .collect()
+        let differs = |what: &str, of: &dyn Fn(&Written<'_>) -> Vec<String>, noted: &mut Noted| {
+            let all = |sinks: &[Written<'_>]| sinks.iter().flat_map(of).collect::<BTreeSet<String>>();
+            let (was, is) = (all(&before), all(&after));
+            if was != is {
+                let listed = |ways: BTreeSet<String>| ways.into_iter().collect::<Vec<_>>().join("; ");
+                let note = format!("its {what} are written as {}, and were as {}", listed(is), listed(was));
+                noted.note(Verdict::BreaksReaders, note);
+            }
         };
-        if keys(&before) != keys(&after) {
-            let listed = |keys: BTreeSet<String>| keys.into_iter().collect::<Vec<_>>().join("; ");
-            noted.note(
-                Verdict::BreaksReaders,
-                format!("its keys are written as {}, and were as {}", listed(keys(&after)), listed(keys(&before))),
-            );
-        }
-        let types = |sinks: &[(SinkKey, String, Vec<&Writer>)]| -> BTreeMap<String, (Schema, Option<String>)> {
-            let writers = sinks.iter().flat_map(|(_, _, writers)| writers.iter());
+        differs("keys", &|sink| vec![sink.keys.clone()], noted);
+        differs("values", &|sink| sink.values(), noted);
+        let types = |sinks: &[Written<'_>]| -> BTreeMap<String, (Schema, Option<String>)> {
+            let writers = sinks.iter().flat_map(|sink| sink.writers.iter());
             writers
                 .map(|writer| {
                     (
@@ -181,11 +178,27 @@ impl Comparison<'_> {
     }
 }
 
-fn written<'a>(plan: &'a Plan, topic: &Topic) -> Vec<(SinkKey, String, Vec<&'a Writer>)> {
+/// How a sink writes records.
+struct Written<'a> {
+    keys: String,
+    cloud_events: bool,
+    writers: Vec<&'a Writer>,
+}
+
+impl Written<'_> {
+    fn values(&self) -> Vec<String> {
+        let events = if self.cloud_events { " in CloudEvents" } else { "" };
+        self.writers.iter().map(|writer| format!("{}{events}", writer.format.name())).collect()
+    }
+}
+
+fn written<'a>(plan: &'a Plan, topic: &Topic) -> Vec<Written<'a>> {
     let nodes = plan.sub_topologies.iter().flat_map(|sub| &sub.nodes);
     let sinks = nodes.filter_map(|node| {
-        let NodeKind::Sink { topic: to, format, key, writers, .. } = &node.kind else { return None };
-        (to == topic).then(|| (*key, format.name().to_owned(), writers.iter().map(|(_, writer)| writer).collect()))
+        let NodeKind::Sink { topic: to, format, key, cloud_events, writers } = &node.kind else { return None };
+        let keys = format!("{}{}", format.name(), written_keys(*key));
+        let writers = writers.iter().map(|(_, writer)| writer).collect();
+        (to == topic).then_some(Written { keys, cloud_events: *cloud_events, writers })
     });
     sinks.collect()
 }

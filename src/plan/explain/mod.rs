@@ -14,8 +14,8 @@ use crate::plan::model::{
     Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, ValueFormat, Window, WindowShape, Writer,
 };
 
-pub(super) use words::kind;
-use words::{action, key, role, written_keys};
+use words::{action, key, role};
+pub(super) use words::{kind, written_keys};
 
 /// Describes a plan, for `graph` and for golden files.
 pub fn explain(plan: &Plan) -> String {
@@ -48,7 +48,7 @@ fn without_numbers(line: &str) -> String {
     let mut rest = line;
     while let Some((before, after)) = rest.split_once('#') {
         let digits = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-        text.push_str(before);
+        text.push_str(if digits > 0 { before.strip_suffix(", ").unwrap_or(before) } else { before });
         if digits == 0 {
             text.push('#');
         }

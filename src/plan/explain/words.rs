@@ -10,7 +10,7 @@ pub(super) fn action(action: &ErrorAction) -> String {
     }
 }
 
-pub(super) fn written_keys(key: SinkKey) -> &'static str {
+pub(in crate::plan) fn written_keys(key: SinkKey) -> &'static str {
     match key {
         SinkKey::Plain => "",
         SinkKey::Start { .. } | SinkKey::EndAndStart => ", windows in keys",

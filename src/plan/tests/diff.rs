@@ -83,7 +83,7 @@ fn another_grouping_and_other_windows_need_a_rebuild() {
         expect![[r#"
             store spent: needs rebuild
               its rows cannot be taken over: they were kept by string keys, tumbling windows of 1h, not by string keys, tumbling windows of 1d; give what changed another name, or let it be null, or give the node another name
-              from now on: aggregate: store, , on_commit, windows of 1d, grace 0s, kept 1d
+              from now on: aggregate: store, on_commit, windows of 1d, grace 0s, kept 1d
         "#]],
     );
     let patient = hourly.replace("0s", "5m");
@@ -92,9 +92,9 @@ fn another_grouping_and_other_windows_need_a_rebuild() {
         &[ORDERS, &patient],
         Verdict::Upgrades,
         expect![[r#"
-        store spent: upgrades in place
-          from now on: aggregate: store, , on_commit, windows of 1h, grace 5m, kept 1d
-    "#]],
+            store spent: upgrades in place
+              from now on: aggregate: store, on_commit, windows of 1h, grace 5m, kept 1d
+        "#]],
     );
 }
 
@@ -258,4 +258,30 @@ fn a_former_name_is_that_of_nobody_else() {
     let (_, findings) = topology::check(&sources);
     let said: Vec<String> = findings.iter().map(|finding| format!("{} {}", finding.code, finding.message)).collect();
     assert_eq!(said, ["E0105 `spent` is the name of a node that is there", "E0105 two nodes were `old`"]);
+}
+
+#[test]
+fn values_that_are_written_in_another_format_break_readers() {
+    let json = OUT.replace("record = \"shop.Spent\"", "value_format = \"json\"");
+    check(
+        &[ORDERS, SPENT, OUT],
+        &[ORDERS, SPENT, &json],
+        Verdict::BreaksReaders,
+        expect![[r#"
+        topic out: breaks readers
+          its values are written as json, and were as avro
+          records of type `spent` are written, too
+          records of type `shop.Spent` are no longer written
+    "#]],
+    );
+    let events = OUT.to_owned() + "envelope = \"cloudevents\"\n";
+    check(
+        &[ORDERS, SPENT, OUT],
+        &[ORDERS, SPENT, &events],
+        Verdict::BreaksReaders,
+        expect![[r#"
+        topic out: breaks readers
+          its values are written as avro in CloudEvents, and were as avro
+    "#]],
+    );
 }

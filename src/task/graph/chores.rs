@@ -93,36 +93,15 @@ impl Graph {
 
     /// The first node that has something to do before the next record.
     pub(in crate::task) fn next_chore(&self, plan: &SubTopology, now: Timestamp) -> Option<NodeIndex> {
-        let is_due = |index: &NodeIndex| match &plan.nodes[usize::from(index.0)].kind {
-            NodeKind::Table { expiry: Some(expiry), .. } => {
-                self.times.closed_until[usize::from(index.0)].0 != expiry.ttl.0
-            }
-            NodeKind::Punctuate(punctuate) => self.is_due(*index, punctuate, now),
-            NodeKind::Table { expiry: None, .. }
-            | NodeKind::Filter { .. }
-            | NodeKind::Select { .. }
-            | NodeKind::Flatten(_)
-            | NodeKind::Log(_)
-            | NodeKind::Rekey { .. }
-            | NodeKind::Regroup { .. }
-            | NodeKind::Repartition { .. }
-            | NodeKind::Sink { .. }
-            | NodeKind::VersionedTable { .. }
-            | NodeKind::Aggregate(_)
-            | NodeKind::StreamTableJoin(_)
-            | NodeKind::GlobalJoin(_)
-            | NodeKind::Subscribe(_)
-            | NodeKind::Subscriptions(_)
-            | NodeKind::ForeignJoin(_)
-            | NodeKind::StreamJoin(_)
-            | NodeKind::TableJoin(_)
-            | NodeKind::Suppress(_)
-            | NodeKind::Dedupe(_)
-            | NodeKind::Timer(_)
-            | NodeKind::Entity(_)
-            | NodeKind::Merge => false,
+        let kind = |index: &NodeIndex| &plan.nodes[usize::from(index.0)].kind;
+        let lacks_index = |index: &&NodeIndex| {
+            let indexed_for = self.times.closed_until[usize::from(index.0)];
+            matches!(kind(index), NodeKind::Table { expiry: Some(expiry), .. } if indexed_for.0 != expiry.ttl.0)
         };
-        self.chores.expiring.iter().chain(&self.chores.punctuating).copied().find(is_due)
+        let is_due =
+            |index: &&NodeIndex| matches!(kind(index), NodeKind::Punctuate(node) if self.is_due(**index, node, now));
+        let lacking = self.chores.expiring.iter().find(lacks_index);
+        lacking.or_else(|| self.chores.punctuating.iter().find(is_due)).copied()
     }
 
     /// Does a part of what a node has to do before the next record.

@@ -9,7 +9,7 @@ use serde_json::{Value as Json, json};
 
 use crate::avro::{frame, to_json};
 use crate::base::hash::partition_of;
-use crate::base::record::{Headers, Outgoing};
+use crate::base::record::{Header, Headers, Outgoing};
 use crate::base::time::Timestamp;
 use crate::base::value::Value;
 use crate::entity::{self, Answer, Applied, CommandHead, Decided, Moment, OFFSET_UNKNOWN, Outcome, Verdict};
@@ -154,10 +154,10 @@ impl Graph {
             let mark = own_event::encode(own, &self.application, &at.node.name);
             let [correlation, causation] = lineage::of_what_follows(context);
             let headers = Headers::new(vec![
-                lineage::header("ce_specversion", "1.0"),
-                lineage::header(lineage::ID, id.as_str()),
-                lineage::header("ce_source", format!("/{}/{}", self.application, at.node.name)),
-                lineage::header("ce_type", event.emission.event.as_str()),
+                Header::text("ce_specversion", "1.0"),
+                Header::text(lineage::ID, id.as_str()),
+                Header::text("ce_source", format!("/{}/{}", self.application, at.node.name)),
+                Header::text("ce_type", event.emission.event.as_str()),
                 correlation,
                 causation,
                 mark,
@@ -219,7 +219,7 @@ impl Graph {
         let sink = At::new(at.plan, NodeIndex(index));
         let (NodeKind::Sink { topic, .. }, Some(key)) = (&sink.node.kind, row.key) else { return Ok(()) };
         let [correlation, causation] = lineage::of_what_follows(context);
-        let id = lineage::header(entity::COMMAND_ID_HEADER, lineage::id_of(context));
+        let id = Header::text(entity::COMMAND_ID_HEADER, lineage::id_of(context));
         let record = Outgoing {
             topic: topic.clone(),
             partition: partition_of(key, self.resolved.partitions[sink.slot()].max(1)),

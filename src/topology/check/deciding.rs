@@ -15,7 +15,7 @@ use super::expressions::{Scope, Taking, some};
 use super::schemas::start_values;
 use crate::base::diag::suggestion;
 use crate::base::ids::Topic;
-use crate::base::types::{RecordType, Type};
+use crate::base::types::{RecordType, Type, is_called};
 use crate::base::value::Text;
 use crate::error::codes;
 
@@ -70,9 +70,7 @@ impl Checker<'_> {
             decisions[index] = self.decision(&rules, decide, scope);
         }
         for variant in &taken.variants {
-            let named = |(name, _): &&(super::Located<String>, DecideSpec)| {
-                *variant.name() == name.value || variant.short_name() == name.value
-            };
+            let named = |(name, _): &&(super::Located<String>, DecideSpec)| is_called(variant.name(), &name.value);
             if !spec.decide.iter().any(|decide| named(&decide)) {
                 let short = variant.short_name();
                 let message = format!("`{}` takes the command `{short}` and does not decide it", item.name.value);

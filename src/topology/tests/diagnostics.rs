@@ -308,6 +308,7 @@ fn a_folder_is_read_without_hidden_files_and_tests() {
     write(topology.join("a.toml"), "");
     write(topology.join("..data.toml"), "hidden");
     write(topology.join("a.test.toml"), "a test");
+    write(topology.join("tidemill.toml"), "settings");
     write(topology.join("Near.avsc"), "near");
     write(schemas.join("Near.avsc"), "shadowed");
     write(schemas.join("Far.avsc"), "far");

@@ -69,7 +69,7 @@ fn findings(text: &str) -> Vec<Code> {
 
 #[test]
 fn what_is_wrong_is_refused_as_the_reader_refuses_it() {
-    let cases: [(&str, Code); 15] = [
+    let cases: [(&str, Code); 16] = [
         ("[strem.a]\ntopic = \"t\"\nschemas = [\"X.avsc\"]\n", codes::TOML_UNKNOWN_KEY),
         ("[stream.a]\ntopic = \"t\"\nschemas = [\"X.avsc\"]\nshcema = \"x\"\n", codes::TOML_UNKNOWN_KEY),
         ("[stream.a]\nwhere = 'true'\n", codes::TOML_MISSING_KEY),
@@ -80,6 +80,7 @@ fn what_is_wrong_is_refused_as_the_reader_refuses_it() {
         ("[stream.a]\nfrom = \"b\"\nwhere = true\n", codes::TOML_TYPE),
         ("[stream.a]\ntopic = \"t\"\nschemas = [\"X.avsc\"]\nidle = \"soon\"\n", codes::TOML_VALUE),
         ("[stream.a]\ntopic = \"t\"\nschemas = [\"X.avsc\"]\nkey_format = \"text\"\n", codes::TOML_VALUE),
+        ("[global_table.a]\ntopic = \"t\"\nschemas = [\"X.avsc\"]\nidle = \"1m\"\n", codes::TOML_CONFLICT),
         ("[aggregate.a]\nfrom = \"b\"\n", codes::TOML_MISSING_KEY),
         (
             "[aggregate.a]\nfrom = \"b\"\nselect = { n = 'count()' }\nwindow = { tumbling = \"1h\" }\n",
