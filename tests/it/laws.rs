@@ -120,7 +120,11 @@ const ORDER: &str = r#"{"type": "record", "name": "Order", "fields": [
     {"name": "amount", "type": "long"}, {"name": "customer", "type": "string"}]}"#;
 
 fn world() -> World {
-    let sources = Sources::default().with_file("laws.toml", TOPOLOGY).with_schema("Order.avsc", ORDER);
+    world_of(TOPOLOGY)
+}
+
+fn world_of(topology: &str) -> World {
+    let sources = Sources::default().with_file("laws.toml", topology).with_schema("Order.avsc", ORDER);
     let (graph, findings) = topology::check(&sources);
     let graph = graph.unwrap_or_else(|| panic!("{}", topology::render(&findings, &sources, Colour::Never)));
     World::new(Arc::new(plan::build(&graph).unwrap()), Timestamp(0)).unwrap()
@@ -203,6 +207,110 @@ fn what_comes_at_once_ends_as_what_comes_one_by_one() {
         let (wanted, found) = (written(&mut single), written(&mut batch));
         for (topic, outputs) in &wanted {
             assert_eq!(last(&found[topic]), last(outputs), "seed {seed}, topic {topic}");
+        }
+    }
+}
+
+const REFERRING: &str = r#"
+[topology]
+format = 1
+application_id = "laws"
+
+[table.orders]
+topic = "orders"
+value_format = "json"
+schemas = ["Order.avsc"]
+
+[table.customers]
+topic = "customers"
+value_format = "json"
+schemas = ["Order.avsc"]
+
+[join.known]
+left = "orders"
+right = "customers"
+foreign_key = 'left.amount > 0 ? left.customer : null'
+select = { amount = 'left.amount', limit = 'right.amount' }
+
+[sink.known_out]
+from = "known"
+topic = "known"
+value_format = "json"
+"#;
+
+#[test]
+fn a_row_that_refers_to_none_and_goes_before_the_answer_leaves_no_result() {
+    let row = |topic: &str, key: &str, amount: Option<i64>, at: i64| Input {
+        topic: topic.to_owned(),
+        key: Some(json!(key)),
+        event_type: None,
+        value: amount.map(|amount| json!({"amount": amount, "customer": "ann"})),
+        at: Timestamp(at),
+        headers: BTreeMap::new(),
+    };
+    let mut world = world_of(REFERRING);
+    world.feed(&row("customers", "ann", Some(9), 1)).unwrap();
+    world.feed(&row("orders", "o", Some(5), 2)).unwrap();
+    assert_eq!(
+        last(&world.outputs("known").unwrap()).into_values().collect::<Vec<_>>(),
+        [Some(json!({"amount": 5, "limit": 9}))]
+    );
+    // Both are worked on before the answer to the first is back.
+    world.write(&[row("orders", "o", Some(0), 3), row("orders", "o", None, 4)]).unwrap();
+    world.advance(SpanMs(0)).unwrap();
+    assert_eq!(last(&world.outputs("known").unwrap()).into_values().collect::<Vec<_>>(), [None]);
+}
+
+const HELD: &str = r#"
+[topology]
+format = 1
+application_id = "laws"
+
+[table.items]
+topic = "items"
+value_format = "json"
+schemas = ["Order.avsc"]
+
+[suppress.calm]
+from = "items"
+until = "1h"
+BOUND
+when_full = "WHEN"
+
+[sink.calm_out]
+from = "calm"
+topic = "calm"
+value_format = "json"
+"#;
+
+#[test]
+fn what_is_held_back_is_bounded_by_rows_and_by_bytes() {
+    for (bound, stops_at) in [("max_records = 2", 3), ("max_bytes = 100", 3)] {
+        for when_full in ["stop", "emit_early"] {
+            let mut world = world_of(&HELD.replace("BOUND", bound).replace("WHEN", when_full));
+            for number in 1..=4 {
+                let input = Input {
+                    topic: "items".to_owned(),
+                    key: Some(json!(format!("k{number}"))),
+                    event_type: None,
+                    value: Some(json!({"amount": number, "customer": "twelve bytes"})),
+                    at: Timestamp(number),
+                    headers: BTreeMap::new(),
+                };
+                world.feed(&input).unwrap();
+                let is_full = number >= stops_at;
+                let stopped = world.stopped();
+                assert_eq!(
+                    !stopped.is_empty(),
+                    is_full && when_full == "stop",
+                    "{bound}, {when_full}, row {number}: {stopped:?}"
+                );
+                assert!(stopped.iter().all(|(_, why)| why.contains("E1006")), "{stopped:?}");
+                let early: Vec<_> = world.outputs("calm").unwrap().into_iter().map(|output| output.key).collect();
+                let oldest = json!(format!("k{}", number - stops_at + 1));
+                let expected = if is_full && when_full == "emit_early" { vec![Some(oldest)] } else { Vec::new() };
+                assert_eq!(early, expected, "{bound}, {when_full}, row {number}");
+            }
         }
     }
 }
