@@ -16,7 +16,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # What `make setup` prepares: demo, test or bench.
 LEVEL ?= test
 
-.PHONY: help setup build demo test lint bench bench-peer conformance conformance-random sim chaos formats
+.PHONY: help setup build demo test lint bench bench-peer conformance conformance-random sim chaos memory formats
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
@@ -87,6 +87,17 @@ RATE ?= 300
 chaos: build ## kill daemons, brokers and links of a real cluster (KILLS=how many RATE=orders a second)
 	@TIDEMILL_CHAOS_KILLS='$(KILLS)' TIDEMILL_CHAOS_RATE='$(RATE)' TIDEMILL_CHAOS_SEED='$(SEED)' tests/servers/run --only registry -- \
 	    cargo test --locked --test it kills_that_were_asked_for -- --ignored --nocapture
+
+# How many keys, each in ten stores of 16 tasks, and the budget in MiB.
+KEYS ?= 1000000
+MIB ?= 256
+
+memory: ## show a daemon's resident size beside its memory budget (KEYS=how many MIB=budget)
+	@deploy/setup/packages test
+	@deploy/setup/claim
+	@TIDEMILL_MEMORY_KEYS='$(KEYS)' TIDEMILL_MEMORY_MIB='$(MIB)' tests/servers/run -- \
+	    cargo test --locked --config 'profile.dev.package.tidemill.opt-level=3' --test it \
+	    the_process_stays_within_the_budget_that_was_asked_for -- --ignored --nocapture
 
 formats: ## keep bytes of today's formats, when their version changes
 	@deploy/setup/packages test

@@ -62,7 +62,7 @@ fn run(name: &str, broker: &dyn Broker, mode: Mode) {
 /// Returns the time spent in the broker; making the records is not counted.
 fn append(broker: &dyn Broker, topic: &Topic, mode: Mode) -> Duration {
     let transactional_id = (mode == Mode::Transactions).then(|| "bench".to_owned());
-    let settings = ProducerSettings { transactional_id, transaction_timeout: None };
+    let settings = ProducerSettings { transactional_id, transaction_timeout: None, ..ProducerSettings::default() };
     let mut producer = broker.producer(&settings).expect("a producer");
     if mode == Mode::Transactions {
         producer.init_transactions(WAIT).expect("the session opens");

@@ -15,7 +15,7 @@ use tidemill::base::ids::Offset;
 use tidemill::base::time::Timestamp;
 use tidemill::base::value::Value;
 use tidemill::store::rocks::{RocksBackend, RocksShared};
-use tidemill::store::{Access, CacheBudget, Row, StoreIndex, StoreSpec, TaskStores};
+use tidemill::store::{Access, Row, StoreIndex, StoreSpec, StoresBudget, TaskStores};
 
 const ROW: &str = r#"{"type":"record","name":"Totals","fields":[
     {"name":"count","type":"long"},{"name":"sum","type":"double"},{"name":"last","type":"string"}]}"#;
@@ -30,7 +30,7 @@ fn main() {
     let backend = RocksBackend::open(folder.path(), &shared).expect("a new folder opens");
     let row = Schema::parse(ROW).expect("the row schema parses");
     let spec = StoreSpec { name: "totals".into(), row, access: Access::Cached };
-    let budget = CacheBudget { bytes: 16 << 20 };
+    let budget = StoresBudget { cache_bytes: 16 << 20, write_behind_bytes: 16 << 20 };
     let mut stores = TaskStores::open(Box::new(backend), "bench", &[spec], budget).expect("a new folder opens");
 
     report("get + put of a cached row, new values each time", HOT_KEYS * 10, || {

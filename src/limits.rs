@@ -34,11 +34,27 @@ pub const TASK_RUN_MS: u128 = 50;
 /// Milliseconds that a thread works on its tasks before it polls again; the tasks behind have their turn first then.
 pub const PROCESS_MS: u128 = 500;
 
-/// Bytes that wait in one source partition's queue; above, the partition is paused, and resumed at half of it.
-pub const SOURCE_QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes that wait in a thread's source queues at most, whatever the budget, and at least; above, records stay with the client.
+pub const QUEUED_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const QUEUED_BYTES_MIN: usize = 1024 * 1024;
 
-/// Bytes of sends and state that a task holds uncommitted; above, it stops processing until a commit has finished.
+/// One partition's part of it at least, however many there are. With that, it is paused while another has nothing; resumed at half.
+pub const SOURCE_QUEUE_BYTES_MIN: usize = 64 * 1024;
+
+/// Bytes of sends and state that a thread's tasks hold uncommitted at most, whatever the budget; above, they stop processing until a
+/// commit has finished.
 pub const GENERATION_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes that one consumer fetches ahead at most, whatever the budget, and at least.
+pub const PREFETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const PREFETCH_BYTES_MIN: usize = 1024 * 1024;
+
+/// Bytes that wait in one producer to be sent at most, whatever the budget, and at least: it takes the largest record.
+pub const PRODUCER_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const PRODUCER_QUEUE_BYTES_MIN: usize = 4 * 1024 * 1024;
+
+/// Bytes of decoded rows that a task may keep at least, however small the budget and however many the tasks.
+pub const ROW_CACHE_BYTES_MIN: usize = 256 * 1024;
 
 /// A single wait for the broker; a stop and the heartbeat are seen between two.
 pub const BROKER_WAIT_SLICE: std::time::Duration = std::time::Duration::from_millis(200);
@@ -77,8 +93,11 @@ pub const CACHE_EVICTION_STEPS_MAX: usize = 64;
 /// Kafka's default is 1,048,588 for a batch with its head.
 pub const ROW_BYTES_MAX: usize = 1_000_000;
 
-/// Bytes of committed rows of one task that wait for the backend; at this they are written.
+/// Bytes of committed rows of one task that wait for the backend at most, whatever the budget; at this they are written.
 pub const WRITE_BEHIND_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The same at least: smaller batches sort badly.
+pub const WRITE_BEHIND_BYTES_MIN: usize = 256 * 1024;
 
 /// Milliseconds that committed rows wait for the backend; longer batches sort better.
 pub const WRITE_BEHIND_MS_MAX: i64 = 5_000;
@@ -105,8 +124,9 @@ pub const RESTORE_MARGIN_MAX_MS: i64 = 3_600_000;
 /// Files that one task's RocksDB keeps open; further ones are opened when read.
 pub const ROCKS_OPEN_FILES_MAX: i32 = 256;
 
-/// Bytes of one RocksDB memtable; at this it is flushed in the background.
+/// Bytes of one RocksDB memtable at most, whatever the budget, and at least; at its size it is flushed in the background.
 pub const ROCKS_MEMTABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const ROCKS_MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
 
 /// Versions of one key that a write looks at for trimming; the rest waits for the next write.
 pub const VERSIONS_TRIMMED_MAX: usize = 64;

@@ -71,10 +71,22 @@ pub(crate) fn start(
     input: &str,
     commit: Duration,
 ) -> Result<Run> {
-    let output = cluster.topic("totals")?;
-    let group = unique("peer");
+    let (group, output) = (unique("peer"), cluster.topic("totals")?);
+    std::fs::create_dir(place.work.join(&group))?;
+    start_again(place, cluster, contender, input, commit, group, output)
+}
+
+/// Starts an application that ran before.
+pub(crate) fn start_again(
+    place: &Place,
+    cluster: &Cluster,
+    contender: Contender,
+    input: &str,
+    commit: Duration,
+    group: String,
+    output: String,
+) -> Result<Run> {
     let folder = place.work.join(&group);
-    std::fs::create_dir(&folder)?;
     let mut command = match contender {
         Contender::Streams => streams(place, cluster, input, &output, &group, commit)?,
         Contender::Bare | Contender::Tidemill => tidemill(place, input, &output, &group, commit)?,

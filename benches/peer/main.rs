@@ -14,6 +14,7 @@ mod latency;
 mod orders;
 mod process;
 mod report;
+mod restore;
 mod throughput;
 
 use std::path::PathBuf;
@@ -44,6 +45,9 @@ struct Arguments {
     /// Seconds of each latency run, the first third not counted; 0 leaves latency out
     #[arg(long, default_value_t = 45)]
     latency_seconds: u64,
+    /// Also restores a lost store of this many rows
+    #[arg(long, default_value_t = 0)]
+    restore: u64,
     /// Leaves throughput out
     #[arg(long)]
     latency_only: bool,
@@ -89,6 +93,9 @@ fn main() -> Result<()> {
             measure_throughput(&arguments, &place, &cluster, (*records, *keys), &mut report)?;
         }
     }
+    if arguments.restore > 0 {
+        measure_restore(&arguments, &place, &cluster, &mut report)?;
+    }
     if arguments.latency_seconds > 0 {
         for commit in LATENCY_COMMITS {
             for contender in arguments.only.iter().filter(|contender| **contender != Contender::Bare) {
@@ -127,6 +134,21 @@ fn measure_throughput(
         }
         runs.sort_by(|left, right| left.cpu_seconds.total_cmp(&right.cpu_seconds));
         report.throughput.push(runs.swap_remove(runs.len() / 2));
+    }
+    cluster.drop_topic(&topic)
+}
+
+fn measure_restore(arguments: &Arguments, place: &Place, cluster: &Cluster, report: &mut Report) -> Result<()> {
+    // Of random keys, so many records leave hardly one out.
+    let records = arguments.restore * 2;
+    say(&format!("writing {records} orders of {} customers …", arguments.restore));
+    let topic = cluster.topic("orders")?;
+    let schema_id = cluster.register(&topic, orders::ORDER)?;
+    let rows = orders::generate(cluster, &topic, schema_id, records, arguments.restore)?.len() as u64;
+    let mut input = restore::Input { topic: &topic, schema_id, records, rows };
+    for contender in arguments.only.iter().filter(|contender| **contender != Contender::Bare) {
+        say(&format!("{contender}: restoring {rows} rows …"));
+        report.restore.push(restore::measure(place, cluster, *contender, COMMIT, &mut input)?);
     }
     cluster.drop_topic(&topic)
 }

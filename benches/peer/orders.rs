@@ -119,6 +119,23 @@ pub(crate) fn generate(cluster: &Cluster, topic: &str, schema_id: SchemaId, reco
     Ok(totals)
 }
 
+/// Writes an order to every partition that is too small to count.
+pub(crate) fn write_one_each(cluster: &Cluster, topic: &str, schema_id: SchemaId) -> Result<()> {
+    let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", &cluster.brokers).create()?;
+    let mut orders = Orders::new(schema_id, 1, 42)?;
+    for partition in 0..PARTITIONS.cast_signed() {
+        let small = loop {
+            let order = orders.next(START_MS)?;
+            if order.amount <= 10.0 {
+                break order;
+            }
+        };
+        let record = BaseRecord::to(topic).partition(partition).key(&small.customer).payload(&small.framed);
+        producer.send(record.timestamp(START_MS)).map_err(|(error, _)| error)?;
+    }
+    Ok(producer.flush(WAIT)?)
+}
+
 /// Opens a reader of committed records on all partitions of a topic.
 pub(crate) fn reader(cluster: &Cluster, topic: &str) -> Result<BaseConsumer> {
     let consumer: BaseConsumer = ClientConfig::new()

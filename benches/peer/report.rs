@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::contender::Contender;
 use crate::latency::Latency;
+use crate::restore::Restore;
 use crate::throughput::Throughput;
 
 /// Above, the machine had other work; generous enough for the servers that have just started.
@@ -22,6 +23,7 @@ pub(crate) struct Report {
     /// Processes that wanted a CPU in the minute before the first run, on average: others' work makes figures worse.
     load_before: f64,
     pub(crate) throughput: Vec<Throughput>,
+    pub(crate) restore: Vec<Restore>,
     pub(crate) latency: Vec<Latency>,
 }
 
@@ -41,6 +43,7 @@ impl Report {
             memory_gib: memory_kib >> 20,
             load_before: load.split(' ').next().unwrap_or_default().parse()?,
             throughput: Vec::new(),
+            restore: Vec::new(),
             latency: Vec::new(),
         })
     }
@@ -60,6 +63,12 @@ impl Report {
         if !self.throughput.is_empty() {
             text.push_str("\nCommits every 100 ms; CPU of the whole process, from its start to its end\n");
             writeln!(text, "{}", self.throughputs()).expect("a string takes it");
+        }
+        if !self.restore.is_empty() {
+            text.push_str(
+                "\nA lost store, from the start of the process until the next record of every partition is committed\n",
+            );
+            writeln!(text, "{}", self.restores()).expect("a string takes it");
         }
         if !self.latency.is_empty() {
             text.push_str("\nFrom producer to reader of committed totals, ms\n");
@@ -98,6 +107,29 @@ impl Report {
                 steady.map_or_else(String::new, thousands),
                 ratio(steady, peer.and_then(|peer| peer.steady_records_per_cpu_second)),
                 thousands(row.records_per_second),
+                thousands(row.peak_mib as f64),
+            ]);
+        }
+        table
+    }
+
+    fn restores(&self) -> Table {
+        let header = ["", "rows", "s", "rows/s", "÷ Streams", "CPU s", "rows/CPU s", "÷ Streams", "peak MiB"];
+        let mut table = table(&header);
+        let peer = self.restore.iter().find(|row| row.contender == Contender::Streams);
+        for row in &self.restore {
+            let peer = peer.filter(|_| row.contender != Contender::Streams);
+            let per = |rows: u64, seconds: f64| rows as f64 / seconds;
+            let (by_clock, by_cpu) = (per(row.rows, row.seconds), per(row.rows, row.cpu_seconds));
+            table.add_row(vec![
+                row.contender.to_string(),
+                thousands(row.rows as f64),
+                format!("{:.1}", row.seconds),
+                thousands(by_clock),
+                ratio(Some(by_clock), peer.map(|peer| per(peer.rows, peer.seconds))),
+                format!("{:.1}", row.cpu_seconds),
+                thousands(by_cpu),
+                ratio(Some(by_cpu), peer.map(|peer| per(peer.rows, peer.cpu_seconds))),
                 thousands(row.peak_mib as f64),
             ]);
         }

@@ -108,6 +108,8 @@ pub struct ProducerSettings {
     pub transactional_id: Option<String>,
     /// The broker aborts a transaction that is open for longer.
     pub transaction_timeout: Option<Duration>,
+    /// Bytes that wait in the client to be sent; none: the client's own bound.
+    pub queue_bytes_max: Option<usize>,
 }
 
 /// What `poll` hands out, in the order in which it must be handled.
@@ -170,6 +172,13 @@ pub trait Consumer: Send {
     /// # Errors
     /// [`Error::OffsetOutOfRange`] for an assigned position; [`Error::Fenced`] when another member took the static id.
     fn poll(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), Error>;
+
+    /// As [`Consumer::poll`] without records and ends of partitions, which stay: for a caller that has enough of them. Unlike a pause
+    /// it gives up nothing that was fetched.
+    ///
+    /// # Errors
+    /// As [`Consumer::poll`].
+    fn poll_group(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), Error>;
 
     /// Stops handing out these partitions, without giving up what was fetched where the client can keep it.
     ///

@@ -166,10 +166,6 @@ impl Cluster {
         self.tasks[sub_topology]
     }
 
-    pub(super) fn tasks_in_all(&self) -> usize {
-        self.tasks.iter().map(|tasks| *tasks as usize).sum()
-    }
-
     pub(super) fn sub_topology_of(&self, topic: &Topic) -> Option<usize> {
         self.sub_topology_by_topic.get(topic).copied()
     }

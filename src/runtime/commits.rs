@@ -23,8 +23,7 @@ impl StreamThread {
         if self.cycle.may_send() {
             self.send(now)?;
         }
-        let full = self.slots.values().any(|slot| slot.task.uncommitted_bytes() > limits::GENERATION_BYTES_MAX);
-        if self.cycle.is_due(now) || (full && self.cycle.may_seal()) {
+        if self.cycle.is_due(now) || (self.cycle.may_seal() && self.holds_enough()) {
             self.seal(now)?;
         }
         if self.cycle.is_sending() {

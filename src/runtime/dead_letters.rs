@@ -221,6 +221,7 @@ impl DeadLetters {
         let settings = ProducerSettings {
             transactional_id: exactly_once.then(|| format!("{}-dlq", self.application_id)),
             transaction_timeout: exactly_once.then_some(self.transaction_timeout),
+            queue_bytes_max: None,
         };
         let mut producer = self.broker.producer(&settings).map_err(|error| failed(&error))?;
         if exactly_once {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::time::SpanMs;
+use crate::runtime::memory::MemoryBudget;
 use crate::task::FirstStart;
 
 /// What happens to a record that was processed when the daemon crashed.
@@ -27,7 +28,7 @@ pub struct Options {
     pub threads: usize,
     /// State stands in `<state_dir>/<application_id>/<task>/`; without a folder, in memory, for tests of topologies.
     pub state_dir: Option<PathBuf>,
-    /// Bytes for block cache, write buffers, row caches and queues together.
+    /// Bytes for RocksDB, row caches, rows and records on their way, and the broker's clients together.
     pub memory_budget_bytes: usize,
     pub first_start: FirstStart,
     /// Whether missing topics are created.
@@ -44,4 +45,10 @@ pub struct Options {
     pub transaction_timeout: Duration,
     /// How many set-aside stores are kept.
     pub keep_set_aside: usize,
+}
+
+impl Options {
+    pub(super) fn memory(&self) -> MemoryBudget {
+        MemoryBudget::new(self.memory_budget_bytes, self.threads)
+    }
 }

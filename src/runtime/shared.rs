@@ -15,12 +15,13 @@ use crate::plan::{Plan, StoreKind, TopicRole};
 use crate::runtime::Error;
 use crate::runtime::clock::Clock;
 use crate::runtime::cluster::Cluster;
+use crate::runtime::memory::MemoryBudget;
 use crate::runtime::options::{Guarantee, Options};
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::status::Snapshot;
 use crate::store::memory::MemoryBackends;
 use crate::store::rocks::{RocksBackends, RocksShared};
-use crate::store::{self, Access, Backend, Backends, CacheBudget, StoreSpec, TaskStores};
+use crate::store::{self, Access, Backend, Backends, StoreSpec, StoresBudget, TaskStores};
 use crate::task::{FirstStart, GLOBAL, Witness};
 
 /// Shared by all threads of a daemon.
@@ -28,6 +29,7 @@ use crate::task::{FirstStart, GLOBAL, Witness};
 pub(super) struct Shared {
     pub(super) plan: Arc<Plan>,
     pub(super) options: Options,
+    pub(super) memory: MemoryBudget,
     pub(super) cluster: Cluster,
     pub(super) broker: Arc<dyn Broker>,
     pub(super) schemas: SchemaFetcher,
@@ -68,6 +70,11 @@ impl Owners {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(task).copied()
     }
 
+    /// How many tasks this process runs.
+    pub(super) fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     pub(super) fn clear(&self, task: &TaskId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(task);
     }
@@ -82,6 +89,7 @@ impl Shared {
             beats: (0..threads).map(|_| AtomicI64::new(0)).collect(),
             snapshots: Mutex::new((0..threads).map(|_| Snapshot::default()).collect()),
             globals_ready: AtomicBool::new(plan.global_tables.is_empty()),
+            memory: options.memory(),
             plan,
             options,
             cluster,
@@ -131,6 +139,7 @@ impl Shared {
         let mut producer = self.broker.producer(&ProducerSettings {
             transactional_id: exactly_once.then(|| format!("{application_id}-{instance_id}-{thread}")),
             transaction_timeout: exactly_once.then_some(*transaction_timeout),
+            queue_bytes_max: Some(self.memory.produced()),
         })?;
         if exactly_once {
             producer.init_transactions(limits::BROKER_WAIT_MAX).map_err(no_transactions)?;
@@ -147,7 +156,7 @@ impl Shared {
                 session_timeout: *session_timeout,
             }),
             isolation: Isolation::ReadCommitted,
-            prefetch_bytes_max: self.prefetch_bytes(),
+            prefetch_bytes_max: self.memory.prefetched(),
         })?)
     }
 
@@ -155,12 +164,13 @@ impl Shared {
         Ok(self.broker.consumer(&ConsumerSettings {
             group: None,
             isolation: Isolation::ReadCommitted,
-            prefetch_bytes_max: self.prefetch_bytes(),
+            prefetch_bytes_max: self.memory.prefetched(),
         })?)
     }
 
-    fn prefetch_bytes(&self) -> usize {
-        (self.options.memory_budget_bytes / 12 / self.options.threads.max(1)).clamp(1 << 20, 64 << 20)
+    /// What the stores of a task may take while as many tasks run in this process as now.
+    pub(super) fn stores_budget(&self) -> StoresBudget {
+        self.memory.stores(self.owners.count() + usize::from(!self.plan.global_tables.is_empty()))
     }
 
     /// Takes a task's stores from another thread of this process, or opens them.
@@ -212,9 +222,7 @@ impl Shared {
     }
 
     fn open_on(&self, backend: Box<dyn Backend>, specs: &[StoreSpec]) -> Result<TaskStores, store::Error> {
-        let caches = self.cluster.tasks_in_all() + usize::from(!self.plan.global_tables.is_empty());
-        let share = self.options.memory_budget_bytes / 3 / caches.max(1);
-        TaskStores::open(backend, &self.options.application_id, specs, CacheBudget { bytes: share.max(1 << 20) })
+        TaskStores::open(backend, &self.options.application_id, specs, self.stores_budget())
     }
 
     /// Takes a task's folder, which nobody has open, out of the way; what is in it stays, as far as `state.keep_set_aside` says.
@@ -285,8 +293,7 @@ fn no_transactions(error: broker::Error) -> Error {
 pub(super) fn backends_of(options: &Options) -> Arc<dyn Backends> {
     match &options.state_dir {
         Some(folder) => {
-            // A third each for RocksDB, the row caches and everything that is on its way (queues, generations, the client's).
-            let rocks = RocksShared::new(options.memory_budget_bytes / 3);
+            let rocks = RocksShared::new(options.memory().rocksdb());
             Arc::new(RocksBackends::new(folder.join(&options.application_id), rocks))
         }
         None => Arc::new(MemoryBackends),

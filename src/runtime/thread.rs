@@ -82,6 +82,8 @@ pub(super) struct StreamThread {
     events: Vec<Event>,
     /// The place of the task that is worked on first.
     first_task: usize,
+    /// The tasks had more to do when they were looked at last.
+    has_work: bool,
     /// Turns are bounded by time, too; else by records alone, and the same inputs give the same turns.
     pub(super) paced: bool,
     /// Someone asked for a schema that is being fetched: look again soon.
@@ -168,6 +170,7 @@ impl StreamThread {
             asks,
             events: Vec::new(),
             first_task: 0,
+            has_work: false,
             paced: false,
             awaits_schema: false,
             shared,
@@ -286,11 +289,11 @@ impl StreamThread {
         };
         let watch = self.shared.clock.stopwatch();
         let mut events = std::mem::take(&mut self.events);
-        let polled = self.consumer.poll(wait, &mut events);
+        let polled = self.take_in(wait, &mut events);
         self.status.spent_polling(watch.elapsed());
         for event in events.drain(..) {
             match event {
-                Event::Records(fetched) => self.take_records(fetched, now)?,
+                Event::Records(fetched) => self.take_records(fetched, now),
                 Event::EndOfPartition { partition, position } => {
                     if let Some(slot) = self.slot_of(&partition) {
                         slot.task.reached_end(&partition.topic, position);
@@ -334,15 +337,41 @@ impl StreamThread {
         self.slots.get_mut(&task)
     }
 
-    fn take_records(&mut self, fetched: Fetched, now: Timestamp) -> Result<(), Error> {
+    fn take_records(&mut self, fetched: Fetched, now: Timestamp) {
         let Fetched { partition, records } = fetched;
-        let Some(slot) = self.slot_of(&partition) else { return Ok(()) };
+        let Some(slot) = self.slot_of(&partition) else { return };
         slot.task.add_records(&partition.topic, records, now);
-        let full = slot.task.queued_bytes(&partition.topic) > limits::SOURCE_QUEUE_BYTES_MAX;
-        if full && self.paused.insert(partition.clone()) {
-            self.consumer.pause(&[partition])?;
+    }
+
+    /// Takes in what has come, and records as far as there is room for them. Where there is none, what was fetched stays with the client
+    /// until the tasks have worked; only when they wait for a partition that has nothing here are the others paused, which makes the
+    /// client fetch again what it has.
+    fn take_in(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), broker::Error> {
+        let queued: usize = self.slots.values().map(|slot| slot.task.input_bytes()).sum();
+        if queued < self.shared.memory.queued() {
+            return self.consumer.poll(wait, events);
         }
-        Ok(())
+        if self.has_work {
+            return self.consumer.poll_group(wait, events);
+        }
+        let share = self.shared.memory.queued_of(self.assigned.len());
+        let (slots, paused) = (&self.slots, &self.paused);
+        let waiting = slots.values().flat_map(|slot| slot.task.queued());
+        let full: Vec<TopicPartition> = waiting
+            .filter(|(partition, bytes)| *bytes >= share && !paused.contains(partition))
+            .map(|(partition, _)| partition.clone())
+            .collect();
+        if !full.is_empty() {
+            self.consumer.pause(&full)?;
+            self.paused.extend(full);
+        }
+        self.consumer.poll(wait, events)
+    }
+
+    /// Tells whether the tasks hold so much uncommitted that a commit comes first.
+    pub(super) fn holds_enough(&self) -> bool {
+        let held: usize = self.slots.values().map(|slot| slot.task.uncommitted_bytes()).sum();
+        held > self.shared.memory.uncommitted()
     }
 
     /// Partitions whose queues have room again are read on.
@@ -351,15 +380,17 @@ impl StreamThread {
             return Ok(());
         }
         let mut ready = Vec::new();
-        for partition in self.paused.clone() {
-            let room = self
-                .slot_of(&partition)
-                .is_none_or(|slot| slot.task.queued_bytes(&partition.topic) < limits::SOURCE_QUEUE_BYTES_MAX / 2);
-            if room {
-                self.paused.remove(&partition);
-                ready.push(partition);
+        let resumed_at = self.shared.memory.queued_of(self.assigned.len()) / 2;
+        let queues = self.slots.values().flat_map(|slot| slot.task.queued());
+        let full: BTreeSet<&TopicPartition> =
+            queues.filter(|(_, bytes)| *bytes >= resumed_at).map(|(partition, _)| partition).collect();
+        self.paused.retain(|partition| {
+            let keeps = full.contains(partition);
+            if !keeps {
+                ready.push(partition.clone());
             }
-        }
+            keeps
+        });
         if !ready.is_empty() {
             self.consumer.resume(&ready)?;
         }
@@ -369,7 +400,7 @@ impl StreamThread {
     /// Lets every task work for a while; tells whether there is more to do at once.
     fn process(&mut self, now: Timestamp) -> Result<bool, Error> {
         // Sealed records that are still being handed over must not mix with those of the next generation.
-        if self.cycle.is_sending() {
+        if self.cycle.is_sending() || self.holds_enough() {
             return Ok(false);
         }
         let watch = self.shared.clock.stopwatch();
@@ -383,7 +414,7 @@ impl StreamThread {
         let mut slots: Vec<_> = self.slots.iter_mut().collect();
         for place in places {
             let (id, slot) = &mut slots[place];
-            if slot.quarantined.is_some() || slot.task.uncommitted_bytes() > limits::GENERATION_BYTES_MAX {
+            if slot.quarantined.is_some() {
                 continue;
             }
             if self.paced && watch.elapsed().as_millis() > limits::PROCESS_MS {
@@ -418,12 +449,15 @@ impl StreamThread {
             self.quarantine(&id, &error, clean, now)?;
         }
         self.resume()?;
+        self.has_work = busy;
         Ok(busy)
     }
 
     fn write_behind(&mut self, now: Timestamp) -> Result<(), Error> {
         let mut failed = Vec::new();
+        let budget = self.shared.stores_budget();
         for (id, slot) in &mut self.slots {
+            slot.task.stores_mut().set_budget(budget);
             match slot.task.stores_mut().write_behind(now, false) {
                 Ok(written) if written.rows > 0 => crash::at(Step::WrittenBehind),
                 Ok(_) => {}

@@ -9,8 +9,7 @@ use crate::base::ids::Offset;
 use crate::base::record::Record;
 use crate::base::time::Timestamp;
 use crate::limits::{
-    BACKGROUND_CHECK_MS, DURABLE_MARK_MS_MAX, FLUSH_DISTANCE_BYTES_MAX, FLUSH_DISTANCE_MS_MAX, WRITE_BEHIND_BYTES_MAX,
-    WRITE_BEHIND_MS_MAX,
+    BACKGROUND_CHECK_MS, DURABLE_MARK_MS_MAX, FLUSH_DISTANCE_BYTES_MAX, FLUSH_DISTANCE_MS_MAX, WRITE_BEHIND_MS_MAX,
 };
 use crate::planted::{self, Mistake};
 use crate::store::format::{self, Announced, StoreFacts};
@@ -78,7 +77,7 @@ impl TaskStores {
         let mark = *self.behind.last_mark.get_or_insert(now);
         if overlay_bytes > 0 || self.behind.meta_changed {
             let since = *self.behind.waiting_since.get_or_insert(now);
-            if force || overlay_bytes >= WRITE_BEHIND_BYTES_MAX as u64 || now.0 - since.0 >= WRITE_BEHIND_MS_MAX {
+            if force || overlay_bytes >= self.write_behind_bytes as u64 || now.0 - since.0 >= WRITE_BEHIND_MS_MAX {
                 (written.rows, written.bytes) = self.write_committed(Some(now))?;
             }
         } else if force || now.0 - mark.0 >= DURABLE_MARK_MS_MAX {

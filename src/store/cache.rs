@@ -55,6 +55,10 @@ impl Cache {
         }
     }
 
+    pub(super) fn set_budget(&mut self, bytes: usize) {
+        self.budget_bytes = bytes;
+    }
+
     pub(super) fn find(&self, store: u16, key: &[u8]) -> Option<u32> {
         match self.slots.get(self.last as usize) {
             Some(slot) if slot.occupied && slot.store == store && *slot.key == *key => Some(self.last),

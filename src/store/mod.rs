@@ -47,7 +47,7 @@ use crate::error::{Code, Kind, codes};
 pub use backend::{Backend, BackendNumbers, Backends, Batch, BatchOp, Visit};
 pub use behind::Written;
 pub use scan::VisitRow;
-pub use stats::{CacheBudget, Stats, StoreCounters};
+pub use stats::{Stats, StoreCounters, StoresBudget};
 pub use stores::{SealSink, TaskStores};
 
 /// One store of a task: its name, the shape of its rows, how it is used.

@@ -13,7 +13,7 @@ use rocksdb::{
     Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
-use crate::limits::{ROCKS_MEMTABLE_BYTES_MAX, ROCKS_OPEN_FILES_MAX};
+use crate::limits::{ROCKS_MEMTABLE_BYTES_MAX, ROCKS_MEMTABLE_BYTES_MIN, ROCKS_OPEN_FILES_MAX};
 use crate::store::backend::Visit;
 use crate::store::{Backend, BackendNumbers, Backends, Batch, BatchOp, Error};
 
@@ -31,6 +31,8 @@ const MEMTABLE_BLOOM_RATIO: f64 = 0.05;
 pub struct RocksShared {
     cache: Cache,
     memtables: WriteBufferManager,
+    /// Bytes of one memtable.
+    memtable_bytes: usize,
 }
 
 impl RocksShared {
@@ -38,7 +40,8 @@ impl RocksShared {
     pub fn new(budget_bytes: usize) -> Self {
         let cache = Cache::new_lru_cache(budget_bytes);
         let memtables = WriteBufferManager::new_write_buffer_manager_with_cache(budget_bytes / 2, false, cache.clone());
-        Self { cache, memtables }
+        let memtable_bytes = (budget_bytes / 16).clamp(ROCKS_MEMTABLE_BYTES_MIN, ROCKS_MEMTABLE_BYTES_MAX);
+        Self { cache, memtables, memtable_bytes }
     }
 
     /// Returns the bytes of the block cache in use, memtables included.
@@ -98,7 +101,10 @@ impl RocksBackend {
     pub fn open(path: &Path, shared: &RocksShared) -> Result<Self, Error> {
         fs::create_dir_all(path).map_err(|error| Error::Io { message: format!("{}: {error}", path.display()) })?;
         let options = options(shared);
-        let families = [DATA, META].map(|name| ColumnFamilyDescriptor::new(name, options.clone()));
+        let mut meta = options.clone();
+        meta.set_write_buffer_size(ROCKS_MEMTABLE_BYTES_MIN);
+        meta.set_memtable_prefix_bloom_ratio(0.0);
+        let families = [ColumnFamilyDescriptor::new(DATA, options.clone()), ColumnFamilyDescriptor::new(META, meta)];
         let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| convert(&error, path))?;
         let mut write = WriteOptions::default();
         write.disable_wal(true);
@@ -281,7 +287,7 @@ fn options(shared: &RocksShared) -> Options {
     options.create_missing_column_families(true);
     options.set_atomic_flush(true);
     options.set_write_buffer_manager(&shared.memtables);
-    options.set_write_buffer_size(ROCKS_MEMTABLE_BYTES_MAX);
+    options.set_write_buffer_size(shared.memtable_bytes);
     // Most reads are of keys that are not in the memtable: a filter beside it spares them the walk through its skip list.
     options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO);
     options.set_memtable_whole_key_filtering(true);

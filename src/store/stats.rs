@@ -1,13 +1,15 @@
-//! The memory a task's stores may take, and the plain numbers they keep for metrics.
+//! The memory that a task's stores may take, and the plain numbers they keep for metrics.
 
 use crate::base::time::Timestamp;
 use crate::store::{SetAsideReason, TaskStores};
 
-/// Memory for decoded rows of one task.
+/// Memory that one task's stores may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CacheBudget {
-    /// Clean rows are evicted above this; uncommitted rows stay, so the caller commits before they fill it.
-    pub bytes: usize,
+pub struct StoresBudget {
+    /// Decoded rows: clean ones are evicted above this; uncommitted ones stay, so the caller commits before they fill it.
+    pub cache_bytes: usize,
+    /// Committed rows that wait for the backend: at this they are written.
+    pub write_behind_bytes: usize,
 }
 
 /// Plain counters and gauges of one task's stores.

@@ -25,7 +25,7 @@ use crate::store::format::{self, Announced, RowCodec, StoreFacts};
 use crate::store::keys::KeyKind;
 use crate::store::undo::{Before, Savepoint, Undo, UndoLog};
 use crate::store::{
-    Access, Backend, Batch, CacheBudget, ChangelogPosition, Error, Row, Stats, StoreCounters, StoreIndex, StoreSpec,
+    Access, Backend, Batch, ChangelogPosition, Error, Row, Stats, StoreCounters, StoreIndex, StoreSpec, StoresBudget,
     Visit,
 };
 
@@ -51,6 +51,7 @@ pub struct TaskStores {
     pub(super) scratch: Vec<u8>,
     pub(super) next_prefix: u32,
     pub(super) behind: Behind,
+    pub(super) write_behind_bytes: usize,
     pub(super) stats: Stats,
 }
 
@@ -98,7 +99,7 @@ impl TaskStores {
         mut backend: Box<dyn Backend>,
         application_id: &str,
         specs: &[StoreSpec],
-        budget: CacheBudget,
+        budget: StoresBudget,
     ) -> Result<Self, Error> {
         let mut batch = Batch::default();
         match backend.get_meta(format::META_FORMAT)? {
@@ -130,7 +131,7 @@ impl TaskStores {
         }
         let meta = backend.get_meta(format::META_TASK)?;
         Ok(Self {
-            cache: Cache::new(stores.len(), budget.bytes),
+            cache: Cache::new(stores.len(), budget.cache_bytes),
             backend,
             stores,
             open: Vec::new(),
@@ -144,8 +145,15 @@ impl TaskStores {
             scratch: Vec::new(),
             next_prefix,
             behind: Behind::default(),
+            write_behind_bytes: budget.write_behind_bytes,
             stats: Stats::default(),
         })
+    }
+
+    /// Gives the stores more or less memory; what is above it goes with the next rows that come.
+    pub fn set_budget(&mut self, budget: StoresBudget) {
+        self.cache.set_budget(budget.cache_bytes);
+        self.write_behind_bytes = budget.write_behind_bytes;
     }
 
     /// Returns the row of a key, own uncommitted writes included.

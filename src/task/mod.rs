@@ -276,9 +276,9 @@ impl Task {
         &self.committed
     }
 
-    /// Returns the bytes that wait in a topic's queue.
-    pub fn queued_bytes(&self, topic: &Topic) -> usize {
-        self.queues.iter().find(|queue| queue.partition.topic == *topic).map_or(0, SourceQueue::bytes)
+    /// Returns the bytes that wait in the queue of each source's partition.
+    pub fn queued(&self) -> impl Iterator<Item = (&TopicPartition, usize)> {
+        self.queues.iter().map(|queue| (&queue.partition, queue.bytes()))
     }
 
     /// Returns the next offset to process of each source that has one: what lag is counted from.

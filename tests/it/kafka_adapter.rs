@@ -354,7 +354,11 @@ fn committed_waits_for_the_transaction_that_is_about_to_change_it() {
     while consumer.owned.is_empty() {
         consumer.turn();
     }
-    let settings = ProducerSettings { transactional_id: Some(unique("tx")), transaction_timeout: Some(WAIT) };
+    let settings = ProducerSettings {
+        transactional_id: Some(unique("tx")),
+        transaction_timeout: Some(WAIT),
+        ..ProducerSettings::default()
+    };
     let mut producer = broker.producer(&settings).unwrap();
     producer.init_transactions(WAIT).unwrap();
     producer.begin().unwrap();
@@ -377,7 +381,11 @@ fn watermarks_do_not_stop_at_an_open_transaction() {
     let broker = broker_with(&[]);
     let topic = topic(&mut *broker.admin().unwrap(), "open", 1);
     let partition = TopicPartition { topic: topic.clone(), partition: Partition(0) };
-    let settings = ProducerSettings { transactional_id: Some(unique("tx")), transaction_timeout: Some(WAIT) };
+    let settings = ProducerSettings {
+        transactional_id: Some(unique("tx")),
+        transaction_timeout: Some(WAIT),
+        ..ProducerSettings::default()
+    };
     let mut producer = broker.producer(&settings).unwrap();
     producer.init_transactions(WAIT).unwrap();
     producer.begin().unwrap();
@@ -397,7 +405,11 @@ fn watermarks_do_not_stop_at_an_open_transaction() {
 fn a_second_producer_of_an_id_fences_the_first() {
     let broker = broker_with(&[]);
     let topic = topic(&mut *broker.admin().unwrap(), "fence", 1);
-    let settings = ProducerSettings { transactional_id: Some(unique("tx")), transaction_timeout: Some(WAIT) };
+    let settings = ProducerSettings {
+        transactional_id: Some(unique("tx")),
+        transaction_timeout: Some(WAIT),
+        ..ProducerSettings::default()
+    };
     let mut first = broker.producer(&settings).unwrap();
     first.init_transactions(WAIT).unwrap();
     first.begin().unwrap();

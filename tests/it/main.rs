@@ -27,6 +27,7 @@ mod formats;
 mod joins;
 mod kafka_adapter;
 mod laws;
+mod memory;
 mod metrics;
 mod on_error;
 mod quarantine;

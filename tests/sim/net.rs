@@ -317,6 +317,21 @@ impl Consumer for SimConsumer {
         }
     }
 
+    fn poll_group(&mut self, _wait: Duration, events: &mut Vec<Event>) -> Result<(), Error> {
+        if self.cell.in_group && self.notice(events)? {
+            return Ok(());
+        }
+        let before = events.len();
+        self.below(|inner| inner.poll_group(Duration::ZERO, events))?;
+        for event in &events[before..] {
+            if let Event::Revoked(partitions) = event {
+                self.forget(partitions);
+            }
+            self.net.fates.note(|| format!("{event:?}"));
+        }
+        Ok(())
+    }
+
     fn poll(&mut self, _wait: Duration, events: &mut Vec<Event>) -> Result<(), Error> {
         self.net.fates.moment("poll");
         if self.cell.in_group && self.notice(events)? {

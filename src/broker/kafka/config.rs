@@ -5,6 +5,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
 use super::KafkaSettings;
 use crate::broker::{ConsumerSettings, Error, Isolation, ProducerSettings};
+use crate::limits::PRODUCER_QUEUE_BYTES_MAX;
 
 /// Properties that this adapter sets itself because its promises rest on them.
 const RESERVED: &[&str] = &[
@@ -173,7 +174,8 @@ pub(super) fn producer(
     default(&mut config, settings, "message.max.bytes", MESSAGE_BYTES_MAX);
     default(&mut config, settings, "batch.size", batch_bytes_max.unwrap_or(BATCH_BYTES).clamp(1, BATCH_BYTES));
     default(&mut config, settings, "queue.buffering.max.messages", 1_000_000);
-    default(&mut config, settings, "queue.buffering.max.kbytes", 64 * 1024);
+    let queue_bytes = producer.queue_bytes_max.unwrap_or(PRODUCER_QUEUE_BYTES_MAX);
+    default(&mut config, settings, "queue.buffering.max.kbytes", (queue_bytes / 1024).max(1));
     config.set("acks", "all");
     config.set("enable.idempotence", "true");
     config.set("statistics.interval.ms", STATISTICS_MS.to_string());

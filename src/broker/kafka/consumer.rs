@@ -204,11 +204,11 @@ impl KafkaConsumer {
     }
 
     /// Serves the consumer's own queue: rebalances, commits, errors, log lines.
-    fn serve_own(&mut self, events: &mut Vec<Event>) -> Result<(), Error> {
+    fn serve_own(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), Error> {
         let mut quiet = 0;
         // `None` is also said of an event that was consumed, so once is no proof that the queue is empty.
         while quiet < 3 {
-            let stray = match self.consumer().poll(Duration::ZERO) {
+            let stray = match self.consumer().poll(if quiet == 0 { wait } else { Duration::ZERO }) {
                 None => {
                     quiet += 1;
                     continue;
@@ -369,7 +369,7 @@ impl KafkaConsumer {
     fn poll_until(&mut self, deadline: Deadline, events: &mut Vec<Event>) -> Result<(), Error> {
         let before = events.len();
         loop {
-            self.serve_own(events)?;
+            self.serve_own(Duration::ZERO, events)?;
             self.repeat_seeks()?;
             let fresh = self.forward_fresh();
             let pause = Duration::from_millis(if fresh { 10 } else { 200 });
@@ -422,6 +422,13 @@ impl Consumer for KafkaConsumer {
                 Ok(())
             }
             outcome => outcome,
+        }
+    }
+
+    fn poll_group(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), Error> {
+        match self.error.take() {
+            Some(error) => Err(error),
+            None => self.serve_own(wait, events),
         }
     }
 

@@ -16,6 +16,7 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
+use std::mem;
 use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -37,11 +38,9 @@ use crate::base::time::Timestamp;
 use crate::base::value::Text;
 use crate::broker::Fetched;
 
-/// Records taken from librdkafka at once; more stay in its queue.
-const BATCH_RECORDS_MAX: usize = 2048;
-
-/// Bytes of keys, values and header values taken from librdkafka at once, except that a larger record comes alone.
-const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of keys, values and header values that share one allocation, except that a larger record has one of its own. It lives as long
+/// as the last record in it.
+const ARENA_BYTES: usize = 256 * 1024;
 
 /// What came out of the queue.
 #[derive(Debug)]
@@ -90,7 +89,6 @@ pub(super) struct BatchConsumer<C: ConsumerContext + 'static> {
     consumer: BaseConsumer<C>,
     /// Names that came by, so that a batch allocates none.
     names: HashMap<Box<str>, Topic>,
-    bytes_hint: usize,
 }
 
 impl<C: ConsumerContext + 'static> BatchConsumer<C> {
@@ -101,7 +99,7 @@ impl<C: ConsumerContext + 'static> BatchConsumer<C> {
         let queue = Arc::new(unsafe { Queue::new(consumer.client().native_ptr()) });
         let waker = Arc::clone(&queue);
         consumer.set_nonempty_callback(move || waker.wake());
-        Self { queue: Some(queue), consumer, names: HashMap::new(), bytes_hint: 0 }
+        Self { queue: Some(queue), consumer, names: HashMap::new() }
     }
 
     /// The consumer, for everything but reading.
@@ -128,12 +126,13 @@ impl<C: ConsumerContext + 'static> BatchConsumer<C> {
         }
     }
 
-    /// Takes what has come in, waiting up to `wait` for the first thing; whatever wakes the consumer ends the wait, too.
+    /// Takes all that has come in, waiting up to `wait` for the first thing; whatever wakes the consumer ends the wait, too.
+    ///
+    /// All of it: while librdkafka hands out a part, its fetcher sees an empty queue and asks for more, whatever was left there.
     pub(super) fn read(&mut self, wait: Duration) -> Vec<Read> {
         let mut batch = Batch {
-            client: self.consumer.client().native_ptr(),
             names: &mut self.names,
-            arena: Vec::with_capacity(self.bytes_hint),
+            arena: Vec::new(),
             reads: Vec::new(),
             drafts: Vec::new(),
             open: Vec::new(),
@@ -144,9 +143,8 @@ impl<C: ConsumerContext + 'static> BatchConsumer<C> {
             let opaque = (&raw mut batch).cast::<c_void>();
             c::rd_kafka_consume_callback_queue(queue, millis(wait), Some(on_message), opaque);
         }
-        // The next batch is likely to be as large as this one.
-        self.bytes_hint = batch.arena.len();
-        batch.finish()
+        batch.settle();
+        batch.reads
     }
 }
 
@@ -172,17 +170,17 @@ unsafe extern "C" fn on_message(message: *mut c::rd_kafka_message_t, batch: *mut
     // SAFETY: the caller vouches for both.
     let (message, batch) = unsafe { (&*message, &mut *batch.cast::<Batch<'_>>()) };
     batch.push(message);
-    if batch.drafts.len() >= BATCH_RECORDS_MAX || batch.arena.len() >= BATCH_BYTES_MAX {
-        // SAFETY: the client is live; this leaves the rest in the queue.
-        unsafe { c::rd_kafka_yield(batch.client) }
+    if batch.arena.len() >= ARENA_BYTES {
+        batch.settle();
+        // The next one is likely to be as large as this one.
+        batch.arena.reserve(ARENA_BYTES);
     }
 }
 
 /// What is being read, in order per partition; records of one partition stand together up to an end or a failure.
 struct Batch<'a> {
-    client: *mut c::rd_kafka_t,
     names: &'a mut HashMap<Box<str>, Topic>,
-    /// The bytes of all records, side by side.
+    /// The bytes of the records that are drafts, side by side.
     arena: Vec<u8>,
     reads: Vec<Read>,
     /// Records, each with the place in `reads` that it belongs to.
@@ -214,15 +212,14 @@ impl Batch<'_> {
         self.drafts.push((at, draft));
     }
 
-    fn finish(self) -> Vec<Read> {
-        let Self { arena, mut reads, drafts, .. } = self;
-        let arena = Bytes::from(arena);
-        for (at, draft) in drafts {
-            if let Read::Records(fetched) = &mut reads[at] {
+    /// Makes records of the drafts.
+    fn settle(&mut self) {
+        let arena = Bytes::from(mem::take(&mut self.arena));
+        for (at, draft) in self.drafts.drain(..) {
+            if let Read::Records(fetched) = &mut self.reads[at] {
                 fetched.records.push(draft.finish(&arena));
             }
         }
-        reads
     }
 }
 

@@ -246,15 +246,16 @@ impl LocalConsumer {
             .ok_or_else(|| Error::Invalid { message: format!("`{partition}` is not assigned") })
     }
 
-    fn has_news(&self, state: &State) -> bool {
-        let told = match (&self.group, self.member) {
+    fn has_group_news(&self, state: &State) -> bool {
+        match (&self.group, self.member) {
             (Some(group), Some(id)) => state.groups.get(&group.group_id).is_none_or(|group| group.has_event(id)),
             _ => false,
-        };
-        told || self
-            .assigned
-            .iter()
-            .any(|(place, reading)| !matches!(reading.look(state, place, self.isolation), Look::Nothing))
+        }
+    }
+
+    fn has_news(&self, state: &State) -> bool {
+        let sees = |place, reading: &Reading| !matches!(reading.look(state, place, self.isolation), Look::Nothing);
+        self.has_group_news(state) || self.assigned.iter().any(|(place, reading)| sees(place, reading))
     }
 
     fn group_events(&mut self, state: &mut State, events: &mut Vec<Event>) -> Result<Told, Error> {
@@ -429,6 +430,16 @@ impl Consumer for LocalConsumer {
             outcome = mem::replace(&mut outcome, Ok(())).and(handled);
         }
         outcome
+    }
+
+    fn poll_group(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), Error> {
+        self.shared.strike(Step::Poll)?;
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.lock();
+        if !wait.is_zero() {
+            state = shared.wait_while(state, wait, |state| !self.has_group_news(state));
+        }
+        self.group_events(&mut state, events).map(drop)
     }
 
     fn pause(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {

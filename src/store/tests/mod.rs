@@ -15,6 +15,7 @@ use super::*;
 use crate::base::record::{Headers, Record};
 use crate::base::time::SpanMs;
 
+const BUDGET: StoresBudget = StoresBudget { cache_bytes: 1 << 20, write_behind_bytes: 1 << 20 };
 const STORES: [Access; 3] = [Access::Cached, Access::Ordered, Access::Append];
 const COUNTER: &str =
     r#"{"type":"record","name":"Counter","fields":[{"name":"count","type":"long"},{"name":"label","type":"string"}]}"#;
@@ -45,7 +46,7 @@ fn record(entry: &(Offset, Vec<u8>, Option<Vec<u8>>)) -> Record {
 }
 
 fn open(backend: MemoryBackend, schema: &str) -> TaskStores {
-    TaskStores::open(Box::new(backend), "app", &specs(schema), CacheBudget { bytes: 1 << 20 }).unwrap()
+    TaskStores::open(Box::new(backend), "app", &specs(schema), BUDGET).unwrap()
 }
 
 type Sent = Vec<(StoreIndex, Vec<u8>, Option<Vec<u8>>)>;
@@ -159,7 +160,9 @@ fn a_schema_of_an_aborted_generation_is_told_again() {
 fn a_folder_of_another_application_or_a_newer_version_is_refused() {
     let backend = MemoryBackend::new();
     drop(open(backend.clone(), COUNTER));
-    let open_as = |id: &str| TaskStores::open(Box::new(backend.clone()), id, &specs(COUNTER), CacheBudget { bytes: 1 });
+    let open_as = |id: &str| {
+        TaskStores::open(Box::new(backend.clone()), id, &specs(COUNTER), StoresBudget { cache_bytes: 1, ..BUDGET })
+    };
     assert!(matches!(open_as("other"), Err(Error::OtherApplication { .. })));
     let mut batch = Batch::default();
     batch.put_meta(format::META_FORMAT, b"\x09app");
@@ -220,7 +223,7 @@ fn a_commit_that_does_not_say_where_a_changelog_ends_is_a_bug() {
 #[test]
 fn clean_rows_leave_a_full_cache_and_uncommitted_ones_stay() {
     let backend = MemoryBackend::new();
-    let budget = CacheBudget { bytes: 4000 };
+    let budget = StoresBudget { cache_bytes: 4000, ..BUDGET };
     let mut stores = TaskStores::open(Box::new(backend), "app", &specs(COUNTER), budget).unwrap();
     for number in 0..200_i64 {
         stores.put(KV, &number.to_be_bytes(), Some(row(number))).unwrap();
@@ -290,7 +293,7 @@ fn rocksdb_after_a_crash_has_a_whole_prefix_with_its_positions() {
     let shared = RocksShared::new(8 << 20);
     let open = |path: &Path| {
         let backend = RocksBackend::open(path, &shared).unwrap();
-        TaskStores::open(Box::new(backend), "app", &specs(COUNTER), CacheBudget { bytes: 1 << 20 }).unwrap()
+        TaskStores::open(Box::new(backend), "app", &specs(COUNTER), BUDGET).unwrap()
     };
     let mut stores = open(&task);
     for round in 0..3_i64 {

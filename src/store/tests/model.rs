@@ -81,7 +81,7 @@ type Log = Vec<(Offset, Vec<u8>, Option<Vec<u8>>)>;
 /// The stores and what they should be: plain maps per generation, and the changelogs a broker would have.
 struct World<'a> {
     disk: &'a dyn Disk,
-    budget: CacheBudget,
+    budget: StoresBudget,
     stores: Option<TaskStores>,
     open: View,
     sealed: Option<View>,
@@ -98,7 +98,7 @@ impl<'a> World<'a> {
     fn new(disk: &'a dyn Disk, bytes: usize) -> Self {
         let mut world = Self {
             disk,
-            budget: CacheBudget { bytes },
+            budget: StoresBudget { cache_bytes: bytes, write_behind_bytes: 1 << 20 },
             stores: None,
             open: View::default(),
             sealed: None,

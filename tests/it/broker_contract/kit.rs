@@ -39,8 +39,11 @@ pub(crate) fn create(broker: &dyn Broker, name: &str, partitions: u32, configs: 
 }
 
 pub(crate) fn transactional(broker: &dyn Broker, id: &str) -> Box<dyn Producer> {
-    let settings =
-        ProducerSettings { transactional_id: Some(id.to_owned()), transaction_timeout: Some(Duration::from_secs(60)) };
+    let settings = ProducerSettings {
+        transactional_id: Some(id.to_owned()),
+        transaction_timeout: Some(Duration::from_secs(60)),
+        ..ProducerSettings::default()
+    };
     let mut producer = broker.producer(&settings).unwrap();
     producer.init_transactions(WAIT).unwrap();
     producer

@@ -353,7 +353,11 @@ fn child_that_writes_until_it_is_killed() {
     let first: i64 = std::env::var(CRASH_FIRST).unwrap().parse().unwrap();
     let broker = LocalBroker::open(Path::new(&directory)).unwrap();
     let [input, output, events] = ["in", "out", "events"].map(Topic::from);
-    let settings = ProducerSettings { transactional_id: Some("crash".to_owned()), transaction_timeout: None };
+    let settings = ProducerSettings {
+        transactional_id: Some("crash".to_owned()),
+        transaction_timeout: None,
+        ..ProducerSettings::default()
+    };
     let mut producer = broker.producer(&settings).unwrap();
     producer.init_transactions(WAIT).unwrap();
     let (mut quick, reader) = (plain(&broker), member(&broker, "g", None));

@@ -37,6 +37,7 @@ macro_rules! contract_tests {
                 records::contract_records_come_back_as_they_were_sent,
                 records::contract_send_and_wait_returns_the_offset,
                 records::contract_seek_pause_and_resume,
+                records::contract_records_stay_while_only_the_group_is_asked,
                 records::contract_offset_that_is_not_there_is_an_error,
                 records::contract_record_above_the_limit_is_refused,
                 topics::contract_topics_are_created_described_listed_deleted,

@@ -99,6 +99,42 @@ pub(crate) fn contract_seek_pause_and_resume(broker: &dyn Broker, unique: &str) 
     assert_eq!(values, (0..10).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
+pub(crate) fn contract_records_stay_while_only_the_group_is_asked(broker: &dyn Broker, unique: &str) {
+    let topic = create(broker, unique, 1, &[]);
+    let mut producer = plain(broker);
+    let mut reader = member(broker, unique, None);
+    send(&mut *producer, [record(&topic, 0, "0")]);
+    commit(&mut *producer, Commit::default()).unwrap();
+    join(&mut *reader, std::slice::from_ref(&topic), Offset(0));
+    poll_until(&mut *reader, |event| matches!(event, Event::EndOfPartition { position: Offset(1), .. }));
+    send(&mut *producer, (1..10).map(|n| record(&topic, 0, &n.to_string())));
+    commit(&mut *producer, Commit::default()).unwrap();
+    let mut events = Vec::new();
+    for _ in 0..5 {
+        reader.poll_group(SLICE, &mut events).unwrap();
+    }
+    assert_eq!(events, []);
+    let mut read = Vec::new();
+    poll_until(&mut *reader, |event| {
+        if let Event::Records(fetched) = event {
+            read.extend(fetched.records.iter().map(value));
+        }
+        read.len() == 9
+    });
+    assert_eq!(read, (1..10).map(|n| n.to_string()).collect::<Vec<_>>());
+    // A second member: the first hears of it though it asks for no records.
+    let mut other = member(broker, unique, None);
+    other.subscribe(&[topic]).unwrap();
+    for _ in 0..PATIENCE {
+        other.poll_group(SLICE, &mut Vec::new()).unwrap();
+        reader.poll_group(SLICE, &mut events).unwrap();
+        if events.iter().any(|event| matches!(event, Event::Revoked(_))) {
+            return;
+        }
+    }
+    panic!("nothing is said of the second member, but {events:?}");
+}
+
 pub(crate) fn contract_offset_that_is_not_there_is_an_error(broker: &dyn Broker, unique: &str) {
     let topic = create(broker, unique, 1, &[]);
     let partition = place(&topic, 0);

@@ -216,8 +216,9 @@ impl App {
             text.push_str("commit_interval = \"10ms\"\n");
         }
         let listen = if launch.settings.contains("[http]") { "" } else { "[http]\nlisten = \"127.0.0.1:0\"\n" };
+        let memory = if launch.settings.contains("[memory]") { "" } else { "[memory]\nbudget = \"64MiB\"\n" };
         text.push_str(&format!(
-            "{}\n{listen}[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n[memory]\nbudget = \"64MiB\"\n",
+            "{}\n{listen}[admin]\nlisten = \"127.0.0.1:0\"\n[log]\nformat = \"json\"\n{memory}",
             launch.settings
         ));
         if let Place::Kafka { servers, registry } = launch.place.as_ref().unwrap_or(&self.place) {

@@ -53,6 +53,16 @@ impl Run {
         }
     }
 
+    /// The memory it has in use now and had at most, in KiB.
+    pub(crate) fn resident_kib(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let of = |name: &str| {
+            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        (of("VmRSS:"), of("VmHWM:"))
+    }
+
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }

@@ -1,0 +1,79 @@
+//! One memory budget for the process (`memory.budget`), divided by name among all that holds data.
+//!
+//! Shares are fixed parts of the budget; what one task or one partition gets of a share follows from how many of them run in this
+//! process now. Bytes count as they are held, bookkeeping included.
+
+use crate::limits::{
+    GENERATION_BYTES_MAX, PREFETCH_BYTES_MAX, PREFETCH_BYTES_MIN, PRODUCER_QUEUE_BYTES_MAX, PRODUCER_QUEUE_BYTES_MIN,
+    QUEUED_BYTES_MAX, QUEUED_BYTES_MIN, ROW_CACHE_BYTES_MIN, SOURCE_QUEUE_BYTES_MIN, WRITE_BEHIND_BYTES_MAX,
+    WRITE_BEHIND_BYTES_MIN,
+};
+use crate::store::StoresBudget;
+
+/// Into so many parts the budget is divided; the one that is left over is for what has no bound of its own.
+const PARTS: usize = 16;
+const ROCKSDB: usize = 4;
+const ROW_CACHES: usize = 4;
+const COMMITTED: usize = 2;
+const UNCOMMITTED: usize = 2;
+const QUEUED: usize = 1;
+const PREFETCHED: usize = 1;
+const PRODUCED: usize = 1;
+const _: () = assert!(ROCKSDB + ROW_CACHES + COMMITTED + UNCOMMITTED + QUEUED + PREFETCHED + PRODUCED + 1 == PARTS);
+
+/// The process's budget.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct MemoryBudget {
+    bytes: usize,
+    threads: usize,
+}
+
+impl MemoryBudget {
+    /// Takes the budget in bytes and the number of stream threads, which share it equally where each holds its own.
+    pub(super) fn new(bytes: usize, threads: usize) -> Self {
+        Self { bytes, threads: threads.max(1) }
+    }
+
+    fn share(self, parts: usize) -> usize {
+        self.bytes / PARTS * parts
+    }
+
+    /// RocksDB's block cache, memtables included.
+    pub(super) fn rocksdb(self) -> usize {
+        self.share(ROCKSDB)
+    }
+
+    /// The stores of one of `tasks` tasks: decoded rows, and rows that wait for the backend.
+    pub(super) fn stores(self, tasks: usize) -> StoresBudget {
+        let tasks = tasks.max(1);
+        StoresBudget {
+            cache_bytes: (self.share(ROW_CACHES) / tasks).max(ROW_CACHE_BYTES_MIN),
+            write_behind_bytes: (self.share(COMMITTED) / tasks).clamp(WRITE_BEHIND_BYTES_MIN, WRITE_BEHIND_BYTES_MAX),
+        }
+    }
+
+    /// Sends and state that one thread's tasks hold uncommitted, together.
+    pub(super) fn uncommitted(self) -> usize {
+        (self.share(UNCOMMITTED) / self.threads).min(GENERATION_BYTES_MAX)
+    }
+
+    /// Records that wait in all queues of one thread.
+    pub(super) fn queued(self) -> usize {
+        (self.share(QUEUED) / self.threads).clamp(QUEUED_BYTES_MIN, QUEUED_BYTES_MAX)
+    }
+
+    /// What of it is one partition's, of a thread's `partitions`.
+    pub(super) fn queued_of(self, partitions: usize) -> usize {
+        (self.queued() / partitions.max(1)).max(SOURCE_QUEUE_BYTES_MIN)
+    }
+
+    /// What one thread's consumer fetches ahead.
+    pub(super) fn prefetched(self) -> usize {
+        (self.share(PREFETCHED) / self.threads).clamp(PREFETCH_BYTES_MIN, PREFETCH_BYTES_MAX)
+    }
+
+    /// What waits in one thread's producer to be sent.
+    pub(super) fn produced(self) -> usize {
+        (self.share(PRODUCED) / self.threads).clamp(PRODUCER_QUEUE_BYTES_MIN, PRODUCER_QUEUE_BYTES_MAX)
+    }
+}
