@@ -8,7 +8,7 @@
 //! L4  broker → crash;  registry, config        seams: traits + adapters; a test hook
 //! L3  entity → operator;  task → operator, entity, store;  operator → store
 //! L2  plan → topology
-//! L1  expr, avro
+//! L1  expr, avro, instances
 //! L0  base (ids, time, record, value, diagnostics) → error;  limits;  planted    a test hook
 //! ```
 
@@ -23,6 +23,7 @@ pub mod entity;
 pub mod error;
 pub mod expr;
 pub mod http;
+pub mod instances;
 pub mod limits;
 pub mod metrics;
 pub mod operator;

@@ -300,3 +300,17 @@ pub const COMMANDS_WITHIN_DEFAULT_MS: i64 = 86_400_000;
 
 /// Bytes of a command's id, `command-id` or `ce_id`; a longer one is the record's failure (`E1010`).
 pub const COMMAND_ID_BYTES_MAX: usize = 256;
+
+/// Milliseconds between two words of an instance about itself when nothing has changed.
+pub const INSTANCE_HEARTBEAT_MS: i64 = 3_000;
+
+/// Milliseconds by which an instance's last word is older than the newest of all, by the broker's clock; beyond, it is taken for dead:
+/// nothing is asked of it, and no standby is placed on it. A session's time-out and a heartbeat, at least: it is not given up before the
+/// group gives it up.
+pub const INSTANCE_SILENCE_MAX_MS: i64 = 15_000;
+
+/// Milliseconds of silence after which the others say of an instance that it has left: a week. Its name will not come back.
+pub const INSTANCE_FORGOTTEN_MS: i64 = 7 * 86_400_000;
+
+/// How long one word of an instance about itself may take; then it is said anew, or, when the instance stops, said by its silence.
+pub const INSTANCE_WRITE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);

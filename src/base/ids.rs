@@ -110,6 +110,13 @@ impl TaskId {
     pub fn new(sub_topology: impl AsRef<str>, partition: i32) -> Self {
         Self { sub_topology: Arc::from(sub_topology.as_ref()), partition: Partition(partition) }
     }
+
+    /// Reads what `Display` writes; none where it is not that.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (sub_topology, partition) = text.rsplit_once('_')?;
+        let partition = partition.parse().ok().filter(|partition| *partition >= 0)?;
+        (!sub_topology.is_empty()).then(|| Self::new(sub_topology, partition))
+    }
 }
 
 impl fmt::Display for TaskId {

@@ -73,6 +73,17 @@ impl Host {
         Ok(Self { runtime, server })
     }
 
+    /// Where other instances reach the listener for reads: as `http.advertised` says, else where it listens, where that is one address.
+    pub(crate) fn advertised(&self, settings: &Settings) -> Option<String> {
+        let bound = self.server.http_address();
+        let reachable = || (!bound.ip().is_unspecified()).then(|| bound.to_string());
+        let advertised = settings.http.advertised.clone().or_else(reachable);
+        if advertised.is_none() {
+            tracing::info!("other instances cannot ask this one: set `http.advertised`");
+        }
+        advertised
+    }
+
     /// Waits for a signal, or for the stream threads to say that they have ended. A sender that is dropped counts as an end.
     pub(crate) fn wait(&self, ended: oneshot::Receiver<Result<(), Failure>>) -> Ended {
         self.runtime.block_on(async {

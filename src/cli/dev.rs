@@ -122,6 +122,9 @@ fn host(plan: Plan, environment: Environment, settings: &Settings) -> Result<Exi
             return Err(failure);
         }
     };
+    if let Some(advertised) = host.advertised(settings) {
+        daemon.serves_at(advertised);
+    }
     let (ended, end) = oneshot::channel();
     let watched = Arc::clone(&daemon);
     std::thread::spawn(move || {

@@ -123,7 +123,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     setting(
         "http.advertised",
         Holds::Text,
-        "host:port under which other instances and people reach it. Default: listen.",
+        "host:port under which other instances and people reach it. Default: listen, where that is one address; with 0.0.0.0, none: other instances cannot ask this one then.",
     ),
     setting("http.tls", Holds::NotServed, ""),
     setting(

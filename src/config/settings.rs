@@ -127,7 +127,8 @@ pub enum TopicCreation {
 pub struct Http {
     /// Default `127.0.0.1:7400`; port 0 takes a free one. `0.0.0.0:7400` in a container.
     pub listen: SocketAddr,
-    /// `host:port` under which other instances and people reach it. Default: `listen`.
+    /// `host:port` under which other instances and people reach it. Default: `listen`, where that is one address; with `0.0.0.0`, none:
+    /// other instances cannot ask this one then.
     pub advertised: Option<String>,
 }
 

@@ -109,6 +109,7 @@ pub(super) fn read_router(shared: Arc<Shared>) -> Router {
         .route("/readyz", get(health::ready))
         .route("/metrics", get(scrape))
         .route("/v1/topology", get(topology))
+        .route("/v1/instances", get(instances))
         .route("/v1/tasks", get(tasks))
         .route("/v1/stores", get(stores))
         .route("/v1/stores/{store}/keys", get(reads::keys))
@@ -223,6 +224,11 @@ async fn scrape(State(shared): App) -> Result<Response, Problem> {
 
 async fn topology(State(shared): App) -> Result<Response, Problem> {
     Ok(Json(shared.look(|service| service.topology()).await?).into_response())
+}
+
+async fn instances(State(shared): App) -> Result<Response, Problem> {
+    let instances = shared.look(|service| service.instances()).await?;
+    Ok(Json(serde_json::json!({ "instances": instances })).into_response())
 }
 
 async fn tasks(State(shared): App) -> Result<Response, Problem> {

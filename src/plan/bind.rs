@@ -10,7 +10,7 @@ impl Plan {
     pub fn bind(&mut self, bound: &dyn Fn(&str) -> String) {
         self.rename_topics(&|topic, role| match role {
             TopicRole::Source | TopicRole::Sink | TopicRole::DeadLetter => Topic::new(bound(topic.as_str())),
-            TopicRole::Repartition | TopicRole::Changelog | TopicRole::Meta => topic.clone(),
+            TopicRole::Repartition | TopicRole::Changelog | TopicRole::Meta | TopicRole::Instances => topic.clone(),
         });
     }
 
@@ -18,7 +18,7 @@ impl Plan {
     pub fn rename_application(&mut self, application_id: &str) {
         let old = format!("{}-", self.application_id);
         self.rename_topics(&|topic, role| match (role, topic.as_str().strip_prefix(&old)) {
-            (TopicRole::Repartition | TopicRole::Changelog | TopicRole::Meta, Some(rest)) => {
+            (TopicRole::Repartition | TopicRole::Changelog | TopicRole::Meta | TopicRole::Instances, Some(rest)) => {
                 Topic::new(format!("{application_id}-{rest}"))
             }
             _ => topic.clone(),

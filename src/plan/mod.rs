@@ -69,6 +69,8 @@ pub fn build(graph: &Graph) -> Result<Plan, Vec<Diagnostic>> {
     for table in &global_tables {
         topics.insert(table.source.topic.clone(), external(TopicRole::Source));
     }
+    let (partitions, configs) = (Partitions::Fixed(1), names::instances());
+    topics.insert(names.instances(), TopicPlan { role: TopicRole::Instances, partitions, configs });
     sub_topologies.iter_mut().for_each(|sub| names::rename(graph, sub));
     let application_id = graph.application_id.clone();
     let mut plan = Plan { application_id, sub_topologies, global_tables, topics, fingerprint: 0 };
@@ -131,7 +133,7 @@ impl Plan {
 
 /// Names of nodes and topics that stores and internal topics need.
 fn names_taken(graph: &Graph, names: &Names) -> Vec<Diagnostic> {
-    let mut made: BTreeMap<Topic, &str> = BTreeMap::new();
+    let mut made: BTreeMap<Topic, &str> = BTreeMap::from([(names.instances(), graph.application_id.as_str())]);
     let mut findings = Vec::new();
     let nodes: BTreeSet<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
     for node in &graph.nodes {

@@ -22,6 +22,10 @@ impl Names {
         Topic::new(format!("{}-{store}-changelog", self.application_id))
     }
 
+    pub(super) fn instances(&self) -> Topic {
+        Topic::new(format!("{}-instances", self.application_id))
+    }
+
     pub(super) fn meta(&self, sub_topology: &str) -> Topic {
         Topic::new(format!("{}-{sub_topology}-meta", self.application_id))
     }
@@ -110,6 +114,20 @@ const REPARTITION_SEGMENT_BYTES: u32 = 52_428_800;
 /// broker's clock knows nothing of stream time. The record's timestamp is the row's.
 pub(super) fn compacted() -> BTreeMap<String, String> {
     configs(&[("cleanup.policy", "compact"), ("retention.ms", "-1"), ("message.timestamp.type", "CreateTime")])
+}
+
+/// Bytes after which the topic of the instances begins a new segment: the newest one is never compacted, and every start reads it.
+const INSTANCES_SEGMENT_BYTES: u32 = 1_048_576;
+
+/// Settings of the topic in which instances say what they are: the newest record of each, dated by the broker, whose clock is the
+/// one that all of them are judged by.
+pub(super) fn instances() -> BTreeMap<String, String> {
+    configs(&[
+        ("cleanup.policy", "compact"),
+        ("retention.ms", "-1"),
+        ("segment.bytes", &INSTANCES_SEGMENT_BYTES.to_string()),
+        ("message.timestamp.type", "LogAppendTime"),
+    ])
 }
 
 /// Settings of repartition topics: nothing goes by age, since a backlog may be old.

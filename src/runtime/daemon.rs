@@ -24,13 +24,14 @@ use crate::runtime::commands;
 use crate::runtime::dead_letters::DeadLetters;
 use crate::runtime::events::EventWriter;
 use crate::runtime::follower;
+use crate::runtime::instances;
 use crate::runtime::options::Options;
 use crate::runtime::query::{Ask, Concerns, Reply, Request, answer_global, concerns, partition_of_key};
 use crate::runtime::samples;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::service::{
-    Health, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewCommand, NewEvent, Produced, Read,
-    ReadError, ReadKind, Sample, Service, StoreStatus, TaskStatus, TopicPage,
+    Health, InstanceStatus, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewCommand, NewEvent,
+    Produced, Read, ReadError, ReadKind, Sample, Service, StoreStatus, TaskStatus, TopicPage,
 };
 use crate::runtime::shared::{Host, Shared, backends_of, pause_after};
 use crate::runtime::status::Snapshot;
@@ -46,6 +47,8 @@ pub struct Daemon {
     shared: Arc<Shared>,
     asks: Vec<Sender<Request>>,
     threads: Mutex<Vec<JoinHandle<Result<(), Error>>>>,
+    /// Takes part among the instances; ends behind the threads.
+    presence: Mutex<Option<JoinHandle<()>>>,
     count: usize,
     writer: Mutex<EventWriter>,
     topics: TopicReader,
@@ -98,6 +101,7 @@ impl Daemon {
             writer: Mutex::new(EventWriter::new(broker, registry)),
             asks: Vec::new(),
             threads: Mutex::new(Vec::new()),
+            presence: Mutex::new(None),
             count: threads + usize::from(follows),
             shared,
         };
@@ -116,7 +120,16 @@ impl Daemon {
             let thread = std::thread::Builder::new().name("global".to_owned()).spawn(move || follower::follow(&shared));
             daemon.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread.map_err(no_thread)?);
         }
+        let shared = Arc::clone(&daemon.shared);
+        let presence = std::thread::Builder::new().name("instances".to_owned());
+        let presence = presence.spawn(move || instances::take_part(&shared)).map_err(no_thread)?;
+        *daemon.presence.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(presence);
         Ok(daemon)
+    }
+
+    /// Tells the other instances where this one answers reads: `host:port`.
+    pub fn serves_at(&self, http: String) {
+        self.shared.instances.serves_at(http);
     }
 
     /// Returns how far it has come.
@@ -158,6 +171,11 @@ impl Daemon {
             let panicked = |_| Err(Error::Bug { message: "a stream thread panicked".to_owned() });
             let ended = thread.join().unwrap_or_else(panicked);
             outcome = outcome.and(ended);
+        }
+        self.shared.instances.leave();
+        let presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if presence.is_some_and(|presence| presence.join().is_err()) {
+            error!("the thread that takes part among the instances panicked");
         }
         self.shared.close_parked(clock::now())?;
         info!(application_id = self.shared.options.application_id, "stopped");
@@ -273,6 +291,7 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.instances.leave();
     }
 }
 
@@ -398,10 +417,9 @@ impl Service for Daemon {
             code: codes::READ_UNAVAILABLE,
             detail: format!("task `{task}`: {detail}"),
         };
-        let (name, partition) = known.task.rsplit_once('_').ok_or_else(|| unavailable("it has no partition"))?;
-        let partition = partition.parse().map_err(|_| unavailable("it has no partition"))?;
+        let task = TaskId::parse(&known.task).ok_or_else(|| unavailable("it has no partition"))?;
         let (reply, answer) = sync_channel(1);
-        let request = Request::Release { task: TaskId::new(name, partition), reply };
+        let request = Request::Release { task, reply };
         self.asks[known.thread].send(request).map_err(|_| unavailable("its thread has ended"))?;
         answer.recv_timeout(wait).map_err(|_| unavailable("no answer in time"))
     }
@@ -421,6 +439,12 @@ impl Service for Daemon {
             }
             Concerns::Global { table, key } => self.read_global(table, &key, read, wait),
         }
+    }
+
+    fn instances(&self) -> Vec<InstanceStatus> {
+        let Some(roster) = self.shared.instances.roster() else { return Vec::new() };
+        let here = &self.shared.options.instance_id;
+        roster.entries().map(|entry| InstanceStatus::of(&roster, entry, here)).collect()
     }
 
     fn topic(&self, topic: &str, wait: Duration) -> Result<Json, ReadError> {

@@ -9,6 +9,7 @@ mod dead_letters;
 mod error;
 mod events;
 mod follower;
+mod instances;
 mod memory;
 mod options;
 mod quarantine;

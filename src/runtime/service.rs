@@ -12,6 +12,7 @@ pub use crate::metrics::{HistogramSample, Measurements, Sample};
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::time::DateTime;
 use crate::error::{Code, Kind};
+use crate::instances::{Entry, Roster};
 
 /// A running daemon, seen from outside. Calls may block for up to the wait they are given: never call from an async task.
 pub trait Service: Send + Sync {
@@ -32,6 +33,9 @@ pub trait Service: Send + Sync {
 
     /// Returns the stores of this instance, sorted by name and partition.
     fn stores(&self) -> Vec<StoreStatus>;
+
+    /// Returns all instances of the application that have not left, sorted by id; none before it is known.
+    fn instances(&self) -> Vec<InstanceStatus>;
 
     /// Answers a read in the JSON form of the HTTP interface.
     ///
@@ -326,6 +330,56 @@ pub struct RecordPlace {
     pub topic: String,
     pub partition: i32,
     pub offset: i64,
+}
+
+/// An instance as `/v1/instances` shows it.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct InstanceStatus {
+    pub instance: String,
+    /// It is the one that answers.
+    pub here: bool,
+    /// It has spoken lately.
+    pub alive: bool,
+    /// How long before the newest word of all it spoke last, by the broker's clock.
+    pub silence_ms: i64,
+    /// `host:port` where it answers reads; none while it does not say.
+    pub http: Option<String>,
+    pub version: String,
+    pub fingerprint: String,
+    pub threads: usize,
+    pub active: Vec<String>,
+    pub standby: Vec<StandbyStatus>,
+}
+
+/// A standby of an instance.
+#[derive(Clone, Debug, Serialize, PartialEq, Eq)]
+pub struct StandbyStatus {
+    pub task: String,
+    /// Offsets that it has not read yet; none before it has looked.
+    pub behind: Option<u64>,
+}
+
+impl InstanceStatus {
+    /// Shows an entry of a roster; `here` is the instance that answers.
+    pub fn of(roster: &Roster, entry: &Entry, here: &str) -> Self {
+        let said = &entry.said;
+        Self {
+            instance: said.instance.clone(),
+            here: said.instance == here,
+            alive: roster.is_alive(entry),
+            silence_ms: roster.silence_ms(entry),
+            http: said.http.clone(),
+            version: said.version.clone(),
+            fingerprint: said.fingerprint.clone(),
+            threads: said.threads,
+            active: said.active.iter().map(ToString::to_string).collect(),
+            standby: said
+                .standby
+                .iter()
+                .map(|(task, standby)| StandbyStatus { task: task.to_string(), behind: standby.behind })
+                .collect(),
+        }
+    }
 }
 
 /// A store as `/v1/stores` shows it.

@@ -15,6 +15,7 @@ use crate::plan::{Plan, StoreKind, TopicRole};
 use crate::runtime::Error;
 use crate::runtime::clock::Clock;
 use crate::runtime::cluster::Cluster;
+use crate::runtime::instances::Instances;
 use crate::runtime::memory::MemoryBudget;
 use crate::runtime::options::{Guarantee, Options};
 use crate::runtime::schemas::SchemaFetcher;
@@ -38,6 +39,7 @@ pub(super) struct Shared {
     /// Told what the tasks do; none where nobody asks.
     pub(super) witness: Option<Arc<dyn Witness>>,
     pub(super) owners: Owners,
+    pub(super) instances: Instances,
     pub(super) stop: AtomicBool,
     /// Global tables have what their topics had at the start: tasks may run.
     pub(super) globals_ready: AtomicBool,
@@ -99,6 +101,7 @@ impl Shared {
             backends,
             witness,
             owners: Owners::default(),
+            instances: Instances::default(),
             stop: AtomicBool::new(false),
             parked: Mutex::new(BTreeMap::new()),
         }

@@ -24,6 +24,7 @@ mod evolve;
 mod faults;
 mod flights;
 mod formats;
+mod instances;
 mod joins;
 mod kafka_adapter;
 mod laws;

@@ -6,12 +6,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use ahash::AHashMap;
 
 use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::base::record::Outgoing;
+use crate::base::time::Timestamp;
 use crate::broker::local::Shared;
 use crate::broker::local::batch::{BatchBuilder, Body, Checksum, NO_TRANSACTION, kafka_size_bytes};
 use crate::broker::local::faults::Step;
@@ -52,6 +54,7 @@ struct Route {
     topic: Topic,
     incarnation: u64,
     record_bytes_max: usize,
+    append_time: Option<Arc<AtomicI64>>,
     builders: Vec<BatchBuilder>,
 }
 
@@ -103,7 +106,7 @@ impl LocalProducer {
         let checksum = self.shared.checksum;
         let mut touched: Vec<(usize, usize)> = Vec::new();
         let mut outcome = Ok(());
-        while let Some(record) = records.front() {
+        while let Some(record) = records.front_mut() {
             let (route, partition) = match self.route(record) {
                 Ok(place) => place,
                 Err(error) => {
@@ -111,6 +114,11 @@ impl LocalProducer {
                     break;
                 }
             };
+            if let Some(newest) = &self.routes[route].append_time {
+                // This broker has no clock: the writers' clocks are it, as far as they go forwards.
+                let before = newest.fetch_max(record.timestamp.0, Ordering::Relaxed);
+                record.timestamp = record.timestamp.max(Timestamp(before));
+            }
             let builder = &mut self.routes[route].builders[partition];
             if builder.is_empty() {
                 touched.push((route, partition));
@@ -159,6 +167,7 @@ impl LocalProducer {
             topic: name.clone(),
             incarnation: topic.incarnation,
             record_bytes_max: topic.record_bytes_max,
+            append_time: topic.append_time.clone(),
             builders: topic.partitions.iter().map(|_| BatchBuilder::default()).collect(),
         });
         drop(state);

@@ -4,6 +4,8 @@
 //! of records are in `log`; here is what spans partitions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use crate::base::ids::{Offset, Partition, Topic, TopicPartition};
 use crate::broker::local::disk::Disk;
@@ -34,6 +36,8 @@ pub(super) struct TopicState {
     /// As they were given; defaults are added by `describe`.
     pub(super) configs: BTreeMap<String, String>,
     pub(super) record_bytes_max: usize,
+    /// The newest timestamp so far, of a topic whose records carry the time of their append; none where they keep their own.
+    pub(super) append_time: Option<Arc<AtomicI64>>,
     pub(super) partitions: Vec<PartitionLog>,
 }
 
@@ -47,7 +51,9 @@ impl TopicState {
     pub(super) fn new(incarnation: u64, configs: BTreeMap<String, String>, partitions: Vec<PartitionLog>) -> Self {
         let record_bytes_max =
             configs.get("max.message.bytes").and_then(|text| text.parse().ok()).unwrap_or(RECORD_BYTES_DEFAULT);
-        Self { incarnation, configs, record_bytes_max, partitions }
+        let appended = configs.get("message.timestamp.type").is_some_and(|kind| kind == "LogAppendTime");
+        let append_time = appended.then(|| Arc::new(AtomicI64::new(i64::MIN)));
+        Self { incarnation, configs, record_bytes_max, append_time, partitions }
     }
 
     /// Tells whether compaction keeps only the last value per key.
@@ -282,8 +288,9 @@ fn check_new_topic(new: &NewTopic) -> Result<(), Error> {
             return invalid(format!("`{name}` is a number, not `{text}`"));
         }
     }
-    if new.configs.get("message.timestamp.type").is_some_and(|kind| kind != "CreateTime") {
-        return Err(Error::Unsupported { message: "records keep the timestamps they come with".to_owned() });
+    let kind = new.configs.get("message.timestamp.type").map_or("CreateTime", String::as_str);
+    if !matches!(kind, "CreateTime" | "LogAppendTime") {
+        return invalid(format!("`message.timestamp.type` is `CreateTime` or `LogAppendTime`, not `{kind}`"));
     }
     Ok(())
 }

@@ -14,8 +14,8 @@ use super::*;
 use crate::base::ids::{Offset, TopicPartition};
 use crate::base::time::DateTime;
 use crate::runtime::service::{
-    At, Health, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewCommand, NewEvent, Produced, Read,
-    ReadError, ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
+    At, Health, InstanceStatus, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewCommand, NewEvent,
+    Produced, Read, ReadError, ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
 };
 
 /// Remembers what it was asked; knows the key `JFK`, panics at `panic`, blocks at `slow`.
@@ -45,6 +45,10 @@ impl Service for Fake {
 
     fn release(&self, task: &str, _: Duration) -> Result<bool, ReadError> {
         Ok(task == "s_1")
+    }
+
+    fn instances(&self) -> Vec<InstanceStatus> {
+        Vec::new()
     }
 
     fn stores(&self) -> Vec<StoreStatus> {

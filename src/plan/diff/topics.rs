@@ -20,7 +20,7 @@ impl Comparison<'_> {
                     TopicRole::Sink | TopicRole::DeadLetter => {
                         noted.note(Verdict::Upgrades, "new: written to from now on")
                     }
-                    TopicRole::Repartition | TopicRole::Changelog | TopicRole::Meta => {
+                    TopicRole::Repartition | TopicRole::Changelog | TopicRole::Meta | TopicRole::Instances => {
                         noted.note(Verdict::Upgrades, "new: created at the start");
                     }
                 },
@@ -28,7 +28,7 @@ impl Comparison<'_> {
                     TopicRole::Sink => noted.note(Verdict::BreaksReaders, "nothing is written to it any more"),
                     TopicRole::Source => noted.note(Verdict::Upgrades, "no longer read"),
                     TopicRole::DeadLetter => noted.note(Verdict::Upgrades, "no dead letters come any more"),
-                    TopicRole::Repartition | TopicRole::Changelog | TopicRole::Meta => {
+                    TopicRole::Repartition | TopicRole::Changelog | TopicRole::Meta | TopicRole::Instances => {
                         noted.note(Verdict::Upgrades, "no longer used; it stays until it is deleted");
                     }
                 },

@@ -58,5 +58,6 @@ pub(super) fn role(role: TopicRole) -> &'static str {
         TopicRole::Repartition => "repartition",
         TopicRole::Changelog => "changelog",
         TopicRole::Meta => "meta",
+        TopicRole::Instances => "instances",
     }
 }

@@ -557,6 +557,8 @@ pub enum TopicRole {
     Repartition,
     Changelog,
     Meta,
+    /// Where each instance of the application says what it is and what it runs.
+    Instances,
 }
 
 /// How many partitions a topic has.

@@ -103,6 +103,7 @@ fn a_repartition_carries_only_what_is_used_behind_it() {
 
         topics
           orders: source, partitions as they are
+          shop-instances: instances, 1 partitions, cleanup.policy=compact, message.timestamp.type=LogAppendTime, retention.ms=-1, segment.bytes=1048576
           shop-orders-meta: meta, partitions of orders, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
           shop-spent-changelog: changelog, partitions of orders, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
           shop-spent-meta: meta, partitions of orders, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
@@ -396,6 +397,7 @@ fn a_global_table_is_in_no_sub_topology_and_its_join_repartitions_nothing() {
           customers: source, partitions as they are
           orders: source, partitions as they are
           orders.named: sink, partitions as they are
+          shop-instances: instances, 1 partitions, cleanup.policy=compact, message.timestamp.type=LogAppendTime, retention.ms=-1, segment.bytes=1048576
           shop-orders-meta: meta, partitions of orders, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
     "#]].assert_eq(&text);
 }
@@ -463,6 +465,7 @@ fn a_join_by_foreign_key_goes_to_the_right_tables_tasks_and_back() {
           placed: source, partitions as they are
           shop-customers-changelog: changelog, partitions of customers, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
           shop-customers-meta: meta, partitions of customers, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
+          shop-instances: instances, 1 partitions, cleanup.policy=compact, message.timestamp.type=LogAppendTime, retention.ms=-1, segment.bytes=1048576
           shop-named-changelog: changelog, partitions of placed, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1
           shop-named_responses-repartition: repartition, partitions of placed, cleanup.policy=delete, message.timestamp.type=CreateTime, retention.ms=-1, segment.bytes=52428800
           shop-named_subscriptions-changelog: changelog, partitions of customers, cleanup.policy=compact, message.timestamp.type=CreateTime, retention.ms=-1

@@ -44,6 +44,7 @@ macro_rules! contract_tests {
                 topics::contract_topic_made_anew_has_another_id,
                 topics::contract_compacted_topic_is_accepted,
                 topics::contract_deleted_records_are_gone,
+                topics::contract_append_time_never_goes_back,
             );
         }
     };

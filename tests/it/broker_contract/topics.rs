@@ -1,6 +1,8 @@
 //! Topics: made, described, deleted, made anew, cut short.
 
 use tidemill::base::ids::{Offset, Topic};
+use tidemill::base::record::Outgoing;
+use tidemill::base::time::Timestamp;
 use tidemill::broker::{Broker, Error, Isolation, TopicDescription};
 
 use super::kit::*;
@@ -76,4 +78,19 @@ pub(crate) fn contract_deleted_records_are_gone(broker: &dyn Broker, unique: &st
     let error = poll_error(&mut *reader);
     let Error::OffsetOutOfRange { partition: named, offset } = error else { panic!("{error}") };
     assert_eq!((named, offset), (partition, Offset(1)));
+}
+
+pub(crate) fn contract_append_time_never_goes_back(broker: &dyn Broker, unique: &str) {
+    let topic = create(broker, unique, 1, &[("message.timestamp.type", "LogAppendTime")]);
+    assert_eq!(describe(broker, &topic).unwrap().configs["message.timestamp.type"], "LogAppendTime");
+    let mut writers = [plain(broker), plain(broker)];
+    let sent = record(&topic, 0, "x");
+    for days_ago in 0..4 {
+        let timestamp = Timestamp(sent.timestamp.0 - days_ago * 86_400_000);
+        writers[days_ago as usize % 2].send_and_wait(Outgoing { timestamp, ..sent.clone() }, WAIT).unwrap();
+    }
+    let times: Vec<_> =
+        read_all(broker, Isolation::ReadCommitted, &place(&topic, 0)).iter().map(|r| r.timestamp).collect();
+    assert_eq!(times.len(), 4);
+    assert!(times.is_sorted() && times[0] >= sent.timestamp, "{times:?}");
 }
