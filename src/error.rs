@@ -232,6 +232,10 @@ pub mod codes {
         READ_INVALID = "E0904";
         /// An entity's past, of which none is kept.
         READ_NO_HISTORY = "E0905";
+        /// State is on another instance, and it is not known which.
+        OWNER_UNKNOWN = "E0906";
+        /// State is on another instance, which does not answer.
+        OWNER_UNREACHABLE = "E0907";
         /// A task that this instance does not have.
         TASK_UNKNOWN = "E0911";
         /// A dead letter that is not there, or is settled.
@@ -268,6 +272,11 @@ pub mod codes {
 /// Returns the page of a code, `E0201` or `e0201`.
 pub fn page(code: &str) -> Option<&'static str> {
     codes::PAGES.iter().find(|(known, _)| known.0.eq_ignore_ascii_case(code)).map(|(_, page)| *page)
+}
+
+/// Returns the code of this text, where there is one.
+pub fn code(text: &str) -> Option<Code> {
+    codes::PAGES.iter().map(|(known, _)| *known).find(|known| known.0.eq_ignore_ascii_case(text))
 }
 
 /// Returns the first line of a code's page without the code: `an expression is not CEL`.

@@ -314,3 +314,9 @@ pub const INSTANCE_FORGOTTEN_MS: i64 = 7 * 86_400_000;
 
 /// How long one word of an instance about itself may take; then it is said anew, or, when the instance stops, said by its silence.
 pub const INSTANCE_WRITE_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How long connecting to another instance may take; then it does not answer.
+pub const PEER_CONNECT_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// What another instance may take beyond the wait that it is given; then it does not answer.
+pub const PEER_ANSWER_MARGIN: std::time::Duration = std::time::Duration::from_secs(2);

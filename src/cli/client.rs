@@ -2,16 +2,13 @@
 
 use std::time::Duration;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
 use super::{Exit, Failure};
 use crate::config::Secret;
-
-/// What may stand in a URL's segment and query as it is (RFC 3986, unreserved).
-const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use crate::http::address;
 
 /// Longer than any wait that the daemon grants.
 const ANSWER_WAIT: Duration = Duration::from_secs(40);
@@ -90,21 +87,10 @@ impl Client {
     }
 
     fn address(&self, segments: &[&str], query: &[(&str, String)]) -> Result<String, Failure> {
-        let mut url = format!("{}/v1", self.base);
-        for segment in segments {
-            if matches!(*segment, "" | "." | "..") {
-                return Err(Failure::new(Exit::Usage, format!("`{segment}` cannot stand in a URL")));
-            }
-            url.push('/');
-            url.extend(utf8_percent_encode(segment, ESCAPED));
-        }
-        for (index, (name, value)) in query.iter().enumerate() {
-            url.push(if index == 0 { '?' } else { '&' });
-            url.push_str(name);
-            url.push('=');
-            url.extend(utf8_percent_encode(value, ESCAPED));
-        }
-        Ok(url)
+        let path = address::path(segments, query);
+        let path =
+            path.ok_or_else(|| Failure::new(Exit::Usage, format!("`{}` cannot stand in a URL", segments.join("/"))));
+        Ok(format!("{}{}", self.base, path?))
     }
 
     fn answer(&self, request: RequestBuilder) -> Result<Value, Failure> {

@@ -12,7 +12,7 @@ use crate::config::{self, Environment, Machine, Settings};
 use crate::http::{self, Server};
 use crate::limits::HTTP_STOP_WAIT_MAX_MS;
 use crate::metrics::TopologyInfo;
-use crate::runtime::Service;
+use crate::runtime::{Peers, Service};
 use crate::topology::{self, Colour, Sources};
 
 /// Reads the settings: file, environment, and the global flags over both. What is wrong with them is printed in full.
@@ -71,6 +71,15 @@ impl Host {
             .map_err(|error| Failure::from_error(Exit::Config, &error).code(error.code()))?;
         tracing::info!(http = %server.http_address(), admin = %server.admin_address(), "listening");
         Ok(Self { runtime, server })
+    }
+
+    /// The way to other instances, for as long as the listeners run.
+    ///
+    /// # Errors
+    /// The client cannot be made.
+    pub(crate) fn peers(&self) -> Result<Arc<dyn Peers>, Failure> {
+        let peers = http::HttpPeers::new(self.runtime.handle().clone());
+        Ok(Arc::new(peers.map_err(|error| Failure::from_error(Exit::Bug, &error))?))
     }
 
     /// Where other instances reach the listener for reads: as `http.advertised` says, else where it listens, where that is one address.

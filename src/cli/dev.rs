@@ -113,7 +113,7 @@ fn host(plan: Plan, environment: Environment, settings: &Settings) -> Result<Exi
     let daemon =
         Daemon::start(plan, environment.broker, environment.registry, options).map_err(|error| stopped(&error))?;
     let daemon = Arc::new(daemon);
-    let host = match Host::start(settings, info, Arc::clone(&daemon) as _) {
+    let host = match listen(settings, info, &daemon) {
         Ok(host) => host,
         Err(failure) => {
             // A process that ends under its stream threads takes away what their stores stand on.
@@ -122,9 +122,6 @@ fn host(plan: Plan, environment: Environment, settings: &Settings) -> Result<Exi
             return Err(failure);
         }
     };
-    if let Some(advertised) = host.advertised(settings) {
-        daemon.serves_at(advertised);
-    }
     let (ended, end) = oneshot::channel();
     let watched = Arc::clone(&daemon);
     std::thread::spawn(move || {
@@ -144,4 +141,14 @@ fn host(plan: Plan, environment: Environment, settings: &Settings) -> Result<Exi
             Err(Failure::new(Exit::Bug, "every stream thread ended by itself"))
         }
     }
+}
+
+/// Starts the listeners, and lets the daemon and the other instances know of each other.
+fn listen(settings: &Settings, info: TopologyInfo, daemon: &Arc<Daemon>) -> Result<Host, Failure> {
+    let host = Host::start(settings, info, Arc::clone(daemon) as _)?;
+    daemon.asks_others_by(host.peers()?);
+    if let Some(advertised) = host.advertised(settings) {
+        daemon.serves_at(advertised);
+    }
+    Ok(host)
 }

@@ -57,7 +57,7 @@ pub enum Error {
 /// # Errors
 /// The daemon does not answer; a topic or the registry cannot be read.
 pub fn ask(service: &dyn Service, registry: &dyn Registry, flight: &str) -> Result<Answers, Error> {
-    let read = |what| service.read(&Read { what, wait_for: Vec::new() }, WAIT);
+    let read = |what| service.read(&Read::of(what), WAIT);
     let totals =
         read(ReadKind::Keys { store: "origin_totals".to_owned(), prefix: String::new(), limit: 100, cursor: None })?;
     let history =

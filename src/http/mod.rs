@@ -3,11 +3,13 @@
 //! Decides what a request means and how an answer looks; what the answer is decides [`Service`]. Every error is
 //! `application/problem+json` with a code that `tidemill explain` knows.
 
+pub(crate) mod address;
 mod app;
 mod commands;
 mod health;
 mod letters;
 mod params;
+mod peers;
 mod problem;
 mod produce;
 mod reads;
@@ -15,6 +17,8 @@ mod reads;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use peers::HttpPeers;
 
 use axum::Router;
 use tokio::net::TcpListener;

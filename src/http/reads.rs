@@ -10,9 +10,10 @@ use axum::response::{IntoResponse, Response};
 
 use super::app::{App, Shared};
 use super::params::Params;
+use super::peers::Asked;
 use super::problem::Problem;
 use crate::limits::HTTP_WAIT_DEFAULT_MS;
-use crate::runtime::service::{At, Read, ReadKind, TopicPage};
+use crate::runtime::service::{At, Reach, Read, ReadKind, TopicPage};
 
 /// How long the broker may take to answer about a topic.
 const TOPIC_WAIT: Duration = Duration::from_millis(HTTP_WAIT_DEFAULT_MS);
@@ -22,6 +23,7 @@ type Names<T> = Result<Path<T>, PathRejection>;
 pub(super) async fn key(
     State(shared): App,
     path: Names<(String, String)>,
+    Asked(reach): Asked,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let Path((store, key)) = path?;
@@ -32,12 +34,13 @@ pub(super) async fn key(
     {
         return Err(Problem::parameter("`to` is before `from`"));
     }
-    answer(&shared, ReadKind::Key { store, key, from, to }, &params).await
+    answer(&shared, ReadKind::Key { store, key, from, to }, reach, &params).await
 }
 
 pub(super) async fn keys(
     State(shared): App,
     path: Names<String>,
+    Asked(reach): Asked,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let Path(store) = path?;
@@ -45,12 +48,13 @@ pub(super) async fn keys(
     let prefix = params.get("prefix").unwrap_or_default().to_owned();
     let cursor = params.get("cursor").map(str::to_owned);
     let limit = params.limit()?;
-    answer(&shared, ReadKind::Keys { store, prefix, limit, cursor }, &params).await
+    answer(&shared, ReadKind::Keys { store, prefix, limit, cursor }, reach, &params).await
 }
 
 pub(super) async fn entity(
     State(shared): App,
     path: Names<(String, String)>,
+    Asked(reach): Asked,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let Path((entity, key)) = path?;
@@ -61,39 +65,42 @@ pub(super) async fn entity(
         (None, Some(version)) => At::Version(version.unsigned_abs()),
         (Some(_), Some(_)) => return Err(Problem::parameter("`as_of` and `version` exclude each other")),
     };
-    answer(&shared, ReadKind::Entity { entity, key, at }, &params).await
+    answer(&shared, ReadKind::Entity { entity, key, at }, reach, &params).await
 }
 
 pub(super) async fn history(
     State(shared): App,
     path: Names<(String, String)>,
+    Asked(reach): Asked,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let Path((entity, key)) = path?;
     let params = Params::of_read(query.as_deref(), &["limit", "cursor"])?;
     let cursor = params.get("cursor").map(str::to_owned);
     let limit = params.limit()?;
-    answer(&shared, ReadKind::History { entity, key, limit, cursor }, &params).await
+    answer(&shared, ReadKind::History { entity, key, limit, cursor }, reach, &params).await
 }
 
 pub(super) async fn blame(
     State(shared): App,
     path: Names<(String, String)>,
+    Asked(reach): Asked,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let Path((entity, key)) = path?;
     let params = Params::of_read(query.as_deref(), &[])?;
-    answer(&shared, ReadKind::Blame { entity, key }, &params).await
+    answer(&shared, ReadKind::Blame { entity, key }, reach, &params).await
 }
 
 pub(super) async fn answer_to(
     State(shared): App,
     path: Names<(String, String, String)>,
+    Asked(reach): Asked,
     RawQuery(query): RawQuery,
 ) -> Result<Response, Problem> {
     let Path((entity, key, id)) = path?;
     let params = Params::of_read(query.as_deref(), &[])?;
-    answer(&shared, ReadKind::Answer { entity, key, id }, &params).await
+    answer(&shared, ReadKind::Answer { entity, key, id }, reach, &params).await
 }
 
 pub(super) async fn topic(
@@ -122,8 +129,8 @@ pub(super) async fn records(
     Ok(Json(shared.call(move |service| service.records(&page, TOPIC_WAIT)).await?).into_response())
 }
 
-async fn answer(shared: &Arc<Shared>, what: ReadKind, params: &Params) -> Result<Response, Problem> {
+async fn answer(shared: &Arc<Shared>, what: ReadKind, reach: Reach, params: &Params) -> Result<Response, Problem> {
     let (wait, wait_for) = params.wait()?;
-    let read = Read { what, wait_for };
+    let read = Read { what, wait_for, reach };
     Ok(Json(shared.call(move |service| service.read(&read, wait)).await?).into_response())
 }

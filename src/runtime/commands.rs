@@ -74,7 +74,7 @@ pub(super) fn taken<'p>(shared: &'p Shared, command: &NewCommand) -> Result<Take
 /// The read that gives the answer, once the command is in.
 pub(super) fn answer_to(command: &NewCommand, place: &TopicPartition, offset: Offset) -> Read {
     let what = ReadKind::Answer { entity: command.entity.clone(), key: command.key.clone(), id: command.id.clone() };
-    Read { what, wait_for: vec![(place.clone(), offset)] }
+    Read { wait_for: vec![(place.clone(), offset)], ..Read::of(what) }
 }
 
 /// Says of a command that is written why it has no answer.
@@ -99,8 +99,12 @@ pub(super) fn write_wait(wait: Duration) -> Duration {
     wait.max(Duration::from_secs(1))
 }
 
-/// Where a command is written, for messages.
-pub(super) fn not_here(task: &TaskId, topic: &Topic) -> ReadError {
-    let detail = format!("task `{task}` is not on this instance; nothing was written to `{topic}`");
-    ReadError::Unavailable { code: codes::READ_UNAVAILABLE, detail }
+/// Says of a command that nothing was written, since nobody could be asked for its answer.
+pub(super) fn not_written(error: ReadError, topic: &Topic) -> ReadError {
+    match error {
+        ReadError::Unavailable { code, detail } => {
+            ReadError::Unavailable { code, detail: format!("{detail}; nothing was written to `{topic}`") }
+        }
+        other @ (ReadError::NotFound { .. } | ReadError::Invalid { .. } | ReadError::Failed { .. }) => other,
+    }
 }

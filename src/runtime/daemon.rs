@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use tracing::{error, info, warn};
 
 use crate::avro::{DecodePlan, to_json};
-use crate::base::ids::{Partition, TaskId};
+use crate::base::ids::TaskId;
 use crate::base::time::SpanMs;
 use crate::broker::{Broker, Leave};
 use crate::error::codes;
@@ -26,12 +26,14 @@ use crate::runtime::events::EventWriter;
 use crate::runtime::follower;
 use crate::runtime::instances;
 use crate::runtime::options::Options;
-use crate::runtime::query::{Ask, Concerns, Reply, Request, answer_global, concerns, partition_of_key};
+use crate::runtime::peers::Peers;
+use crate::runtime::query::Request;
+use crate::runtime::reads::Reads;
 use crate::runtime::samples;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::service::{
     Health, InstanceStatus, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewCommand, NewEvent,
-    Produced, Read, ReadError, ReadKind, Sample, Service, StoreStatus, TaskStatus, TopicPage,
+    Produced, Reach, Read, ReadError, Sample, Service, StoreStatus, TaskStatus, TopicPage,
 };
 use crate::runtime::shared::{Host, Shared, backends_of, pause_after};
 use crate::runtime::status::Snapshot;
@@ -45,7 +47,7 @@ const BEAT_MAX: SpanMs = SpanMs(60_000);
 /// A daemon whose threads run. Dropping it stops them without waiting; [`Daemon::stop`] waits.
 pub struct Daemon {
     shared: Arc<Shared>,
-    asks: Vec<Sender<Request>>,
+    reads: Reads,
     threads: Mutex<Vec<JoinHandle<Result<(), Error>>>>,
     /// Takes part among the instances; ends behind the threads.
     presence: Mutex<Option<JoinHandle<()>>>,
@@ -99,7 +101,7 @@ impl Daemon {
             topics: TopicReader::new(Arc::clone(&broker), Arc::clone(&registry)),
             letters: DeadLetters::new(Arc::clone(&broker), &shared.options),
             writer: Mutex::new(EventWriter::new(broker, registry)),
-            asks: Vec::new(),
+            reads: Reads::new(Arc::clone(&shared)),
             threads: Mutex::new(Vec::new()),
             presence: Mutex::new(None),
             count: threads + usize::from(follows),
@@ -112,7 +114,7 @@ impl Daemon {
                 .name(format!("stream-{index}"))
                 .spawn(move || run(index, &shared, incoming))
                 .map_err(no_thread)?;
-            daemon.asks.push(asks);
+            daemon.reads.asks.push(asks);
             daemon.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread);
         }
         if follows {
@@ -125,6 +127,11 @@ impl Daemon {
         let presence = presence.spawn(move || instances::take_part(&shared)).map_err(no_thread)?;
         *daemon.presence.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(presence);
         Ok(daemon)
+    }
+
+    /// Gives the way to ask other instances for what they have; without one, reads of it are not answered.
+    pub fn asks_others_by(&self, peers: Arc<dyn Peers>) {
+        self.reads.asks_others_by(peers);
     }
 
     /// Tells the other instances where this one answers reads: `host:port`.
@@ -192,38 +199,15 @@ impl Daemon {
     }
 
     fn thread_name(&self, index: usize) -> String {
-        if index < self.asks.len() { format!("stream thread {index}") } else { "the global tables' thread".to_owned() }
+        if index < self.reads.asks.len() {
+            format!("stream thread {index}")
+        } else {
+            "the global tables' thread".to_owned()
+        }
     }
 
     fn snapshots(&self) -> Vec<Snapshot> {
         self.shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn ask(&self, task: TaskId, read: &Read, wait: Duration) -> Result<Json, ReadError> {
-        let unavailable = |detail: String| ReadError::Unavailable { code: codes::READ_UNAVAILABLE, detail };
-        let watch = clock::Stopwatch::start();
-        loop {
-            let Some(thread) = self.shared.owners.of(&task) else {
-                return Err(unavailable(format!("task `{task}` is not on this instance")));
-            };
-            let (reply, answer) = sync_channel(1);
-            let ask = Ask { task: task.clone(), read: read.clone(), reply };
-            self.asks[thread]
-                .send(Request::Read(ask))
-                .map_err(|_| unavailable("the stream thread has ended".to_owned()))?;
-            match answer.recv_timeout(wait.saturating_sub(watch.elapsed())) {
-                Ok(Reply::Answer(json)) => return Ok(json),
-                Ok(Reply::Failed(error)) => return Err(error),
-                Ok(Reply::NotYet) if watch.elapsed() < wait => std::thread::park_timeout(Duration::from_millis(2)),
-                Ok(Reply::NotYet) => {
-                    return Err(unavailable("the inputs of `wait_for` are not in yet".to_owned()));
-                }
-                Err(RecvTimeoutError::Timeout) => return Err(unavailable("no answer in time".to_owned())),
-                Err(RecvTimeoutError::Disconnected) => {
-                    return Err(unavailable("the stream thread is joining the group anew".to_owned()));
-                }
-            }
-        }
     }
 
     /// Decodes a dead letter as its origin is written: under a registry, as JSON, or as rows of ours.
@@ -245,46 +229,6 @@ impl Daemon {
                 decoded.map(|(_, value)| value).or_else(|why| serde_json::from_slice(bytes).map_err(|_| why))
             }
         }
-    }
-
-    /// Answers from a global table, which is here whole.
-    fn read_global(&self, table: usize, key: &[u8], read: &Read, wait: Duration) -> Result<Json, ReadError> {
-        let unavailable =
-            |detail: &str| ReadError::Unavailable { code: codes::READ_UNAVAILABLE, detail: detail.to_owned() };
-        if !self.shared.globals_ready.load(Ordering::Acquire) {
-            return Err(unavailable("the global tables are being read"));
-        }
-        let watch = clock::Stopwatch::start();
-        loop {
-            match answer_global(&self.shared, table, key, read)? {
-                Some(answer) => return Ok(answer),
-                None if watch.elapsed() < wait => std::thread::park_timeout(Duration::from_millis(2)),
-                None => return Err(unavailable("the inputs of `wait_for` are not in yet")),
-            }
-        }
-    }
-
-    fn ask_all(&self, sub_topology: usize, read: &Read, wait: Duration) -> Result<Json, ReadError> {
-        let ReadKind::Keys { limit, .. } = &read.what else { return Ok(Json::Null) };
-        let mut rows = Vec::new();
-        for partition in 0..self.shared.cluster.tasks_of(sub_topology) {
-            let task = self.shared.task_id(sub_topology, Partition(partition as i32));
-            if let Json::Object(mut answer) = self.ask(task, read, wait)?
-                && let Some(Json::Array(keys)) = answer.remove("keys")
-            {
-                rows.extend(keys);
-            }
-        }
-        // Keys are text in their order; windowed rows come by key, then window.
-        rows.sort_by_cached_key(|row| (row["key"].to_string(), row["window"]["start"].to_string()));
-        let more = rows.len() > *limit;
-        rows.truncate(*limit);
-        let cursor = rows.last().filter(|_| more).and_then(|row| row["key"].as_str().map(str::to_owned));
-        let mut answer = json!({ "keys": rows });
-        if let (Some(cursor), Some(answer)) = (cursor, answer.as_object_mut()) {
-            answer.insert("cursor".to_owned(), Json::String(cursor));
-        }
-        Ok(answer)
     }
 }
 
@@ -420,7 +364,7 @@ impl Service for Daemon {
         let task = TaskId::parse(&known.task).ok_or_else(|| unavailable("it has no partition"))?;
         let (reply, answer) = sync_channel(1);
         let request = Request::Release { task, reply };
-        self.asks[known.thread].send(request).map_err(|_| unavailable("its thread has ended"))?;
+        self.reads.asks[known.thread].send(request).map_err(|_| unavailable("its thread has ended"))?;
         answer.recv_timeout(wait).map_err(|_| unavailable("no answer in time"))
     }
 
@@ -431,14 +375,7 @@ impl Service for Daemon {
     }
 
     fn read(&self, read: &Read, wait: Duration) -> Result<Json, ReadError> {
-        match concerns(&self.shared.plan, &read.what)? {
-            Concerns::All { sub_topology } => self.ask_all(sub_topology, read, wait),
-            Concerns::Key { sub_topology, key } => {
-                let partition = partition_of_key(&key, self.shared.cluster.tasks_of(sub_topology));
-                self.ask(self.shared.task_id(sub_topology, partition), read, wait)
-            }
-            Concerns::Global { table, key } => self.read_global(table, &key, read, wait),
-        }
+        self.reads.read(read, wait)
     }
 
     fn instances(&self) -> Vec<InstanceStatus> {
@@ -492,16 +429,17 @@ impl Service for Daemon {
     fn command(&self, command: &NewCommand, wait: Duration) -> Result<Json, ReadError> {
         let watch = clock::Stopwatch::start();
         let taken = commands::taken(&self.shared, command)?;
-        if self.shared.owners.of(&taken.task).is_none() {
-            return Err(commands::not_here(&taken.task, &taken.place.topic));
-        }
+        // Whoever runs the task reads the command; but nobody could be asked for the answer.
+        let holder = self.reads.holder(&taken.task, &Reach::Anywhere);
+        holder.map_err(|error| commands::not_written(error, &taken.place.topic))?;
         let written = {
             let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             writer.write_command(&taken, &command.value, clock::now(), commands::write_wait(wait))
         };
         let (place, offset) = (&taken.place, written?);
         let read = commands::answer_to(command, place, offset);
-        self.ask(taken.task.clone(), &read, wait.saturating_sub(watch.elapsed()))
+        self.reads
+            .of_task(&taken.task, &read, wait.saturating_sub(watch.elapsed()))
             .map_err(|error| commands::unanswered(error, command, place, offset))
     }
 

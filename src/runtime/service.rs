@@ -9,7 +9,7 @@ use serde::Serialize;
 
 pub use crate::metrics::{HistogramSample, Measurements, Sample};
 
-use crate::base::ids::{Offset, TopicPartition};
+use crate::base::ids::{Offset, Partition, TopicPartition};
 use crate::base::time::DateTime;
 use crate::error::{Code, Kind};
 use crate::instances::{Entry, Roster};
@@ -146,6 +146,23 @@ pub struct Read {
     pub what: ReadKind,
     /// Wait until these inputs are in (read your writes).
     pub wait_for: Vec<(TopicPartition, Offset)>,
+    pub reach: Reach,
+}
+
+impl Read {
+    /// Reads something as it is now, wherever it is.
+    pub fn of(what: ReadKind) -> Self {
+        Self { what, wait_for: Vec::new(), reach: Reach::Anywhere }
+    }
+}
+
+/// How far a read may go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Other instances are asked for what they have.
+    Anywhere,
+    /// Another instance asks this one, by its id, for what it has; of a scan the part in these partitions.
+    Here { instance: String, partitions: Option<Vec<Partition>> },
 }
 
 /// What is read.

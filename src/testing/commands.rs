@@ -99,7 +99,7 @@ impl Answers {
         world.feed(&input).map_err(|error: WorldError| error.to_string())?;
         let text = key.as_str().map_or_else(|| key.to_string(), str::to_owned);
         let what = ReadKind::Answer { entity: entity.to_owned(), key: text, id: id.clone() };
-        let answer = match world.read(&Read { what, wait_for: Vec::new() }) {
+        let answer = match world.read(&Read::of(what)) {
             Ok(answer) => answer,
             Err(ReadError::NotFound { code, .. }) if code == codes::READ_UNKNOWN_KEY => {
                 json!({ "command_id": id, "command": command, "entity": entity, "key": key, "outcome": "none" })

@@ -242,7 +242,7 @@ impl Looking<'_> {
     fn state(&mut self, store: &str, key: &str, expected: &Json) -> Result<(), String> {
         let what = ReadKind::Key { store: store.to_owned(), key: key.to_owned(), from: None, to: None };
         let place = format!("state.{store}.{key}");
-        let found = match self.world.read(&Read { what, wait_for: Vec::new() }) {
+        let found = match self.world.read(&Read::of(what)) {
             Ok(answer) => answer,
             Err(ReadError::NotFound { code, .. }) if code == crate::error::codes::READ_UNKNOWN_KEY => {
                 if *expected != Json::Bool(false) {
@@ -267,7 +267,7 @@ impl Looking<'_> {
     fn history(&mut self, entity: &str, key: &str, expected: &[Json]) -> Result<(), String> {
         let what = ReadKind::History { entity: entity.to_owned(), key: key.to_owned(), limit: ROWS_MAX, cursor: None };
         let place = format!("history.{entity}.{key}");
-        let found = match self.world.read(&Read { what, wait_for: Vec::new() }) {
+        let found = match self.world.read(&Read::of(what)) {
             Ok(answer) => answer["versions"].as_array().cloned().unwrap_or_default(),
             Err(ReadError::NotFound { code, .. }) if code == crate::error::codes::READ_UNKNOWN_KEY => Vec::new(),
             Err(error) => return Err(format!("{place}: {error}")),

@@ -11,12 +11,13 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::*;
-use crate::base::ids::{Offset, TopicPartition};
+use crate::base::ids::{Offset, Partition, TopicPartition};
 use crate::base::time::DateTime;
 use crate::runtime::service::{
     At, Health, InstanceStatus, LetterAction, LetterPlace, LetterQuery, Letters, Measurements, NewCommand, NewEvent,
-    Produced, Read, ReadError, ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
+    Produced, Reach, Read, ReadError, ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
 };
+use crate::runtime::{Peer, Peers as _};
 
 /// Remembers what it was asked; knows the key `JFK`, panics at `panic`, blocks at `slow`.
 #[derive(Default)]
@@ -192,6 +193,17 @@ impl Daemon {
         exchange(self.admin(), &format!("{head}{headers}\r\n{body}"))
     }
 
+    /// Has it asked as another instance would.
+    fn forward(&self, instance: &str, read: &Read) -> Result<Value, ReadError> {
+        self.ask_at(self.http(), instance, read)
+    }
+
+    fn ask_at(&self, address: SocketAddr, instance: &str, read: &Read) -> Result<Value, ReadError> {
+        let peers = HttpPeers::new(self.runtime.handle().clone()).unwrap();
+        let peer = Peer { instance: instance.to_owned(), http: address.to_string() };
+        peers.read(&peer, read, Duration::from_millis(1500))
+    }
+
     fn last_read(&self) -> (Read, Duration) {
         self.fake.reads.lock().unwrap().last().unwrap().clone()
     }
@@ -330,8 +342,33 @@ fn every_read_reaches_the_service_as_it_was_asked() {
     ] {
         let answer = daemon.get(path);
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
-        assert_eq!(daemon.last_read().0.what, expected, "{path}");
+        let read = daemon.last_read().0;
+        assert_eq!((&read.what, &read.reach), (&expected, &Reach::Anywhere), "{path}");
+        // Another instance that is asked the same on behalf of this one understands the same, and asks nobody in turn.
+        let reach = Reach::Here { instance: text("b"), partitions: Some(vec![Partition(0), Partition(2)]) };
+        let read = Read { reach, wait_for: vec![(TopicPartition::new("t", 1), Offset(7))], ..read };
+        daemon.forward("b", &read).unwrap();
+        assert_eq!(daemon.last_read(), (read, Duration::from_millis(1500)), "{path}");
     }
+}
+
+#[test]
+fn what_another_instance_says_is_said_as_if_it_were_here() {
+    let daemon = Daemon::start(options());
+    let key = |key: &str| Read::of(ReadKind::Key { store: "s".into(), key: key.into(), from: None, to: None });
+    assert_eq!(daemon.forward("b", &key("k%/ö")).unwrap(), json!({"key": "k%/ö"}));
+    let error = daemon.forward("b", &key("gone")).unwrap_err();
+    assert!(matches!(&error, ReadError::NotFound { code, .. } if *code == codes::PATH_UNKNOWN), "{error:?}");
+    let error = daemon.forward("b", &key("elsewhere")).unwrap_err();
+    assert!(matches!(&error, ReadError::Unavailable { code, .. } if *code == codes::TOO_BUSY), "{error:?}");
+    let error = daemon.forward("b", &key("..")).unwrap_err();
+    assert!(matches!(&error, ReadError::Invalid { .. }), "{error:?}");
+    let closed = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = daemon.ask_at(closed, "b", &key("k")).unwrap_err();
+    assert!(matches!(&error, ReadError::Unavailable { code, .. } if *code == codes::OWNER_UNREACHABLE), "{error:?}");
+    let wrong = "GET /v1/stores/s/keys HTTP/1.1\r\nHost: x\r\nConnection: close\r\ntidemill-instance: b\r\n\
+                 tidemill-partitions: 1,x\r\n\r\n";
+    assert_eq!(exchange(daemon.http(), wrong).problem().0, 400);
 }
 
 #[test]

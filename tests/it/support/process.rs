@@ -138,11 +138,16 @@ impl Run {
         line[listener].as_str().unwrap().to_owned()
     }
 
+    /// What it answers at a path to a request with further headers.
+    pub(crate) fn ask_with(&mut self, path: &str, headers: &str) -> (u16, String) {
+        let address = self.address("http");
+        exchange(&address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n"))
+            .unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.said()))
+    }
+
     /// What it answers at a path.
     pub(crate) fn ask(&mut self, path: &str) -> (u16, String) {
-        let address = self.address("http");
-        exchange(&address, &format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"))
-            .unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.said()))
+        self.ask_with(path, "")
     }
 
     /// What it answers to a command, `o1/commands/Cancel`, of an entity.
