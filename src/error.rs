@@ -198,6 +198,10 @@ pub mod codes {
         TOPIC_MISMATCH = "E0605";
         /// The broker does not answer.
         BROKER_UNAVAILABLE = "E0606";
+        /// A source topic was deleted, or deleted and made anew.
+        SOURCE_REPLACED = "E0607";
+        /// A source topic has another number of partitions than its application was begun with.
+        SOURCE_REPARTITIONED = "E0608";
         /// The broker has no transactions.
         NO_TRANSACTIONS = "E0610";
         /// A topic takes no records of ours.

@@ -250,6 +250,9 @@ pub const TOPIC_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Milliseconds in which the end of every assigned partition is looked at once, for the lag.
 pub const LAG_ROUND_MS: i64 = 5000;
 
+/// Milliseconds between two looks at whether the source topics are still what they were.
+pub const SOURCES_LOOK_MS: i64 = 10_000;
+
 /// Turns in which a topology under test must come to rest after an event; one that does not fails its test.
 pub const STEPPED_TURNS_MAX: usize = 10_000;
 

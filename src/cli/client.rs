@@ -72,8 +72,14 @@ impl Client {
     }
 
     /// Asks `/v1/…` for something to be done.
-    pub(crate) fn post(&self, segments: &[&str], body: &Value, token: Option<&Secret>) -> Result<Value, Failure> {
-        let url = self.address(segments, &[])?;
+    pub(crate) fn post(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+        body: &Value,
+        token: Option<&Secret>,
+    ) -> Result<Value, Failure> {
+        let url = self.address(segments, query)?;
         let mut request = self.http.post(url).header("content-type", "application/json").body(body.to_string());
         if let Some(token) = token {
             request = request.bearer_auth(token.expose());

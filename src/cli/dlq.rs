@@ -144,7 +144,7 @@ fn settle(command: &Settle, action: &str, output: &mut Output) -> Result<Exit, F
         (true, Some(reason)) => json!({ "all": true, "reason": reason }),
     };
     let token = command.admin.token()?;
-    let answer = command.admin.client()?.post(&["dlq", &command.topic, action], &body, token.as_ref())?;
+    let answer = command.admin.client()?.post(&["dlq", &command.topic, action], &[], &body, token.as_ref())?;
     let refused = answer["refused"].as_array().map_or(&[][..], Vec::as_slice);
     if output.form() == Form::Json {
         output.json(&answer)?;

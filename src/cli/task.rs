@@ -11,11 +11,10 @@ use super::{Exit, Failure, table};
 
 /// Look at a daemon's tasks, and let one go on that has stopped
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  tidemill task ls\n  tidemill task release origin_totals_3\n\nA task stops at a record that its \
+#[command(after_help = "Examples:\n  tidemill task ls\n  tidemill task release origin_totals_3\n  \
+                        tidemill task release origin_totals_3 --inputs earliest\n\nA task stops at a record that its \
                         topology says to stop at, at a topic that refuses what it must write, and at state that cannot be used. \
-                        Released, it starts again from what is committed; `ls` says at which record it stopped."
-)]
+                        Released, it starts again from what is committed; `ls` says at which record it stopped.")]
 pub(crate) struct Task {
     #[command(subcommand)]
     command: Command,
@@ -33,6 +32,9 @@ enum Command {
 struct Release {
     /// The task, as `ls` names it
     task: String,
+    /// Where to read inputs on that cannot be read on where they stood (E0602, E0603, E0607); the others go on where they are
+    #[arg(long, value_name = "WHERE", value_parser = ["earliest", "latest", "committed"])]
+    inputs: Option<String>,
     #[command(flatten)]
     admin: Admin,
 }
@@ -41,8 +43,10 @@ pub(crate) fn run(command: &Task, global: &Global, output: &mut Output) -> Resul
     match &command.command {
         Command::Ls => list(&Client::reads(&global.url)?, output),
         Command::Release(release) => {
+            let query: Vec<(&str, String)> = release.inputs.iter().map(|inputs| ("inputs", inputs.clone())).collect();
             let answer = release.admin.client()?.post(
                 &["tasks", &release.task, "release"],
+                &query,
                 &json!({}),
                 release.admin.token()?.as_ref(),
             )?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use std::{fmt, net::SocketAddr};
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use tokio::sync::Semaphore;
 
+use super::params::Params;
 use super::problem::Problem;
 use super::{Options, commands, health, letters, produce, reads};
 use crate::error::codes;
@@ -236,16 +237,19 @@ async fn tasks(State(shared): App) -> Result<Response, Problem> {
     Ok(Json(serde_json::json!({ "tasks": tasks })).into_response())
 }
 
-/// `POST /v1/tasks/{task}/release`: a task that is quarantined starts again from what is committed.
+/// `POST /v1/tasks/{task}/release?inputs=`: a task that is quarantined starts again from what is committed; inputs that cannot be read
+/// on from there are as `inputs` says.
 async fn release(
     State(shared): App,
     path: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Path(task) = path?;
     produce::check_media_type(&headers)?;
+    let inputs = Params::parse(query.as_deref(), &["inputs"])?.read_from("inputs")?;
     let (name, wait) = (task.clone(), Duration::from_millis(HTTP_WAIT_MAX_MS));
-    let released = shared.call(move |service| service.release(&name, wait)).await?;
+    let released = shared.call(move |service| service.release(&name, inputs, wait)).await?;
     Ok(Json(serde_json::json!({ "task": task, "released": released })).into_response())
 }
 

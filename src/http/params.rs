@@ -12,6 +12,7 @@ use crate::base::time::{DateTime, SpanMs};
 use crate::limits::{
     HTTP_PAGE_ROWS_DEFAULT, HTTP_PAGE_ROWS_MAX, HTTP_WAIT_DEFAULT_MS, HTTP_WAIT_FOR_MAX, HTTP_WAIT_MAX_MS,
 };
+use crate::task::ReadFrom;
 
 /// Names every read takes.
 const ANY_READ: [&str; 2] = ["wait_for", "wait"];
@@ -48,6 +49,20 @@ impl Params {
 
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Where inputs are read on that cannot be otherwise.
+    pub(super) fn read_from(&self, name: &str) -> Result<Option<ReadFrom>, Problem> {
+        let read = |text| match text {
+            "earliest" => Ok(ReadFrom::Earliest),
+            "latest" => Ok(ReadFrom::Latest),
+            "committed" => Ok(ReadFrom::Committed),
+            other => {
+                let detail = format!("`{name}` is `earliest`, `latest` or `committed`, not `{other}`");
+                Err(Problem::parameter(detail))
+            }
+        };
+        self.get(name).map(read).transpose()
     }
 
     pub(super) fn time(&self, name: &str) -> Result<Option<DateTime>, Problem> {

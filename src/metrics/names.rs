@@ -116,7 +116,12 @@ pub const GROUPS: &[Group] = &[
             gauge(
                 "task_quarantined",
                 &["task", "reason"],
-                "1 for a task that cannot go on, by reason: decode, future, process, too_large, produce, topic_refused, offset_out_of_range, offset_missing, state_corrupt, state_io, state_unreadable, bug.",
+                "1 for a task that cannot go on, by reason: decode, future, process, too_large, produce, topic_refused, offset_out_of_range, offset_missing, source_replaced, source_repartitioned, state_corrupt, state_io, state_unreadable, bug.",
+            ),
+            gauge(
+                "source_changed",
+                &["topic", "change"],
+                "1 for a source topic that is not what it was when the daemon started: gone, replaced, repartitioned.",
             ),
             gauge(
                 "stream_time_timestamp_seconds",

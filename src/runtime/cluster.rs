@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 
 use crate::base::ids::{Topic, TopicPartition};
-use crate::broker::{Admin, Broker, NewTopic, TopicDescription};
+use crate::broker::{Admin, Broker, NewTopic, TopicDescription, TopicIdentity};
 use crate::error::codes;
 use crate::limits;
 use crate::operator::{KeyWriter, RowWriter};
@@ -60,6 +60,7 @@ impl Cluster {
             names.iter().cloned().zip(described).filter_map(|(topic, found)| Some((topic, found?))).collect();
         let counts = partition_counts(plan, &existing, options)?;
         plan.sub_topologies.iter().try_for_each(|sub| partitioned_alike(sub, &counts))?;
+        plan.sub_topologies.iter().try_for_each(|sub| counted_as_before(plan, sub, &existing, &counts))?;
         let mut created = false;
         for (topic, planned) in &plan.topics {
             match existing.get(topic) {
@@ -125,6 +126,7 @@ impl Cluster {
             resolved.key_writers.push(key_writer(node, registry)?);
         }
         for source in &sub.sources {
+            resolved.source_ids.push(self.topic_id(&source.topic));
             let upstream = match &source.payload {
                 Payload::Internal { upstream, .. } => upstream
                     .iter()
@@ -172,6 +174,16 @@ impl Cluster {
 
     pub(super) fn topic_id(&self, topic: &Topic) -> Option<String> {
         self.topics.get(topic)?.id.clone()
+    }
+
+    /// Returns what the topics that are read were when the daemon started.
+    pub(super) fn read_topics(&self, plan: &Plan) -> BTreeMap<Topic, TopicIdentity> {
+        let globals = plan.global_tables.iter().map(|table| &table.source.topic);
+        let known = |topic: &Topic| {
+            let found = self.topics.get(topic)?;
+            Some((topic.clone(), TopicIdentity { id: found.id.clone(), partitions: found.partitions }))
+        };
+        self.input_topics.iter().chain(globals).filter_map(known).collect()
     }
 
     pub(super) fn delete_retention_ms(&self, topic: &Topic) -> Option<i64> {
@@ -273,6 +285,35 @@ fn partitioned_alike(sub: &SubTopology, counts: &BTreeMap<Topic, u32>) -> Result
                 counts[first], counts[other], node.name
             );
             return Err(Error::Refused { code: codes::TOPIC_MISMATCH, message });
+        }
+    }
+    Ok(())
+}
+
+/// The tasks of a sub-topology are counted once and for all: its meta topic has a partition for each.
+fn counted_as_before(
+    plan: &Plan,
+    sub: &SubTopology,
+    existing: &BTreeMap<Topic, TopicDescription>,
+    counts: &BTreeMap<Topic, u32>,
+) -> Result<(), Error> {
+    let (meta, count) = (&sub.meta_topic, counts[&sub.meta_topic]);
+    let Some(begun) = existing.get(meta).map(|found| found.partitions).filter(|begun| *begun != count) else {
+        return Ok(());
+    };
+    // Through repartition topics, which get as many as what they are fed from.
+    let mut behind = vec![meta];
+    while let Some(topic) = behind.pop() {
+        let planned = &plan.topics[topic];
+        match &planned.partitions {
+            Partitions::MaxOf(others) => behind.extend(others),
+            Partitions::Existing if planned.role == TopicRole::Source && counts[topic] == count => {
+                let message = format!(
+                    "topic `{topic}` has {count} partitions, `{meta}` was made for {begun}: keys would be in other tasks than their state"
+                );
+                return Err(Error::Refused { code: codes::SOURCE_REPARTITIONED, message });
+            }
+            Partitions::Existing | Partitions::Fixed(_) => {}
         }
     }
     Ok(())

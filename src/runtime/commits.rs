@@ -153,6 +153,7 @@ impl StreamThread {
                 Outcome::Lost
             }
             broker::Error::UnknownTopic { topic } => {
+                self.shared.sources.look_soon();
                 let message = format!("{failure} (E0601)");
                 self.refuse(topic, &failure, &Refusal::All { keyless: false, message }, now);
                 Outcome::Lost

@@ -40,6 +40,7 @@ use crate::runtime::status::Snapshot;
 use crate::runtime::thread::{Connection, StreamThread, Wait};
 use crate::runtime::topics::TopicReader;
 use crate::runtime::{Error, clock};
+use crate::task::ReadFrom;
 
 /// Without a beat for this long a thread does not live.
 const BEAT_MAX: SpanMs = SpanMs(60_000);
@@ -337,6 +338,7 @@ impl Service for Daemon {
                 health.reasons.push(format!("{} restores {} tasks", self.thread_name(index), snapshot.restoring));
             }
         }
+        health.reasons.extend(self.shared.sources.found().iter().map(|(topic, change)| change.message(topic)));
         health.restored &= health.assigned;
         health
     }
@@ -351,7 +353,7 @@ impl Service for Daemon {
         tasks
     }
 
-    fn release(&self, task: &str, wait: Duration) -> Result<bool, ReadError> {
+    fn release(&self, task: &str, inputs: Option<ReadFrom>, wait: Duration) -> Result<bool, ReadError> {
         let known = self.tasks().into_iter().find(|known| known.task == task);
         let known = known.ok_or_else(|| ReadError::NotFound {
             code: codes::TASK_UNKNOWN,
@@ -363,7 +365,7 @@ impl Service for Daemon {
         };
         let task = TaskId::parse(&known.task).ok_or_else(|| unavailable("it has no partition"))?;
         let (reply, answer) = sync_channel(1);
-        let request = Request::Release { task, reply };
+        let request = Request::Release { task, inputs, reply };
         self.reads.asks[known.thread].send(request).map_err(|_| unavailable("its thread has ended"))?;
         answer.recv_timeout(wait).map_err(|_| unavailable("no answer in time"))
     }
@@ -453,6 +455,10 @@ impl Service for Daemon {
             }
             measurements.samples.extend(snapshot.samples.iter().cloned());
             measurements.histograms.extend(snapshot.histograms.iter().cloned());
+        }
+        for (topic, change) in self.shared.sources.found() {
+            let labels = vec![topic.to_string(), change.label().to_owned()];
+            measurements.samples.push(Sample { name: "source_changed", labels, value: 1.0 });
         }
         for (state, count) in states {
             measurements.samples.push(Sample {

@@ -187,6 +187,7 @@ impl Follower {
     /// What it cannot go on after.
     pub(super) fn turn(&mut self, now: Timestamp, wait: Duration) -> Result<bool, Error> {
         let mut moved = false;
+        self.heed_sources(now)?;
         if self.waiting.is_empty() {
             let mut events = std::mem::take(&mut self.events);
             match self.consumer.poll(wait, &mut events) {
@@ -209,6 +210,17 @@ impl Follower {
         }
         self.publish(now);
         Ok(moved)
+    }
+
+    /// A table whose topic is not what it was is read whole by the next start.
+    fn heed_sources(&self, now: Timestamp) -> Result<(), Error> {
+        self.shared.sources.look(&*self.shared.broker, now);
+        let found = self.shared.sources.found();
+        let mut followed = self.shared.plan.global_tables.iter().map(|table| &table.source.topic);
+        match followed.find_map(|topic| Some((topic, found.get(topic)?))) {
+            None => Ok(()),
+            Some((topic, change)) => Err(Error::Refused { code: change.code(), message: change.message(topic) }),
+        }
     }
 
     fn handle(&mut self, event: Event) -> Result<(), Error> {

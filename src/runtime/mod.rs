@@ -23,6 +23,7 @@ mod samples;
 mod schemas;
 pub mod service;
 mod shared;
+mod sources;
 mod status;
 mod stepped;
 mod thread;

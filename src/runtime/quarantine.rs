@@ -7,16 +7,17 @@
 
 use tracing::{error, info, warn};
 
-use crate::base::ids::{Offset, TaskId, TopicPartition};
+use crate::base::ids::{Offset, TaskId, Topic, TopicPartition};
 use crate::base::time::{SpanMs, Timestamp};
 use crate::broker;
 use crate::error::{Code, Kind, codes};
 use crate::limits;
 use crate::operator::DropReason;
 use crate::runtime::Error;
+use crate::runtime::sources::Change;
 use crate::runtime::thread::StreamThread;
 use crate::store;
-use crate::task;
+use crate::task::{self, ReadFrom};
 
 /// Why a task does not run.
 #[derive(Clone, Debug)]
@@ -64,9 +65,22 @@ impl Quarantine {
 
     /// For a task one of whose inputs cannot be read on.
     pub(super) fn of_offset(code: Code, message: String, at: (TopicPartition, Option<Offset>), now: Timestamp) -> Self {
-        let reason = if code == codes::OFFSET_MISSING { "offset_missing" } else { "offset_out_of_range" };
+        let reason = match code {
+            codes::OFFSET_MISSING => "offset_missing",
+            codes::SOURCE_REPLACED => "source_replaced",
+            _ => "offset_out_of_range",
+        };
         let (partition, offset) = at;
         Self { record: offset.map(|offset| (partition, offset)), ..Self::new(reason, Some(code), message, now) }
+    }
+
+    /// For a task one of whose source topics is not what it was.
+    pub(super) fn of_source(topic: &Topic, change: Change, now: Timestamp) -> Self {
+        let reason = match change {
+            Change::Gone | Change::Replaced => "source_replaced",
+            Change::Repartitioned { .. } => "source_repartitioned",
+        };
+        Self::new(reason, Some(change.code()), change.message(topic), now)
     }
 
     /// For a task that cannot write what it must.
@@ -139,6 +153,30 @@ impl StreamThread {
         }
     }
 
+    /// Stops the tasks that read a topic which is not what it was. What they did since the last commit may rest on the new one.
+    pub(super) fn heed_sources(&mut self, now: Timestamp) -> Result<(), Error> {
+        self.shared.sources.look(&*self.shared.broker, now);
+        let changes = self.shared.sources.changes();
+        if self.sources_heeded == changes {
+            return Ok(());
+        }
+        self.sources_heeded = changes;
+        let mut stopped = Vec::new();
+        for (topic, change) in self.shared.sources.found() {
+            let running = self.slots.iter().filter(|(_, slot)| slot.quarantined.is_none());
+            let reading =
+                running.filter(|(_, slot)| slot.task.sub_topology().sources.iter().any(|source| source.topic == topic));
+            stopped.extend(reading.map(|(id, _)| (id.clone(), Quarantine::of_source(&topic, change, now))));
+        }
+        if stopped.is_empty() {
+            return Ok(());
+        }
+        for (id, quarantine) in stopped {
+            self.stop_task(&id, quarantine, false);
+        }
+        self.lose_transaction(now)
+    }
+
     /// Keeps a task from running. `clean`: what it did so far may be committed.
     pub(super) fn stop_task(&mut self, id: &TaskId, quarantine: Quarantine, clean: bool) {
         quarantine.log(id);
@@ -191,12 +229,15 @@ impl StreamThread {
         Ok(())
     }
 
-    /// Lets a task go on that is quarantined; tells whether it was.
-    pub(super) fn release(&mut self, id: &TaskId, now: Timestamp) -> Result<bool, Error> {
+    /// Lets a task go on that is quarantined; tells whether it was. `inputs` is what to do with those that cannot be read on.
+    pub(super) fn release(&mut self, id: &TaskId, inputs: Option<ReadFrom>, now: Timestamp) -> Result<bool, Error> {
         let Some((_, quarantine)) = self.quarantines().find(|(task, _)| *task == id) else { return Ok(false) };
         info!(task = %id, reason = quarantine.reason, "released");
         let stores = quarantine.stores;
         self.forget_mending(id);
+        if let Some(inputs) = inputs {
+            self.told.insert(id.clone(), inputs);
+        }
         self.start_again(id, stores, now)?;
         Ok(true)
     }
@@ -245,5 +286,6 @@ impl StreamThread {
     pub(super) fn forget_mending(&mut self, id: &TaskId) {
         self.mended.remove(id);
         self.retries.remove(id);
+        self.told.remove(id);
     }
 }

@@ -26,7 +26,7 @@ use crate::runtime::service::{At, Read, ReadError, ReadKind};
 use crate::runtime::shared::Shared;
 use crate::runtime::thread::Slot;
 use crate::store::{self, Row, StoreIndex, TaskStores, keys};
-use crate::task::Followed;
+use crate::task::{Followed, ReadFrom};
 
 /// What a thread is asked for.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub(super) enum Request {
     /// Let a task go on that is quarantined; the reply is whether it was.
     Release {
         task: TaskId,
+        inputs: Option<ReadFrom>,
         reply: SyncSender<bool>,
     },
 }

@@ -1,19 +1,42 @@
 //! What a stream thread does when the group gives and takes partitions: which tasks that makes, where their stores come from,
 //! where their inputs are read on. A task runs only when all its partitions are here.
 
+use std::collections::BTreeMap;
+
 use tracing::{info, warn};
 
-use crate::base::ids::{Offset, TaskId, TopicPartition};
+use crate::base::ids::{Offset, TaskId, Topic, TopicPartition};
 use crate::base::time::Timestamp;
+use crate::broker;
 use crate::crash::{self, Step};
 use crate::error::codes;
 use crate::limits;
 use crate::runtime::Error;
 use crate::runtime::quarantine::Quarantine;
 use crate::runtime::restorer::Restored;
+use crate::runtime::sources::Change;
 use crate::runtime::thread::{Slot, StreamThread};
 use crate::store::{self, SetAsideReason};
-use crate::task::{StartOffset, Task, start_offset};
+use crate::task::{InputFacts, ReadFrom, StartOffset, Task, TaskMeta, start_offset};
+
+/// What a task's meta knows of its inputs.
+struct Known {
+    offsets: BTreeMap<String, i64>,
+    sources: BTreeMap<String, String>,
+}
+
+impl Known {
+    fn of(meta: Option<&TaskMeta>) -> Self {
+        let meta = meta.cloned();
+        let (offsets, sources) = meta.map(|meta| (meta.offsets, meta.sources)).unwrap_or_default();
+        Self { offsets, sources }
+    }
+
+    /// Tells whether a topic is another than the one that the committed offset is of.
+    fn replaced(&self, topic: &Topic, id: Option<String>) -> bool {
+        self.sources.get(topic.as_str()).zip(id).is_some_and(|(known, id)| *known != id)
+    }
+}
 
 impl StreamThread {
     /// The group gave partitions: they are assigned at once, paused, and read on when their tasks are restored.
@@ -27,7 +50,11 @@ impl StreamThread {
                 Some(offset) => offset,
                 None => {
                     self.beat();
-                    self.consumer.watermarks(partition, limits::BROKER_WAIT_MAX)?.low
+                    match self.consumer.watermarks(partition, limits::BROKER_WAIT_MAX) {
+                        // Deleted since the group dealt it out; its task will say so.
+                        Err(broker::Error::UnknownTopic { .. }) => Offset(0),
+                        ends => ends?.low,
+                    }
                 }
             };
             positions.push((partition.clone(), start));
@@ -118,7 +145,8 @@ impl StreamThread {
     fn start(&mut self, restored: Restored, now: Timestamp) -> Result<(), Error> {
         let Restored { task: id, stores, meta } = restored;
         let sub = self.shared.sub_topology_of(&id);
-        let known = meta.as_ref().map(|meta| meta.offsets.clone()).unwrap_or_default();
+        let known = Known::of(meta.as_ref());
+        let told = self.told.remove(&id);
         let task = Task::new(
             id.clone(),
             std::sync::Arc::clone(&self.shared.plan),
@@ -142,33 +170,14 @@ impl StreamThread {
                 slot.task.reached_end(&partition.topic, Offset(0));
                 continue;
             }
-            self.beat();
-            let ends = self.consumer.watermarks(&partition, limits::BROKER_WAIT_MAX)?;
-            let group = self.group_offsets.get(&partition).copied().flatten();
-            let meta = known.get(partition.topic.as_str()).map(|offset| Offset(*offset));
-            // A repartition topic is ours: before the first commit it is read from its beginning, whatever the setting.
-            let first = self.shared.first_start(&partition.topic);
-            match start_offset(group, meta, first, ends.low, ends.high) {
-                StartOffset::At(offset) => {
+            match self.input_start(&partition, &known, told, now)? {
+                Ok(offset) => {
                     self.consumer.seek(&partition, offset)?;
                     slot.started_at.push((partition.clone(), offset));
                     self.paused.remove(&partition);
                     self.consumer.resume(&[partition])?;
                 }
-                StartOffset::OutOfRange(offset) => {
-                    let message = format!(
-                        "the committed offset {offset} of `{partition}` is not in the topic, which has {} to {} (E0602)",
-                        ends.low, ends.high
-                    );
-                    let at = (partition, Some(offset));
-                    stopped = Some(Quarantine::of_offset(codes::OFFSET_OUT_OF_RANGE, message, at, now));
-                }
-                StartOffset::Missing => {
-                    let message = format!(
-                        "there is no committed offset for `{partition}` and `auto_offset_reset` is `error` (E0603)"
-                    );
-                    stopped = Some(Quarantine::of_offset(codes::OFFSET_MISSING, message, (partition, None), now));
-                }
+                Err(quarantine) => stopped = Some(quarantine),
             }
         }
         info!(task = %id, stream_time = %slot.task.stream_time(), "running");
@@ -178,6 +187,60 @@ impl StreamThread {
             self.stop_task(&id, quarantine, true);
         }
         Ok(())
+    }
+
+    /// Decides where an input is read on, or why its task must not run.
+    fn input_start(
+        &mut self,
+        partition: &TopicPartition,
+        known: &Known,
+        told: Option<ReadFrom>,
+        now: Timestamp,
+    ) -> Result<Result<Offset, Quarantine>, Error> {
+        let topic = &partition.topic;
+        if let Some(change) = self.shared.sources.found().get(topic) {
+            return Ok(Err(Quarantine::of_source(topic, *change, now)));
+        }
+        self.beat();
+        let ends = match self.consumer.watermarks(partition, limits::BROKER_WAIT_MAX) {
+            Err(broker::Error::UnknownTopic { .. }) => {
+                return Ok(Err(Quarantine::of_source(topic, Change::Gone, now)));
+            }
+            ends => ends?,
+        };
+        let facts = InputFacts {
+            group: self.group_offsets.get(partition).copied().flatten(),
+            meta: known.offsets.get(topic.as_str()).map(|offset| Offset(*offset)),
+            replaced: known.replaced(topic, self.shared.cluster.topic_id(topic)),
+            // A repartition topic is ours: before the first commit it is read from its beginning, whatever the setting.
+            first_start: self.shared.first_start(topic),
+            told,
+            low: ends.low,
+            high: ends.high,
+        };
+        let (code, message, offset) = match start_offset(&facts) {
+            StartOffset::At(offset) => return Ok(Ok(offset)),
+            StartOffset::Replaced(offset) => {
+                let message = format!(
+                    "topic `{topic}` was deleted and made anew: the committed offset {offset} of `{partition}` counts records of the old one (E0607)"
+                );
+                (codes::SOURCE_REPLACED, message, Some(offset))
+            }
+            StartOffset::OutOfRange(offset) => {
+                let message = format!(
+                    "the committed offset {offset} of `{partition}` is not in the topic, which has {} to {} (E0602)",
+                    ends.low, ends.high
+                );
+                (codes::OFFSET_OUT_OF_RANGE, message, Some(offset))
+            }
+            StartOffset::Missing => {
+                let message = format!(
+                    "there is no committed offset for `{partition}` and `auto_offset_reset` is `error` (E0603)"
+                );
+                (codes::OFFSET_MISSING, message, None)
+            }
+        };
+        Ok(Err(Quarantine::of_offset(code, message, (partition.clone(), offset), now)))
     }
 
     /// The group takes partitions: what was processed is committed first, then they are given up; the stores stay open for

@@ -13,6 +13,7 @@ use crate::base::ids::{Offset, Partition, TopicPartition};
 use crate::base::time::DateTime;
 use crate::error::{Code, Kind};
 use crate::instances::{Entry, Roster};
+use crate::task::ReadFrom;
 
 /// A running daemon, seen from outside. Calls may block for up to the wait they are given: never call from an async task.
 pub trait Service: Send + Sync {
@@ -29,7 +30,7 @@ pub trait Service: Send + Sync {
     ///
     /// # Errors
     /// See [`ReadError`].
-    fn release(&self, task: &str, wait: Duration) -> Result<bool, ReadError>;
+    fn release(&self, task: &str, inputs: Option<ReadFrom>, wait: Duration) -> Result<bool, ReadError>;
 
     /// Returns the stores of this instance, sorted by name and partition.
     fn stores(&self) -> Vec<StoreStatus>;

@@ -19,6 +19,7 @@ use crate::runtime::instances::Instances;
 use crate::runtime::memory::MemoryBudget;
 use crate::runtime::options::{Guarantee, Options};
 use crate::runtime::schemas::SchemaFetcher;
+use crate::runtime::sources::Sources;
 use crate::runtime::status::Snapshot;
 use crate::store::memory::MemoryBackends;
 use crate::store::rocks::{RocksBackends, RocksShared};
@@ -40,6 +41,7 @@ pub(super) struct Shared {
     pub(super) witness: Option<Arc<dyn Witness>>,
     pub(super) owners: Owners,
     pub(super) instances: Instances,
+    pub(super) sources: Sources,
     pub(super) stop: AtomicBool,
     /// Global tables have what their topics had at the start: tasks may run.
     pub(super) globals_ready: AtomicBool,
@@ -91,6 +93,7 @@ impl Shared {
             beats: (0..threads).map(|_| AtomicI64::new(0)).collect(),
             snapshots: Mutex::new((0..threads).map(|_| Snapshot::default()).collect()),
             globals_ready: AtomicBool::new(plan.global_tables.is_empty()),
+            sources: Sources::new(cluster.read_topics(&plan)),
             memory: options.memory(),
             plan,
             options,

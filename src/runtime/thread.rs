@@ -22,7 +22,7 @@ use crate::runtime::schemas::Answer;
 use crate::runtime::shared::Shared;
 use crate::runtime::status::{ThreadStatus, View};
 use crate::runtime::{Error, clock};
-use crate::task::{CommitCycle, LogLine, Ran, Task};
+use crate::task::{CommitCycle, LogLine, Ran, ReadFrom, Task};
 
 /// How long the thread may wait for the broker before its next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +68,10 @@ pub(super) struct StreamThread {
     pub(super) set_aside: BTreeSet<TaskId>,
     /// How often a task's state was tried again since the task last ran.
     pub(super) retries: BTreeMap<TaskId, u32>,
+    /// What somebody said to do with inputs of a task that cannot be read on.
+    pub(super) told: BTreeMap<TaskId, ReadFrom>,
+    /// Changes of the sources that were heeded.
+    pub(super) sources_heeded: usize,
     pub(super) group_offsets: BTreeMap<TopicPartition, Option<Offset>>,
     pub(super) paused: BTreeSet<TopicPartition>,
     pub(super) status: ThreadStatus,
@@ -161,6 +165,8 @@ impl StreamThread {
             mended: BTreeSet::new(),
             set_aside: BTreeSet::new(),
             retries: BTreeMap::new(),
+            told: BTreeMap::new(),
+            sources_heeded: 0,
             group_offsets: BTreeMap::new(),
             paused: BTreeSet::new(),
             committing: Vec::new(),
@@ -196,6 +202,7 @@ impl StreamThread {
         self.shared.beat(self.index, now);
         self.answer(now)?;
         self.poll(now, wait)?;
+        self.heed_sources(now)?;
         self.try_again(now)?;
         self.restore(now)?;
         let busy = self.process(now)?;
@@ -255,6 +262,7 @@ impl StreamThread {
         if let Some(partition) = &next {
             match self.consumer.watermarks(partition, limits::BROKER_WAIT_SLICE) {
                 Ok(ends) => drop(self.ends.insert(partition.clone(), ends.high)),
+                Err(broker::Error::UnknownTopic { .. }) => self.shared.sources.look_soon(),
                 Err(error) if error.kind() == Kind::Retry => {}
                 Err(error) => return Err(error.into()),
             }
@@ -271,8 +279,8 @@ impl StreamThread {
         for _ in 0..limits::READS_PER_TURN_MAX {
             match self.asks.try_recv() {
                 Ok(Request::Read(ask)) => ask.answer(&self.shared, &self.slots, &self.restorer),
-                Ok(Request::Release { task, reply }) => {
-                    let released = self.release(&task, now)?;
+                Ok(Request::Release { task, inputs, reply }) => {
+                    let released = self.release(&task, inputs, now)?;
                     // Nobody waits any more: it is done all the same.
                     reply.try_send(released).unwrap_or_default();
                 }
@@ -311,6 +319,11 @@ impl StreamThread {
                 warn!(thread = self.index, message, "waiting for the broker");
                 Ok(())
             }
+            Err(broker::Error::UnknownTopic { topic }) => {
+                warn!(thread = self.index, %topic, "the broker does not know a topic that is read");
+                self.shared.sources.look_soon();
+                Ok(())
+            }
             Err(broker::Error::OffsetOutOfRange { partition, offset }) => {
                 self.out_of_range(&partition, offset, now);
                 Ok(())
@@ -321,9 +334,8 @@ impl StreamThread {
 
     /// The input was truncated below, or made anew: the task stops and says so; nothing is reset in silence.
     pub(super) fn out_of_range(&mut self, partition: &TopicPartition, offset: Offset, now: Timestamp) {
-        let message = format!(
-            "offset {offset} of `{partition}` is not in the topic: it was deleted before it was read, or the topic was made anew (E0602)"
-        );
+        let message =
+            format!("offset {offset} of `{partition}` is not in the topic: it was deleted before it was read (E0602)");
         if let Some(task) = self.slot_of(partition).map(|slot| slot.task.id().clone()) {
             let at = (partition.clone(), Some(offset));
             let quarantine = Quarantine::of_offset(codes::OFFSET_OUT_OF_RANGE, message, at, now);

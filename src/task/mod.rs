@@ -53,7 +53,7 @@ pub use latency::{LATENCY_BOUNDS_SECONDS, Latency};
 pub use lines::LogLine;
 pub use marker::MARKER_HEADER;
 pub use own_event::DECIDED_HEADER;
-pub use restore::{AtRest, FirstStart, StartOffset, start_offset};
+pub use restore::{AtRest, FirstStart, InputFacts, ReadFrom, StartOffset, start_offset};
 pub use times::{META_FORMAT, NodeTimes, TaskMeta};
 pub use witness::{Seen, Witness};
 
@@ -395,6 +395,7 @@ impl Task {
         for (topic, offset) in &self.committed.offsets {
             meta.offsets.entry(topic.clone()).or_insert(*offset);
         }
+        self.note_source_ids(&mut meta, &offsets);
         if !planted::is(Mistake::MetaForgotten) {
             self.graph.push_out(Outgoing {
                 topic: sub.meta_topic.clone(),
@@ -410,6 +411,17 @@ impl Task {
         self.sealed = Some(Sealed { meta });
         self.dirty = false;
         Ok(())
+    }
+
+    /// Beside each offset stands the topic that it counts records of.
+    fn note_source_ids(&self, meta: &mut TaskMeta, offsets: &[Option<Offset>]) {
+        meta.sources.clone_from(&self.committed.sources);
+        let sources = self.sub_topology().sources.iter().zip(offsets).zip(&self.resolved.source_ids);
+        for ((source, offset), id) in sources {
+            if let (Some(_), Some(id)) = (offset, id) {
+                meta.sources.insert(source.topic.to_string(), id.clone());
+            }
+        }
     }
 
     fn seal_stores(&mut self, sub: &SubTopology) -> Result<(), Error> {

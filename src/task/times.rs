@@ -108,6 +108,9 @@ pub struct TaskMeta {
     upstream: BTreeMap<String, Vec<UpstreamTime>>,
     /// Next offset to read, by source topic; the partition is the task's.
     pub offsets: BTreeMap<String, i64>,
+    /// By source topic: the broker's id of the topic that the offset counts records of, where it has such ids.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, String>,
 }
 
 /// A node's part of [`TaskMeta`].
@@ -178,6 +181,7 @@ impl TaskMeta {
                 .enumerate()
                 .filter_map(|(index, offset)| Some((by_topic(index), (*offset)?.0)))
                 .collect(),
+            sources: BTreeMap::new(),
         }
     }
 

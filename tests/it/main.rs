@@ -36,6 +36,7 @@ mod registry_contract;
 mod rows;
 #[path = "../sim/mod.rs"]
 mod sim;
+mod sources;
 mod support;
 mod tidy;
 mod topology_tests;

@@ -11,7 +11,9 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic as RdNewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, NewPartitions, NewTopic as RdNewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
@@ -19,7 +21,7 @@ use rdkafka::metadata::Metadata;
 use super::convert::list_at;
 use super::{Cluster, Deadline, Logging, config, error, native};
 use crate::base::ids::{Offset, Topic, TopicPartition};
-use crate::broker::{Admin, Error, NewTopic, TopicDescription};
+use crate::broker::{Admin, Error, NewTopic, TopicDescription, TopicIdentity};
 
 /// Between two looks at whether a change has arrived.
 const LOOK_AGAIN: Duration = Duration::from_millis(30);
@@ -103,17 +105,27 @@ impl Admin for KafkaAdmin {
             .collect();
         let existing: Vec<&Topic> = topics.iter().filter(|topic| partitions.contains_key(topic.as_str())).collect();
         let mut configs = self.configs(&existing, deadline)?;
-        let mut ids = native::topic_ids(self.client.inner(), &existing, deadline.left());
+        let mut told = native::topic_identities(self.client.inner(), &existing, deadline.left());
         let described = topics.iter().map(|topic| {
             let count = partitions.get(topic.as_str())?;
             Some(TopicDescription {
                 topic: topic.clone(),
-                id: ids.remove(topic),
+                id: told.remove(topic).flatten().and_then(|identity| identity.id),
                 partitions: u32::try_from(*count).unwrap_or(u32::MAX),
                 configs: configs.remove(topic).unwrap_or_default(),
             })
         });
         Ok(described.collect())
+    }
+
+    fn identify(&mut self, topics: &[Topic], wait: Duration) -> Result<Vec<Option<TopicIdentity>>, Error> {
+        let wanted: Vec<&Topic> = topics.iter().collect();
+        let mut told = native::topic_identities(self.client.inner(), &wanted, wait);
+        let one = |topic: &Topic| {
+            let message = || format!("the broker does not tell what topic `{topic}` is");
+            told.remove(topic).ok_or_else(|| Error::Unavailable { message: message() })
+        };
+        topics.iter().map(one).collect()
     }
 
     fn list(&mut self, wait: Duration) -> Result<Vec<Topic>, Error> {
@@ -148,6 +160,21 @@ impl Admin for KafkaAdmin {
         })?;
         // So that producers know what the topic takes.
         self.configs(&[&topic.topic], deadline).map(drop)
+    }
+
+    fn add_partitions(&mut self, topic: &Topic, total: u32, wait: Duration) -> Result<(), Error> {
+        let deadline = Deadline::after(wait);
+        let count = usize::try_from(total).map_err(|_| invalid("too many partitions"))?;
+        let wanted = [NewPartitions::new(topic.as_str(), count)];
+        for answer in block_on(self.client.create_partitions(&wanted, &options(deadline)), deadline)? {
+            answer.map_err(|(_, code)| code_error(code, topic, "adding partitions to"))?;
+        }
+        self.await_metadata(deadline, |metadata| {
+            metadata.topics().iter().any(|known| {
+                let led = known.partitions().iter().filter(|partition| partition.leader() >= 0).count();
+                known.name() == topic.as_str() && led >= count
+            })
+        })
     }
 
     fn delete(&mut self, topic: &Topic, wait: Duration) -> Result<(), Error> {

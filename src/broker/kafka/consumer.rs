@@ -426,7 +426,7 @@ impl Consumer for KafkaConsumer {
     }
 
     fn poll_group(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), Error> {
-        match self.error.take() {
+        match self.errors.pop_front() {
             Some(error) => Err(error),
             None => self.serve_own(wait, events),
         }

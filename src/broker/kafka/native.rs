@@ -36,7 +36,7 @@ use crate::base::ids::{Offset, Partition, Topic, TopicPartition};
 use crate::base::record::{Header, Headers, Record};
 use crate::base::time::Timestamp;
 use crate::base::value::Text;
-use crate::broker::Fetched;
+use crate::broker::{Fetched, TopicIdentity};
 
 /// Bytes of keys, values and header values that share one allocation, except that a larger record has one of its own. It lives as long
 /// as the last record in it.
@@ -357,7 +357,6 @@ pub(super) fn commit<C: ConsumerContext>(
     offsets: &TopicPartitionList,
     wait: Duration,
 ) -> Option<Result<(), RDKafkaErrorCode>> {
-    const FINE: c::rd_kafka_resp_err_t = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
     let client = consumer.client().native_ptr();
     // SAFETY: client and list are live; the list is copied by the call; the event and what it holds are read before it is destroyed.
     // An answer that comes too late goes to a queue that was disabled.
@@ -382,12 +381,17 @@ pub(super) fn commit<C: ConsumerContext>(
     }
 }
 
-/// Asks for the ids of topics; those that do not exist are left out, and all when the broker cannot tell within `wait`.
-pub(super) fn topic_ids<C: rdkafka::ClientContext>(
+const FINE: c::rd_kafka_resp_err_t = c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
+
+/// What the broker says of topics, by topic: none is one that is not there. Those that it says nothing of, within `wait`, are left out.
+pub(super) type Identities = HashMap<Topic, Option<TopicIdentity>>;
+
+/// Asks which incarnations of topics there are.
+pub(super) fn topic_identities<C: rdkafka::ClientContext>(
     client: &Client<C>,
     topics: &[&Topic],
     wait: Duration,
-) -> HashMap<Topic, String> {
+) -> Identities {
     let names: Vec<CString> = topics.iter().filter_map(|topic| CString::new(topic.as_str()).ok()).collect();
     let mut pointers: Vec<*const c_char> = names.iter().map(|name| name.as_ptr()).collect();
     if pointers.is_empty() {
@@ -409,9 +413,9 @@ pub(super) fn topic_ids<C: rdkafka::ClientContext>(
         loop {
             let event = c::rd_kafka_queue_poll(queue.0.as_ptr(), millis(deadline.slice()));
             if !event.is_null() {
-                let ids = described_ids(event);
+                let told = described(event);
                 c::rd_kafka_event_destroy(event);
-                return ids;
+                return told;
             }
             if deadline.passed() {
                 return HashMap::new();
@@ -420,38 +424,52 @@ pub(super) fn topic_ids<C: rdkafka::ClientContext>(
     }
 }
 
-/// Reads the ids out of an event.
+/// Reads the identities out of an event.
 ///
 /// # Safety
 /// The event is live; it may be of any kind.
-unsafe fn described_ids(event: *mut c::rd_kafka_event_t) -> HashMap<Topic, String> {
-    let mut ids = HashMap::new();
+unsafe fn described(event: *mut c::rd_kafka_event_t) -> Identities {
+    use c::rd_kafka_resp_err_t as Answer;
+    let mut told = HashMap::new();
     // SAFETY: everything below is borrowed from the event, which the caller keeps.
     unsafe {
         let result = c::rd_kafka_event_DescribeTopics_result(event);
         if result.is_null() {
-            return ids;
+            return told;
         }
         let mut count = 0;
         let topics = c::rd_kafka_DescribeTopics_result_topics(result, &raw mut count);
         if topics.is_null() {
-            return ids;
+            return told;
         }
         for topic in slice::from_raw_parts(topics, count) {
             let failed = c::rd_kafka_TopicDescription_error(*topic);
-            let id = c::rd_kafka_TopicDescription_topic_id(*topic);
-            let fine = failed.is_null()
-                || c::rd_kafka_error_code(failed) == c::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
-            if fine && !id.is_null() {
-                let name = CStr::from_ptr(c::rd_kafka_TopicDescription_name(*topic)).to_string_lossy();
-                let text = c::rd_kafka_Uuid_base64str(id);
-                let text = if text.is_null() { "".into() } else { CStr::from_ptr(text).to_string_lossy() };
-                // A broker from before topic ids (Kafka 2.8) leaves zeros.
-                if text.bytes().any(|letter| letter != b'A') {
-                    ids.insert(Topic::new(&name), text.into_owned());
-                }
+            let name = Topic::new(&CStr::from_ptr(c::rd_kafka_TopicDescription_name(*topic)).to_string_lossy());
+            let answer = if failed.is_null() { FINE } else { c::rd_kafka_error_code(failed) };
+            if answer == FINE {
+                told.insert(name, Some(identity(*topic)));
+            } else if answer == Answer::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART {
+                told.insert(name, None);
             }
         }
     }
-    ids
+    told
+}
+
+/// Reads one topic's identity.
+///
+/// # Safety
+/// The description is live and without an error.
+unsafe fn identity(topic: *const c::rd_kafka_TopicDescription_t) -> TopicIdentity {
+    // SAFETY: everything below is borrowed from the description.
+    unsafe {
+        let mut partitions = 0;
+        c::rd_kafka_TopicDescription_partitions(topic, &raw mut partitions);
+        let id = c::rd_kafka_TopicDescription_topic_id(topic);
+        let text = if id.is_null() { ptr::null() } else { c::rd_kafka_Uuid_base64str(id) };
+        let text = if text.is_null() { "".into() } else { CStr::from_ptr(text).to_string_lossy() };
+        // A broker from before topic ids (Kafka 2.8) leaves zeros.
+        let id = text.bytes().any(|letter| letter != b'A').then(|| text.into_owned());
+        TopicIdentity { id, partitions: u32::try_from(partitions).unwrap_or(u32::MAX) }
+    }
 }

@@ -64,6 +64,10 @@ impl Admin for LocalAdmin {
         self.change(|state| state.create_topic(topic))
     }
 
+    fn add_partitions(&mut self, topic: &Topic, total: u32, _wait: Duration) -> Result<(), Error> {
+        self.change(|state| state.add_partitions(topic, total))
+    }
+
     fn delete(&mut self, topic: &Topic, _wait: Duration) -> Result<(), Error> {
         self.change(|state| state.delete_topic(topic))
     }

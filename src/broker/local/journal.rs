@@ -27,6 +27,11 @@ pub(super) enum Entry {
     TopicDeleted {
         topic: Topic,
     },
+    /// The topic has this many partitions from here on.
+    PartitionsAdded {
+        topic: Topic,
+        total: u32,
+    },
     /// Everything before these offsets is gone.
     RecordsDeleted {
         lows: Offsets,
@@ -144,6 +149,11 @@ fn write_entry(entry: &Entry, out: &mut Vec<u8>) {
             put_u64(out, *incarnation);
             put_u64(out, *transaction);
         }
+        Entry::PartitionsAdded { topic, total } => {
+            out.push(8);
+            put_text(out, topic.as_str());
+            put_u32(out, *total);
+        }
     }
 }
 
@@ -189,6 +199,7 @@ impl Reader<'_> {
             5 => Entry::OffsetsCommitted { group_id: self.text()?, offsets: self.offsets()? },
             6 => Entry::GroupDeleted { group_id: self.text()? },
             7 => Entry::Numbers { incarnation: self.u64()?, transaction: self.u64()? },
+            8 => Entry::PartitionsAdded { topic: Topic::new(self.text()?), total: self.u32()? },
             _ => return None,
         };
         self.0.is_empty().then_some(entry)

@@ -137,6 +137,11 @@ impl Facts {
                     offsets.retain(|place, _| place.topic != topic);
                 }
             }
+            Entry::PartitionsAdded { topic, total } => {
+                if let Some(topic) = self.topics.get_mut(&topic) {
+                    topic.partitions = total;
+                }
+            }
             Entry::RecordsDeleted { lows } => {
                 for (place, low) in lows {
                     let known = self.lows.entry(place).or_insert(low);

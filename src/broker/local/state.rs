@@ -194,16 +194,39 @@ impl State {
         let (topic, configs) = (new.topic.clone(), new.configs.clone());
         self.decide(&Entry::TopicCreated { incarnation, topic, partitions: new.partitions, configs })?;
         self.incarnations = incarnation;
-        let log = |partition| match &self.disk {
+        let partitions = self.empty_logs(&new.topic, incarnation, 0..new.partitions);
+        self.topics.insert(new.topic.clone(), TopicState::new(incarnation, new.configs.clone(), partitions));
+        self.topic_changed(&new.topic);
+        Ok(())
+    }
+
+    fn empty_logs(&self, topic: &Topic, incarnation: u64, numbers: std::ops::Range<u32>) -> Vec<PartitionLog> {
+        let log = |number: u32| match &self.disk {
             None => PartitionLog::in_memory(),
             Some(disk) => {
-                let segments = Segments::empty(&disk.topic_directory(incarnation, &new.topic), partition);
+                let segments = Segments::empty(&disk.topic_directory(incarnation, topic), number as i32);
                 PartitionLog::recovered(segments, 0, Vec::new(), std::collections::BTreeSet::new())
             }
         };
-        let partitions = (0..new.partitions as i32).map(log).collect();
-        self.topics.insert(new.topic.clone(), TopicState::new(incarnation, new.configs.clone(), partitions));
-        self.topic_changed(&new.topic);
+        numbers.map(log).collect()
+    }
+
+    /// Gives a topic more partitions, `total` in all.
+    pub(super) fn add_partitions(&mut self, topic: &Topic, total: u32) -> Result<(), Error> {
+        let found = self.topics.get(topic).ok_or_else(|| unknown(topic))?;
+        let (incarnation, before) = (found.incarnation, found.partitions.len() as u32);
+        if total <= before || total > limits::LOCAL_PARTITIONS_MAX {
+            let most = limits::LOCAL_PARTITIONS_MAX;
+            let message =
+                format!("topic `{topic}` has {before} partitions: it can get more, up to {most}, not {total}");
+            return Err(Error::Invalid { message });
+        }
+        self.decide(&Entry::PartitionsAdded { topic: topic.clone(), total })?;
+        let added = self.empty_logs(topic, incarnation, before..total);
+        if let Some(found) = self.topics.get_mut(topic) {
+            found.partitions.extend(added);
+        }
+        self.topic_changed(topic);
         Ok(())
     }
 

@@ -18,6 +18,7 @@ use crate::runtime::service::{
     Produced, Reach, Read, ReadError, ReadKind, Sample, StoreStatus, TaskStatus, TopicPage,
 };
 use crate::runtime::{Peer, Peers as _};
+use crate::task::ReadFrom;
 
 /// Remembers what it was asked; knows the key `JFK`, panics at `panic`, blocks at `slow`.
 #[derive(Default)]
@@ -44,8 +45,8 @@ impl Service for Fake {
         Vec::new()
     }
 
-    fn release(&self, task: &str, _: Duration) -> Result<bool, ReadError> {
-        Ok(task == "s_1")
+    fn release(&self, task: &str, inputs: Option<ReadFrom>, _: Duration) -> Result<bool, ReadError> {
+        Ok(task == "s_1" && inputs != Some(ReadFrom::Latest))
     }
 
     fn instances(&self) -> Vec<InstanceStatus> {
@@ -300,6 +301,11 @@ fn a_task_is_released_by_the_admin_listener_alone() {
     let released = daemon.post_to("/v1/tasks/s_1/release", LOCAL_JSON, "{}");
     assert_eq!((released.status, released.body.contains("\"released\":true")), (200, true), "{released:?}");
     assert!(daemon.post_to("/v1/tasks/s_2/release", LOCAL_JSON, "{}").body.contains("\"released\":false"));
+    let told = |inputs| daemon.post_to(&format!("/v1/tasks/s_1/release?inputs={inputs}"), LOCAL_JSON, "{}");
+    assert!(told("earliest").body.contains("\"released\":true"));
+    assert!(told("latest").body.contains("\"released\":false"), "what is said arrives");
+    let (status, code, detail) = told("first").problem();
+    assert_eq!((status, &*code), (400, "E0523"), "{detail}");
     assert_eq!(daemon.get("/v1/tasks/s_1/release").problem().0, 404);
     let elsewhere = "Host: evil.example\r\nContent-Type: application/json\r\n";
     assert_eq!(daemon.post_to("/v1/tasks/s_1/release", elsewhere, "{}").problem().0, 403);

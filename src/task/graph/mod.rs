@@ -58,6 +58,8 @@ pub struct Resolved {
     /// By source: the upstream tasks that write into it (sub-topology and number of tasks).
     pub upstream: Vec<Vec<(String, usize)>>,
     pub dead_letters: Vec<DeadLetterTopic>,
+    /// By source: the broker's id of its topic, where there are such ids.
+    pub source_ids: Vec<Option<String>>,
     pub globals: GlobalStores,
 }
 

@@ -175,6 +175,8 @@ fn everything_is_there_when_it_is_opened_again() {
         }
     }
     broker.admin().unwrap().delete(&gone, WAIT).unwrap();
+    broker.admin().unwrap().add_partitions(&topic, 3, WAIT).unwrap();
+    plain(&broker).send_and_wait(record(&topic, 2, "added"), WAIT).unwrap();
     broker.admin().unwrap().delete_records(&[(place(&topic, 1), Offset(30))], WAIT).unwrap();
     producer.begin().unwrap();
     send(&mut *producer, [record(&topic, 0, "open")]);
@@ -186,7 +188,7 @@ fn everything_is_there_when_it_is_opened_again() {
         (committed, low, described, broker.admin().unwrap().list(WAIT).unwrap())
     };
     let records = |broker: &LocalBroker, isolation| -> Vec<_> {
-        (0..2).map(|partition| read_all(broker, isolation, &place(&topic, partition))).collect()
+        (0..3).map(|partition| read_all(broker, isolation, &place(&topic, partition))).collect()
     };
     let before = facts(&broker);
     assert_eq!(before.0, [Some(Offset(19)), None]);

@@ -42,6 +42,7 @@ macro_rules! contract_tests {
                 records::contract_record_above_the_limit_is_refused,
                 topics::contract_topics_are_created_described_listed_deleted,
                 topics::contract_topic_made_anew_has_another_id,
+                topics::contract_topic_that_is_given_partitions_keeps_what_it_has,
                 topics::contract_compacted_topic_is_accepted,
                 topics::contract_deleted_records_are_gone,
                 topics::contract_append_time_never_goes_back,

@@ -3,12 +3,16 @@
 use tidemill::base::ids::{Offset, Topic};
 use tidemill::base::record::Outgoing;
 use tidemill::base::time::Timestamp;
-use tidemill::broker::{Broker, Error, Isolation, TopicDescription};
+use tidemill::broker::{Broker, Error, Isolation, TopicDescription, TopicIdentity};
 
 use super::kit::*;
 
 fn describe(broker: &dyn Broker, topic: &Topic) -> Option<TopicDescription> {
     broker.admin().unwrap().describe(std::slice::from_ref(topic), WAIT).unwrap().remove(0)
+}
+
+fn identify(broker: &dyn Broker, topic: &Topic) -> Option<TopicIdentity> {
+    broker.admin().unwrap().identify(std::slice::from_ref(topic), WAIT).unwrap().remove(0)
 }
 
 /// Deletes a topic and asks until it is gone.
@@ -44,15 +48,34 @@ pub(crate) fn contract_topics_are_created_described_listed_deleted(broker: &dyn 
 pub(crate) fn contract_topic_made_anew_has_another_id(broker: &dyn Broker, unique: &str) {
     let topic = create(broker, unique, 1, &[]);
     let before = describe(broker, &topic).unwrap().id;
+    assert_eq!(identify(broker, &topic), Some(TopicIdentity { id: before.clone(), partitions: 1 }));
     assert_eq!(describe(broker, &topic).unwrap().id, before, "an id does not change");
     plain(broker).send_and_wait(record(&topic, 0, "old"), WAIT).unwrap();
     delete(broker, &topic);
+    assert!((0..PATIENCE).any(|_| identify(broker, &topic).is_none()), "`{topic}` stays");
     create(broker, unique, 2, &[]);
     let after = describe(broker, &topic).unwrap();
     assert_eq!(after.partitions, 2);
     assert!(before.is_none() || before != after.id, "{before:?}");
     assert_eq!(plain(broker).send_and_wait(record(&topic, 0, "new"), WAIT).unwrap(), Offset(0));
     assert_eq!(read_values(broker, Isolation::ReadCommitted, &place(&topic, 0)), ["new"]);
+}
+
+pub(crate) fn contract_topic_that_is_given_partitions_keeps_what_it_has(broker: &dyn Broker, unique: &str) {
+    let topic = create(broker, unique, 1, &[]);
+    let before = identify(broker, &topic).unwrap();
+    plain(broker).send_and_wait(record(&topic, 0, "old"), WAIT).unwrap();
+    let mut admin = broker.admin().unwrap();
+    admin.add_partitions(&topic, 3, WAIT).unwrap();
+    let grown = TopicIdentity { partitions: 3, ..before };
+    assert!((0..PATIENCE).any(|_| identify(broker, &topic) == Some(grown.clone())), "it is the same topic");
+    assert_eq!(plain(broker).send_and_wait(record(&topic, 2, "new"), WAIT).unwrap(), Offset(0));
+    assert_eq!(read_values(broker, Isolation::ReadCommitted, &place(&topic, 0)), ["old"]);
+    assert_eq!(read_values(broker, Isolation::ReadCommitted, &place(&topic, 2)), ["new"]);
+    for total in [3, 2] {
+        assert!(admin.add_partitions(&topic, total, WAIT).is_err(), "{total} are no more than there are");
+    }
+    assert!(admin.add_partitions(&Topic::new(format!("{unique}-missing")), 3, WAIT).is_err());
 }
 
 pub(crate) fn contract_compacted_topic_is_accepted(broker: &dyn Broker, unique: &str) {
