@@ -193,6 +193,22 @@ pub const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// Half of this machine's memory when nothing tells how much there is.
 pub const MEMORY_BUDGET_FALLBACK_BYTES: u64 = 512 * 1024 * 1024;
 
+/// Least `state.restore_bytes_per_second`; less is refused at start.
+pub const RESTORE_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
+
+/// Milliseconds between two flushes while a store is restored slowly; a fast restore flushes by [`FLUSH_DISTANCE_BYTES_MAX`]. A crash
+/// has the restore go on from the last one.
+pub const RESTORE_FLUSH_MS: i64 = 5_000;
+
+/// Milliseconds between two lines of the log about a task that is being restored.
+pub const RESTORE_SAY_MS: i64 = 5_000;
+
+/// Tasks whose changelogs a thread reads at once, those with the least to read first; with a rate to keep to, one.
+pub const RESTORES_AT_ONCE: usize = 16;
+
+/// Tasks whose restore a thread begins in one turn: each asks the broker for the ends of its changelogs. The others wait for the next.
+pub const RESTORES_BEGUN_PER_TURN: usize = 8;
+
 /// Least `memory.budget`; less is refused at start, and the default never goes below.
 pub const MEMORY_BUDGET_MIN_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -252,6 +268,9 @@ pub const LAG_ROUND_MS: i64 = 5000;
 
 /// Milliseconds between two looks at whether the source topics are still what they were.
 pub const SOURCES_LOOK_MS: i64 = 10_000;
+
+/// Milliseconds for which a source topic must be missed to be taken for deleted: a broker that has just started may not know it yet.
+pub const SOURCE_MISSED_MS: i64 = 10_000;
 
 /// Turns in which a topology under test must come to rest after an event; one that does not fails its test.
 pub const STEPPED_TURNS_MAX: usize = 10_000;

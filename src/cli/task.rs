@@ -86,6 +86,7 @@ fn row(task: &Value) -> Value {
         "lag": task["lag"],
         "stream time": task["stream_time"],
         "to restore": task["restore_remaining"],
+        "seconds left": task["restore_seconds_left"],
         "stopped by": quarantine["reason"],
         "at": origin(&quarantine["record"]),
         "since": quarantine["since"],

@@ -87,6 +87,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "How many stores that were set aside are kept for inspection per task. Default 1.",
     ),
     setting(
+        "state.restore_bytes_per_second",
+        Holds::Size,
+        "Bytes of changelogs read a second to restore state, by all threads together. Default: as fast as it can be.",
+    ),
+    setting(
         "memory.budget",
         Holds::Size,
         "Bytes that caches, overlays, queues and buffers share. Default: half the cgroup's limit.",

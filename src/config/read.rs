@@ -17,7 +17,7 @@ use super::settings::{
 use crate::base::diag::{Diagnostic, FileId, Span, suggestion};
 use crate::base::time::SpanMs;
 use crate::error::{Code, codes};
-use crate::limits::{MEMORY_BUDGET_MIN_BYTES, SECRET_BYTES_MAX, STREAM_THREADS_MAX};
+use crate::limits::{MEMORY_BUDGET_MIN_BYTES, RESTORE_BYTES_PER_SECOND_MIN, SECRET_BYTES_MAX, STREAM_THREADS_MAX};
 
 /// Properties that tidemill's own protocol decides.
 const OURS: &[(&str, &str)] = &[
@@ -35,6 +35,7 @@ const OURS: &[(&str, &str)] = &[
     ("enable.partition.eof", "restoring depends on it"),
     ("partitioner", "keys are placed as Kafka's own clients do"),
     ("partition.assignment.strategy", "equal-numbered partitions must stay together"),
+    ("group.remote.assignor", "equal-numbered partitions must stay together"),
 ];
 
 /// Reads one field after the other.
@@ -84,10 +85,12 @@ impl<'a> Reader<'a> {
             state: State {
                 dir: self.field("state.dir", text).map_or_else(|| PathBuf::from(".tidemill/state"), PathBuf::from),
                 keep_set_aside: self.integer("state.keep_set_aside").map_or(1, |count| count as usize),
+                restore_bytes_per_second: self
+                    .field("state.restore_bytes_per_second", |raw| bytes(raw, RESTORE_BYTES_PER_SECOND_MIN)),
             },
             memory: Memory {
                 budget_bytes: self
-                    .field("memory.budget", bytes)
+                    .field("memory.budget", |raw| bytes(raw, MEMORY_BUDGET_MIN_BYTES))
                     .unwrap_or_else(|| (machine.memory_bytes / 2).max(MEMORY_BUDGET_MIN_BYTES)),
             },
             kafka,
@@ -409,8 +412,8 @@ fn duration(raw: &Raw, least_ms: i64, most_ms: i64) -> Result<Duration, String> 
     Ok(Duration::from_millis(span.0.unsigned_abs()))
 }
 
-/// Parses `512MiB`, `2GiB`, `1.5GB`, or a bare number of bytes.
-fn bytes(raw: &Raw) -> Result<u64, String> {
+/// Parses `512MiB`, `2GiB`, `1.5GB`, or a bare number of bytes; fewer than `least` are refused.
+fn bytes(raw: &Raw, least: u64) -> Result<u64, String> {
     const UNITS: [(&str, u64); 9] = [
         ("", 1),
         ("B", 1),
@@ -432,8 +435,10 @@ fn bytes(raw: &Raw) -> Result<u64, String> {
         let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit.trim()).ok_or_else(wrong)?;
         scaled(number, *factor).ok_or_else(wrong)?
     };
-    if count < MEMORY_BUDGET_MIN_BYTES {
-        return Err(format!("{count} bytes are too few: at least {}MiB", MEMORY_BUDGET_MIN_BYTES >> 20));
+    if count < least {
+        let least =
+            if least.is_multiple_of(1 << 20) { format!("{}MiB", least >> 20) } else { format!("{}KiB", least >> 10) };
+        return Err(format!("{count} bytes are too few: at least {least}"));
     }
     Ok(count)
 }

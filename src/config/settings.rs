@@ -63,6 +63,9 @@ pub struct State {
     /// How many stores that were set aside (their content could not be trusted) are kept for inspection per task, the newest
     /// ones; 0 to 100. Default 1; 0 where disk is short.
     pub keep_set_aside: usize,
+    /// Bytes of changelogs read a second, by all threads together, to restore state; at least
+    /// [`RESTORE_BYTES_PER_SECOND_MIN`](crate::limits::RESTORE_BYTES_PER_SECOND_MIN). Default: as fast as it can be.
+    pub restore_bytes_per_second: Option<u64>,
 }
 
 /// `[memory]`

@@ -64,6 +64,7 @@ instance_id = "pod-0"
 [state]
 dir = "/var/lib/tidemill"
 keep_set_aside = 0
+restore_bytes_per_second = "1MiB"
 [memory]
 budget = "1.5GiB"
 [kafka]
@@ -105,6 +106,7 @@ level = "warn,tidemill=debug"
     assert_eq!(settings.topics.creation, TopicCreation::Require);
     assert_eq!(settings.bound_topic("flights.events"), "prod.flights.events");
     assert_eq!(settings.state.keep_set_aside, 0);
+    assert_eq!(settings.state.restore_bytes_per_second, Some(1 << 20));
     assert!(settings.admin.token.as_ref().unwrap().matches("letmein"));
     assert!(!settings.admin.token.as_ref().unwrap().matches("letmeout"));
     let printed = format!("{settings:?}");
@@ -156,7 +158,7 @@ format = "xml"
         "E0502 4:10 `http.listen`: `example:7400` is not an address to listen on: write it like `127.0.0.1:7400` or \
          `0.0.0.0:7400`",
         "E0501 5:1 unknown setting `http.dir` | did you mean `state.dir`?",
-        "E0501 7:1 unknown setting `state.directory` | known: `dir`, `keep_set_aside`",
+        "E0501 7:1 unknown setting `state.directory` | known: `dir`, `keep_set_aside`, `restore_bytes_per_second`",
         "E0502 9:10 `log.format`: `xml` is none of its values: known: `text`, `json`",
         "E0507 11:24 `enable.auto.commit` is not for settings | take it out: offsets are committed with the results they \
          led to",
@@ -173,7 +175,8 @@ fn values_out_of_bounds_are_refused() {
         ("processing_guarantee = 'exactly_onec'", "did you mean `exactly_once`?"),
         ("auto_offset_reset = ['earliest']", "expected a string, found an array"),
         ("application_id = 'a b'", "has ` ` in it"),
-        ("memory.budget = '1MiB'", "too few"),
+        ("memory.budget = '1MiB'", "too few: at least 64MiB"),
+        ("state.restore_bytes_per_second = '1KiB'", "too few: at least 64KiB"),
         ("memory.budget = '12 bananas'", "is not a size"),
         ("memory.budget = '99999999TiB'", "is not a size"),
         ("topics.replication_factor = 0", "a replication factor is"),

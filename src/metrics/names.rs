@@ -104,7 +104,7 @@ pub const GROUPS: &[Group] = &[
             counter(
                 "thread_busy_seconds_total",
                 &["thread", "activity"],
-                "Time a stream thread spent on: poll, process, commit (from its start to its confirmation, beside the others).",
+                "Time a stream thread spent on: poll, process, restore, commit (from its start to its confirmation, beside the others).",
             ),
             counter("rebalances_total", &["thread"], "Assignments that the consumer group gave."),
         ],

@@ -272,7 +272,7 @@ impl StreamThread {
         self.group_offsets = partitions.iter().cloned().zip(offsets).collect();
         self.consumer.pause(&partitions)?;
         // Those that are still being restored, too, and those whose state could not be opened.
-        let restoring = self.restorer.remaining().map(|(task, _)| task);
+        let restoring = self.restorer.tasks();
         let tasks = self.slots.keys().chain(restoring).chain(self.unopened.keys());
         let tasks: Vec<TaskId> = tasks.cloned().collect();
         self.park_all();

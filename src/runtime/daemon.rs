@@ -338,7 +338,6 @@ impl Service for Daemon {
                 health.reasons.push(format!("{} restores {} tasks", self.thread_name(index), snapshot.restoring));
             }
         }
-        health.reasons.extend(self.shared.sources.found().iter().map(|(topic, change)| change.message(topic)));
         health.restored &= health.assigned;
         health
     }

@@ -13,6 +13,7 @@ mod instances;
 mod memory;
 mod options;
 mod peers;
+mod pace;
 mod quarantine;
 mod query;
 mod reads;

@@ -43,6 +43,8 @@ pub struct Options {
     pub session_timeout: Duration,
     /// The broker aborts a transaction that is open for longer.
     pub transaction_timeout: Duration,
+    /// Bytes of changelogs that all threads together read a second to restore state; none: as fast as it can be.
+    pub restore_bytes_per_second: Option<u64>,
     /// How many set-aside stores are kept.
     pub keep_set_aside: usize,
 }

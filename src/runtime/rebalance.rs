@@ -96,9 +96,15 @@ impl StreamThread {
         tasks
     }
 
-    /// Opens the stores of tasks that wait for them; a folder that another thread still has open is tried again next turn.
+    /// Opens the stores of tasks that wait for them, so many in a turn; a folder that another thread still has open is tried again next
+    /// turn.
     fn start_waiting(&mut self, now: Timestamp) -> Result<(), Error> {
+        let mut begun = 0;
         for task in std::mem::take(&mut self.waiting) {
+            if begun == limits::RESTORES_BEGUN_PER_TURN {
+                self.waiting.insert(task);
+                continue;
+            }
             let mut stores = match self.shared.open_stores(&task) {
                 Ok(stores) => stores,
                 Err(store::Error::Locked { path }) => {
@@ -113,6 +119,8 @@ impl StreamThread {
                     continue;
                 }
             };
+            begun += 1;
+            self.beat();
             if self.set_aside.remove(&task) {
                 stores.note_set_aside(SetAsideReason::Corrupt);
             }
@@ -132,7 +140,10 @@ impl StreamThread {
         if !self.waiting.is_empty() {
             self.start_waiting(now)?;
         }
-        for restored in self.restorer.step()? {
+        let watch = self.shared.clock.stopwatch();
+        let restored = self.restorer.step(&self.shared.restore_pace, now)?;
+        self.status.spent_restoring(watch.elapsed());
+        for restored in restored {
             self.start(restored, now)?;
         }
         for (task, failure) in self.restorer.take_failed() {
@@ -297,7 +308,7 @@ impl StreamThread {
                 self.shared.park(task, stores);
             }
         }
-        let restoring: Vec<TaskId> = self.restorer.remaining().map(|(task, _)| task.clone()).collect();
+        let restoring: Vec<TaskId> = self.restorer.tasks().cloned().collect();
         for task in restoring {
             match self.restorer.cancel(&task) {
                 Ok(Some(stores)) => self.shared.park(task, stores),

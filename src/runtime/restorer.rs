@@ -16,6 +16,7 @@ use crate::plan::SubTopology;
 use crate::planted::{self, Mistake};
 use crate::runtime::Error;
 use crate::runtime::cluster::Cluster;
+use crate::runtime::pace::RestorePace;
 use crate::store::restore::{Decision, RestoreFacts, decide};
 use crate::store::{self, StoreIndex, TaskStores};
 use crate::task::{AtRest, TaskMeta};
@@ -35,6 +36,13 @@ struct Restore {
     stores: TaskStores,
     at_rest: Option<AtRest>,
     pending: Vec<Pending>,
+    /// Its partitions are assigned; others have their turn first.
+    reads: bool,
+    begun: Timestamp,
+    /// Offsets between where it began and the ends.
+    offsets: u64,
+    /// When it was last said how far it is.
+    said: Timestamp,
 }
 
 /// A partition that is still read.
@@ -60,13 +68,23 @@ pub(super) struct Restorer {
     /// Tasks whose state failed at it.
     failed: Vec<(TaskId, store::Error)>,
     events: Vec<Event>,
-    records: u64,
+    /// The last step found something to do.
+    moved: bool,
+}
+
+/// How far the restore of a task is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Offsets still to be read.
+    pub(super) remaining: u64,
+    /// How long that takes at the speed so far; none before there is one.
+    pub(super) seconds_left: Option<u64>,
 }
 
 impl Restorer {
     /// Takes a consumer without a group.
     pub(super) fn new(consumer: Box<dyn Consumer>) -> Self {
-        Self { consumer, restores: BTreeMap::new(), failed: Vec::new(), events: Vec::new(), records: 0 }
+        Self { consumer, restores: BTreeMap::new(), failed: Vec::new(), events: Vec::new(), moved: false }
     }
 
     /// Begins to restore a task's stores.
@@ -124,26 +142,26 @@ impl Restorer {
         if from < ends.high {
             pending.push(Pending { partition, target: Target::Meta, position: from, end: ends.high });
         }
-        let positions: Vec<_> = pending.iter().map(|pending| (pending.partition.clone(), pending.position)).collect();
-        let records: i64 = pending.iter().map(|pending| pending.end.0 - pending.position.0).sum();
-        info!(%task, stores = sub.stores.len(), offsets = records, "restoring");
-        if !positions.is_empty() {
-            self.consumer.assign(&positions)?;
-        }
-        self.restores.insert(task.clone(), Restore { stores, at_rest, pending });
+        let offsets = offsets_of(&pending);
+        let restore = Restore { stores, at_rest, pending, reads: false, begun: now, offsets, said: now };
+        info!(%task, stores = sub.stores.len(), offsets = restore.offsets, "restoring");
+        self.restores.insert(task.clone(), restore);
+        self.moved = true;
         crash::at(Step::RestoreBegun);
         Ok(())
     }
 
-    /// Reads on and returns the tasks that are complete.
+    /// Reads on, as fast as `pace` allows, and returns the tasks that are complete. `now` is the wall clock.
     ///
     /// # Errors
     /// The broker's, except that it is away for a while; a store's.
-    pub(super) fn step(&mut self) -> Result<Vec<Restored>, Error> {
+    pub(super) fn step(&mut self, pace: &RestorePace, now: Timestamp) -> Result<Vec<Restored>, Error> {
+        self.moved = false;
         if self.restores.is_empty() {
             return Ok(Vec::new());
         }
-        if self.restores.values().any(|restore| !restore.pending.is_empty()) {
+        let reads = self.choose(if pace.is_limited() { 1 } else { limits::RESTORES_AT_ONCE })?;
+        if reads && pace.may_read(now) {
             let mut events = std::mem::take(&mut self.events);
             match self.consumer.poll(std::time::Duration::ZERO, &mut events) {
                 Ok(()) => {}
@@ -151,10 +169,12 @@ impl Restorer {
                 Err(error) => return Err(error.into()),
             }
             for event in events.drain(..) {
-                self.handle(event)?;
+                self.moved = true;
+                self.handle(event, pace, now)?;
             }
             self.events = events;
         }
+        self.say(now);
         let complete: Vec<TaskId> = self
             .restores
             .iter()
@@ -163,12 +183,29 @@ impl Restorer {
             .collect();
         let mut restored = Vec::with_capacity(complete.len());
         for task in complete {
+            self.moved = true;
             match self.finish(task.clone()) {
                 Ok(complete) => restored.push(complete),
                 Err(failure) => self.failed.push((task, failure)),
             }
         }
         Ok(restored)
+    }
+
+    /// Has so many tasks read, those with the least to read first: each that is complete works, whatever the others have before them.
+    /// Tells whether any reads.
+    fn choose(&mut self, at_once: usize) -> Result<bool, Error> {
+        let mut reading = self.restores.values().filter(|restore| restore.reads).count();
+        while reading < at_once {
+            let waiting = self.restores.values_mut().filter(|restore| !restore.reads && !restore.pending.is_empty());
+            let Some(next) = waiting.min_by_key(|restore| offsets_of(&restore.pending)) else { break };
+            let at = |pending: &Pending| (pending.partition.clone(), pending.position);
+            let positions: Vec<_> = next.pending.iter().map(at).collect();
+            self.consumer.assign(&positions)?;
+            next.reads = true;
+            reading += 1;
+        }
+        Ok(reading > 0)
     }
 
     /// Returns the tasks whose state failed; their stores are closed.
@@ -187,16 +224,16 @@ impl Restorer {
         Ok(Restored { task, stores, meta: at_rest.map(|at_rest| at_rest.meta) })
     }
 
-    fn handle(&mut self, event: Event) -> Result<(), Error> {
+    fn handle(&mut self, event: Event, pace: &RestorePace, now: Timestamp) -> Result<(), Error> {
         match event {
             Event::Records(fetched) => {
                 let Some((task, at)) = self.pending_of(&fetched.partition) else { return Ok(()) };
-                self.records += fetched.records.len() as u64;
+                pace.has_read(fetched.records.iter().map(Record::size_bytes).sum());
                 let restore = self.restores.get_mut(&task).expect("found just above");
                 let Some(last) = fetched.records.last() else { return Ok(()) };
                 restore.pending[at].position = last.offset.next();
                 let kept = fetched.records.len() - usize::from(planted::is(Mistake::RestoredRowLost));
-                let applied = restore.apply(&task, at, &fetched.records[..kept], last.offset.next());
+                let applied = restore.apply(&task, at, &fetched.records[..kept], last.offset.next(), now);
                 crash::at(Step::RestoreBatch);
                 self.applied(task, applied)
             }
@@ -204,7 +241,7 @@ impl Restorer {
                 let Some((task, at)) = self.pending_of(&partition) else { return Ok(()) };
                 let restore = self.restores.get_mut(&task).expect("found just above");
                 if position >= restore.pending[at].end {
-                    let applied = restore.apply(&task, at, &[], position);
+                    let applied = restore.apply(&task, at, &[], position, now);
                     if applied.is_ok() {
                         restore.pending.swap_remove(at);
                         self.consumer.unassign(&[partition])?;
@@ -240,18 +277,32 @@ impl Restorer {
     pub(super) fn cancel(&mut self, task: &TaskId) -> Result<Option<TaskStores>, Error> {
         let Some(restore) = self.restores.remove(task) else { return Ok(None) };
         let partitions: Vec<_> = restore.pending.into_iter().map(|pending| pending.partition).collect();
-        if !partitions.is_empty() {
+        if restore.reads && !partitions.is_empty() {
             self.consumer.unassign(&partitions)?;
         }
         Ok(Some(restore.stores))
     }
 
-    /// Returns the tasks that are being restored, with the offsets that remain.
-    pub(super) fn remaining(&self) -> impl Iterator<Item = (&TaskId, u64)> {
-        self.restores.iter().map(|(task, restore)| {
-            let remaining: i64 = restore.pending.iter().map(|pending| pending.end.0 - pending.position.0).sum();
-            (task, remaining.unsigned_abs())
-        })
+    /// Says of each task, now and then, how far it is.
+    fn say(&mut self, now: Timestamp) {
+        for (task, restore) in &mut self.restores {
+            restore.said = restore.said.min(now);
+            if now.0 - restore.said.0 >= limits::RESTORE_SAY_MS {
+                restore.said = now;
+                let Progress { remaining, seconds_left } = restore.progress(now);
+                info!(%task, remaining, of = restore.offsets, seconds_left, "still restoring");
+            }
+        }
+    }
+
+    /// Returns the tasks that are being restored.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = &TaskId> {
+        self.restores.keys()
+    }
+
+    /// Returns how far the tasks are that are being restored.
+    pub(super) fn progress(&self, now: Timestamp) -> impl Iterator<Item = (&TaskId, Progress)> {
+        self.restores.iter().map(move |(task, restore)| (task, restore.progress(now)))
     }
 
     /// Returns the stores that are being restored, with the offsets that remain.
@@ -262,6 +313,11 @@ impl Restorer {
                 Target::Meta => None,
             })
         })
+    }
+
+    /// Tells whether there may be more to do at once.
+    pub(super) fn is_busy(&self) -> bool {
+        self.moved && !self.is_idle()
     }
 
     /// Tells whether nothing is being restored.
@@ -275,10 +331,29 @@ impl Restorer {
     }
 }
 
+/// The offsets between where partitions are read and their ends.
+fn offsets_of(pending: &[Pending]) -> u64 {
+    pending.iter().map(|pending| (pending.end.0 - pending.position.0).max(0).unsigned_abs()).sum()
+}
+
 impl Restore {
-    fn apply(&mut self, task: &TaskId, at: usize, records: &[Record], next: Offset) -> Result<(), store::Error> {
+    fn progress(&self, now: Timestamp) -> Progress {
+        let remaining = offsets_of(&self.pending);
+        let (done, passed_ms) = (self.offsets.saturating_sub(remaining), now.0.saturating_sub(self.begun.0));
+        let left_ms = (passed_ms.max(0).unsigned_abs().saturating_mul(remaining)).checked_div(done);
+        Progress { remaining, seconds_left: left_ms.map(|ms| ms.div_ceil(1000)) }
+    }
+
+    fn apply(
+        &mut self,
+        task: &TaskId,
+        at: usize,
+        records: &[Record],
+        next: Offset,
+        now: Timestamp,
+    ) -> Result<(), store::Error> {
         match self.pending[at].target {
-            Target::Store(index) => self.stores.restore_batch(index, records, next),
+            Target::Store(index) => self.stores.restore_batch(index, records, next, now),
             Target::Meta => {
                 let key = task.to_string();
                 for record in records {

@@ -24,6 +24,7 @@ pub(super) fn of_thread(thread: &str, status: &ThreadStatus, snapshot: &mut Snap
     add("commits_total", &[thread, "failed"], status.failed_commits as f64);
     add("thread_busy_seconds_total", &[thread, "poll"], status.polling.as_secs_f64());
     add("thread_busy_seconds_total", &[thread, "process"], status.processing.as_secs_f64());
+    add("thread_busy_seconds_total", &[thread, "restore"], status.restoring.as_secs_f64());
     add("thread_busy_seconds_total", &[thread, "commit"], status.commit_seconds);
     add("rebalances_total", &[thread], status.rebalances as f64);
     snapshot.histograms.push(HistogramSample {

@@ -310,7 +310,10 @@ pub struct TaskStatus {
     pub stream_time: Option<String>,
     pub records: u64,
     pub lag: u64,
+    /// Changelog offsets still to be read.
     pub restore_remaining: u64,
+    /// How long that takes at the speed so far; none before there is one.
+    pub restore_seconds_left: Option<u64>,
     /// Why it is quarantined.
     pub error: Option<String>,
     pub quarantine: Option<QuarantineStatus>,
@@ -319,9 +322,18 @@ pub struct TaskStatus {
 impl TaskStatus {
     /// A task in a state, of which no more is known.
     pub fn of(task: String, thread: usize, state: &str) -> Self {
-        let (stream_time, error, quarantine) = (None, None, None);
-        let state = state.to_owned();
-        Self { task, thread, state, stream_time, records: 0, lag: 0, restore_remaining: 0, error, quarantine }
+        Self {
+            task,
+            thread,
+            state: state.to_owned(),
+            stream_time: None,
+            records: 0,
+            lag: 0,
+            restore_remaining: 0,
+            restore_seconds_left: None,
+            error: None,
+            quarantine: None,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::runtime::cluster::Cluster;
 use crate::runtime::instances::Instances;
 use crate::runtime::memory::MemoryBudget;
 use crate::runtime::options::{Guarantee, Options};
+use crate::runtime::pace::RestorePace;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::sources::Sources;
 use crate::runtime::status::Snapshot;
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub(super) owners: Owners,
     pub(super) instances: Instances,
     pub(super) sources: Sources,
+    pub(super) restore_pace: RestorePace,
     pub(super) stop: AtomicBool,
     /// Global tables have what their topics had at the start: tasks may run.
     pub(super) globals_ready: AtomicBool,
@@ -94,6 +96,7 @@ impl Shared {
             snapshots: Mutex::new((0..threads).map(|_| Snapshot::default()).collect()),
             globals_ready: AtomicBool::new(plan.global_tables.is_empty()),
             sources: Sources::new(cluster.read_topics(&plan)),
+            restore_pace: RestorePace::new(options.restore_bytes_per_second),
             memory: options.memory(),
             plan,
             options,

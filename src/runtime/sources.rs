@@ -4,7 +4,7 @@
 //! One thread of the process looks at a time, and all heed what it found. What is found stands until the process is started anew,
 //! which looks at everything again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -85,8 +85,8 @@ pub(super) struct Sources {
 struct Looks {
     /// Made with the first look.
     admin: Option<Box<dyn Admin>>,
-    /// Not there at the last look: a broker that has just started may not know of a topic yet.
-    missed: BTreeSet<Topic>,
+    /// Since when a topic is missed, look after look: a broker that has just started may not know of it yet.
+    missed: BTreeMap<Topic, Timestamp>,
     found: BTreeMap<Topic, Change>,
 }
 
@@ -104,7 +104,7 @@ impl Sources {
         }
         let Ok(mut looks) = self.looks.try_lock() else { return };
         self.next_look.store(now.0.saturating_add(limits::SOURCES_LOOK_MS), Ordering::Relaxed);
-        match looks.compare(&self.begun, broker) {
+        match looks.compare(&self.begun, broker, now) {
             Ok(0) => {}
             Ok(changes) => drop(self.changes.fetch_add(changes, Ordering::Release)),
             Err(error) => debug!(%error, "the broker does not tell about the sources"),
@@ -132,7 +132,12 @@ impl Sources {
 
 impl Looks {
     /// Returns how many changes there are that were not known.
-    fn compare(&mut self, begun: &BTreeMap<Topic, TopicIdentity>, broker: &dyn Broker) -> Result<usize, broker::Error> {
+    fn compare(
+        &mut self,
+        begun: &BTreeMap<Topic, TopicIdentity>,
+        broker: &dyn Broker,
+        at: Timestamp,
+    ) -> Result<usize, broker::Error> {
         let topics: Vec<Topic> = begun.keys().cloned().collect();
         let admin = match &mut self.admin {
             Some(admin) => admin,
@@ -142,10 +147,13 @@ impl Looks {
         let mut changes = 0;
         for (topic, now) in topics.into_iter().zip(told) {
             let change = Change::of(&begun[&topic], now.as_ref());
-            let missed_before =
-                if now.is_none() { !self.missed.insert(topic.clone()) } else { self.missed.remove(&topic) };
+            let missed_for = self.missed_for(&topic, now.is_none(), at);
             // What was found once stands: a topic that is back is another one.
-            let Some(change) = change.filter(|change| *change != Change::Gone || missed_before) else { continue };
+            let Some(change) =
+                change.filter(|change| *change != Change::Gone || missed_for >= limits::SOURCE_MISSED_MS)
+            else {
+                continue;
+            };
             if self.found.get(&topic) != Some(&change) {
                 error!(%topic, code = %change.code(), "{}", change.message(&topic));
                 self.found.insert(topic, change);
@@ -153,6 +161,17 @@ impl Looks {
             }
         }
         Ok(changes)
+    }
+
+    /// Returns for how many milliseconds a topic has been missed without a break.
+    fn missed_for(&mut self, topic: &Topic, missed: bool, at: Timestamp) -> i64 {
+        if !missed {
+            self.missed.remove(topic);
+            return 0;
+        }
+        let since = self.missed.entry(topic.clone()).or_insert(at);
+        *since = (*since).min(at);
+        at.0 - since.0
     }
 }
 
@@ -164,7 +183,6 @@ impl fmt::Debug for Sources {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use super::*;
@@ -209,16 +227,16 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_that_is_missed_once_may_be_unknown_to_a_young_broker_one_missed_twice_is_gone() {
+    fn a_topic_that_is_missed_for_a_moment_may_be_unknown_to_a_young_broker_one_missed_for_long_is_gone() {
         let broker = LocalBroker::in_memory();
         create(&broker, 2);
         let sources = watched(&broker);
         broker.admin().unwrap().delete(&"t".into(), WAIT).unwrap();
-        sources.look(&broker, Timestamp(100_000));
-        assert_eq!(found(&sources), None);
-        sources.look_soon();
-        sources.look(&broker, Timestamp(100_001));
-        assert_eq!(found(&sources), Some(Change::Gone));
+        for (at, expected) in [(0, None), (1, None), (limits::SOURCE_MISSED_MS, Some(Change::Gone))] {
+            sources.look_soon();
+            sources.look(&broker, Timestamp(100_000 + at));
+            assert_eq!(found(&sources), expected, "after {at} ms");
+        }
         // A clock that was put back does not keep it from looking.
         create(&broker, 2);
         sources.look(&broker, Timestamp(1));

@@ -12,7 +12,7 @@ use crate::metrics::names::COMMIT_BOUNDS_SECONDS;
 use crate::operator::DropReason;
 use crate::plan::StoreKind;
 use crate::runtime::quarantine::Quarantine;
-use crate::runtime::restorer::Restorer;
+use crate::runtime::restorer::{Progress, Restorer};
 use crate::runtime::samples;
 use crate::runtime::service::{HistogramSample, QuarantineStatus, RecordPlace, Sample, StoreStatus, TaskStatus};
 use crate::runtime::shared::Shared;
@@ -62,6 +62,7 @@ pub(super) struct ThreadStatus {
     pub(super) commit_seconds: f64,
     pub(super) polling: Duration,
     pub(super) processing: Duration,
+    pub(super) restoring: Duration,
     pub(super) rebalances: u64,
     locked: BTreeSet<TaskId>,
     /// Nodes that were said to drop records without a key.
@@ -80,6 +81,7 @@ impl ThreadStatus {
             commit_seconds: 0.0,
             polling: Duration::ZERO,
             processing: Duration::ZERO,
+            restoring: Duration::ZERO,
             rebalances: 0,
             locked: BTreeSet::new(),
             keyless: BTreeSet::new(),
@@ -92,6 +94,10 @@ impl ThreadStatus {
 
     pub(super) fn spent_processing(&mut self, spent: Duration) {
         self.processing += spent;
+    }
+
+    pub(super) fn spent_restoring(&mut self, spent: Duration) {
+        self.restoring += spent;
     }
 
     pub(super) fn assigned(&mut self) {
@@ -152,10 +158,11 @@ impl ThreadStatus {
             snapshot.restoring += 1;
             snapshot.tasks.push(TaskStatus::of(task.to_string(), self.thread, "waiting"));
         }
-        for (task, remaining) in restorer.remaining() {
+        for (task, Progress { remaining, seconds_left }) in restorer.progress(now) {
             snapshot.restoring += 1;
             let shown = TaskStatus::of(task.to_string(), self.thread, "restoring");
-            snapshot.tasks.push(TaskStatus { restore_remaining: remaining, ..shown });
+            let restore_seconds_left = seconds_left;
+            snapshot.tasks.push(TaskStatus { restore_remaining: remaining, restore_seconds_left, ..shown });
         }
         for (task, store, remaining) in restorer.remaining_of_stores() {
             let sub = &shared.plan.sub_topologies[shared.sub_topology_of(task)];
@@ -187,6 +194,7 @@ impl ThreadStatus {
             records,
             lag,
             restore_remaining: 0,
+            restore_seconds_left: None,
             error: slot.quarantined.as_ref().map(|quarantine| quarantine.message.clone()),
             quarantine: slot.quarantined.as_ref().map(quarantined),
         });

@@ -238,10 +238,10 @@ impl StreamThread {
     }
 
     fn wait(&self, busy: bool, now: Timestamp) -> Wait {
-        if busy || !self.restorer.is_idle() || self.cycle.is_sending() {
+        if busy || self.restorer.is_busy() || self.cycle.is_sending() {
             return Wait::No;
         }
-        if self.cycle.awaits_outcome() || self.awaits_schema {
+        if self.cycle.awaits_outcome() || self.awaits_schema || !self.restorer.is_idle() {
             return Wait::UpTo(Duration::from_millis(1));
         }
         let until_commit = self.cycle.next_due().0.saturating_sub(now.0).clamp(1, 20);

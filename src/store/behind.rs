@@ -9,7 +9,8 @@ use crate::base::ids::Offset;
 use crate::base::record::Record;
 use crate::base::time::Timestamp;
 use crate::limits::{
-    BACKGROUND_CHECK_MS, DURABLE_MARK_MS_MAX, FLUSH_DISTANCE_BYTES_MAX, FLUSH_DISTANCE_MS_MAX, WRITE_BEHIND_MS_MAX,
+    BACKGROUND_CHECK_MS, DURABLE_MARK_MS_MAX, FLUSH_DISTANCE_BYTES_MAX, FLUSH_DISTANCE_MS_MAX, RESTORE_FLUSH_MS,
+    WRITE_BEHIND_MS_MAX,
 };
 use crate::planted::{self, Mistake};
 use crate::store::format::{self, Announced, StoreFacts};
@@ -96,7 +97,7 @@ impl TaskStores {
             return Ok(self.distances(written, now));
         }
         written.flushed = true;
-        self.flushed(Some(now));
+        self.flushed(now);
         Ok(self.distances(written, now))
     }
 
@@ -115,10 +116,10 @@ impl TaskStores {
         written
     }
 
-    fn flushed(&mut self, now: Option<Timestamp>) {
+    fn flushed(&mut self, now: Timestamp) {
         self.stats.flushes += 1;
         self.stats.unflushed_bytes = 0;
-        self.stats.last_flush = now.or(self.stats.last_flush);
+        self.stats.last_flush = Some(now);
         self.behind.unflushed_since = None;
     }
 
@@ -184,11 +185,17 @@ impl TaskStores {
     }
 
     /// Folds changelog records into the backend, with the offset behind them in the same write, so that an interrupted
-    /// restore goes on from where it stood. Nothing of the store may be uncommitted.
+    /// restore goes on from where it stood. Nothing of the store may be uncommitted. `now` is the wall clock.
     ///
     /// # Errors
     /// [`Error::NewerFormat`] and [`Error::Corrupt`] for a record that is no changelog record; nothing is applied then.
-    pub fn restore_batch(&mut self, index: StoreIndex, records: &[Record], next: Offset) -> Result<(), Error> {
+    pub fn restore_batch(
+        &mut self,
+        index: StoreIndex,
+        records: &[Record],
+        next: Offset,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         if self.committed_bytes() > 0 {
             // Older rows must not lie over newer ones. The marks of completeness stay as they were.
             self.write_committed(None)?;
@@ -232,9 +239,16 @@ impl TaskStores {
         store.facts = facts;
         self.stores[index.index()].counters.restored_records += records.len() as u64;
         self.note_written(&batch, sorted.len() as u64);
-        if self.stats.unflushed_bytes >= FLUSH_DISTANCE_BYTES_MAX {
+        self.flush_restored(now)
+    }
+
+    /// Flushes now and then while changelogs are folded in: from there an interrupted restore goes on.
+    fn flush_restored(&mut self, now: Timestamp) -> Result<(), Error> {
+        self.behind.clock_is(now);
+        let since = *self.behind.unflushed_since.get_or_insert(now);
+        if self.stats.unflushed_bytes >= FLUSH_DISTANCE_BYTES_MAX || now.0 - since.0 >= RESTORE_FLUSH_MS {
             self.backend.start_flush()?;
-            self.flushed(None);
+            self.flushed(now);
         }
         Ok(())
     }

@@ -336,6 +336,7 @@ fn options(application_id: &str) -> Options {
         max_future: SpanMs(i64::MAX),
         session_timeout: WAIT,
         transaction_timeout: WAIT,
+        restore_bytes_per_second: None,
         keep_set_aside: 0,
     }
 }

@@ -28,11 +28,13 @@ mod instances;
 mod joins;
 mod kafka_adapter;
 mod laws;
+mod members;
 mod memory;
 mod metrics;
 mod on_error;
 mod quarantine;
 mod registry_contract;
+mod restore;
 mod rows;
 #[path = "../sim/mod.rs"]
 mod sim;

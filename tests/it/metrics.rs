@@ -55,6 +55,7 @@ const OF_TROUBLE: &[&str] = &[
     "dead_letters_total",
     "record_retries_total",
     "restore_remaining_records",
+    "source_changed",
     "stores_set_aside_total",
     "task_quarantined",
 ];

@@ -122,6 +122,7 @@ impl World {
             max_future: SpanMs(i64::MAX),
             session_timeout: Duration::from_millis(SESSION_MS as u64),
             transaction_timeout: Duration::from_millis(TRANSACTION_MS as u64),
+            restore_bytes_per_second: None,
             keep_set_aside: 1,
         }
     }

@@ -19,9 +19,11 @@ const RESERVED: &[&str] = &[
     "enable.partition.eof",
     "group.id",
     "group.instance.id",
+    "group.remote.assignor",
     "isolation.level",
     "log.queue",
     "metadata.broker.list",
+    "partition.assignment.strategy",
     "partitioner",
     "request.required.acks",
     "statistics.interval.ms",
@@ -135,15 +137,17 @@ pub(super) fn consumer(settings: &KafkaSettings, consumer: &ConsumerSettings) ->
         Some(group) => {
             config.set("group.id", &group.group_id);
             config.set("statistics.interval.ms", STATISTICS_MS.to_string());
-            if let Some(instance) = &group.instance_id {
-                config.set("group.instance.id", instance);
-            }
             if config.get("group.protocol") == Some("consumer") {
+                // No static id: a second member of the same one waits until the first one's session is over (KIP-848).
                 for name in CLASSIC_ONLY {
                     config.remove(name);
                 }
-                default(&mut config, settings, "group.remote.assignor", "range");
+                // Equal-numbered partitions stay together.
+                config.set("group.remote.assignor", "range");
             } else {
+                if let Some(instance) = &group.instance_id {
+                    config.set("group.instance.id", instance);
+                }
                 classic(&mut config, settings, group.session_timeout.as_millis());
             }
         }
@@ -153,8 +157,7 @@ pub(super) fn consumer(settings: &KafkaSettings, consumer: &ConsumerSettings) ->
 
 /// What a member of the classic group protocol adds.
 fn classic(config: &mut ClientConfig, settings: &KafkaSettings, session_ms: u128) {
-    config.remove("group.remote.assignor");
-    default(config, settings, "partition.assignment.strategy", "range");
+    config.set("partition.assignment.strategy", "range");
     config.set("session.timeout.ms", session_ms.to_string());
     default(config, settings, "heartbeat.interval.ms", (session_ms / 3).clamp(1, 3000));
     // librdkafka refuses a poll interval below the session timeout.
@@ -218,7 +221,12 @@ mod tests {
     #[test]
     fn reserved_and_unknown_properties_are_refused() {
         assert!(check(&settings(&[("security.protocol", "plaintext")])).is_ok());
-        for wrong in [("isolation.level", "read_uncommitted"), ("no.such.property", "1"), ("linger.ms", "often")] {
+        for wrong in [
+            ("group.remote.assignor", "uniform"),
+            ("isolation.level", "read_uncommitted"),
+            ("no.such.property", "1"),
+            ("linger.ms", "often"),
+        ] {
             assert!(matches!(check(&settings(&[wrong])), Err(Error::Invalid { .. })), "{wrong:?}");
         }
     }
@@ -249,6 +257,7 @@ mod tests {
         let settings = settings(&[("group.protocol", "consumer"), ("session.timeout.ms", "10000")]);
         let config = consumer(&settings, &member());
         assert_eq!(config.get("group.remote.assignor"), Some("range"));
+        assert_eq!(config.get("group.instance.id"), None);
         for gone in CLASSIC_ONLY {
             assert_eq!(config.get(gone), None, "{gone}");
         }

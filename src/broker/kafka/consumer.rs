@@ -5,7 +5,7 @@
 //! must hear of: those of a connection pass by themselves and are only logged. Invariants: after `unassign`, `pause` or `seek`
 //! no record from before is handed out. Not here: reading (`native`), settings (`config`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
@@ -65,8 +65,8 @@ pub(super) struct KafkaConsumer {
     pending: Pending,
     subscribed: Vec<Topic>,
     grouped: bool,
-    /// Found beside events, so it comes with the next `poll`.
-    error: Option<Error>,
+    /// Found beside events or other errors: each comes with a `poll` of its own.
+    errors: VecDeque<Error>,
 }
 
 /// What outlives a borrow of the client.
@@ -98,7 +98,7 @@ impl KafkaConsumer {
             pending: Pending::Nothing,
             subscribed: Vec::new(),
             grouped: settings.group.is_some(),
-            error: None,
+            errors: VecDeque::new(),
         })
     }
 
@@ -374,13 +374,11 @@ impl KafkaConsumer {
             let fresh = self.forward_fresh();
             let pause = Duration::from_millis(if fresh { 10 } else { 200 });
             let wait = if events.len() > before { Duration::ZERO } else { deadline.slice().min(pause) };
-            let mut outcome = Ok(());
             for read in self.batches.as_mut().expect("taken on drop only").read(wait) {
                 let taken = self.take_read(read, events);
-                outcome = outcome.and(taken);
+                self.errors.extend(taken.err());
             }
-            outcome?;
-            if events.len() > before || deadline.passed() {
+            if events.len() > before || !self.errors.is_empty() || deadline.passed() {
                 return Ok(());
             }
         }
@@ -411,18 +409,17 @@ impl Consumer for KafkaConsumer {
     }
 
     fn poll(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), Error> {
-        if let Some(error) = self.error.take() {
+        if let Some(error) = self.errors.pop_front() {
             return Err(error);
         }
         let before = events.len();
-        match self.poll_until(Deadline::after(wait), events) {
-            // What came in first is handed out first.
-            Err(error) if events.len() > before => {
-                self.error = Some(error);
-                Ok(())
-            }
-            outcome => outcome,
+        let outcome = self.poll_until(Deadline::after(wait), events);
+        self.errors.extend(outcome.err());
+        // What came in first is handed out first.
+        if events.len() > before {
+            return Ok(());
         }
+        self.errors.pop_front().map_or(Ok(()), Err)
     }
 
     fn poll_group(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), Error> {

@@ -444,7 +444,7 @@ unsafe fn described(event: *mut c::rd_kafka_event_t) -> Identities {
         }
         for topic in slice::from_raw_parts(topics, count) {
             let failed = c::rd_kafka_TopicDescription_error(*topic);
-            let name = Topic::new(&CStr::from_ptr(c::rd_kafka_TopicDescription_name(*topic)).to_string_lossy());
+            let name = Topic::new(CStr::from_ptr(c::rd_kafka_TopicDescription_name(*topic)).to_string_lossy());
             let answer = if failed.is_null() { FINE } else { c::rd_kafka_error_code(failed) };
             if answer == FINE {
                 told.insert(name, Some(identity(*topic)));

@@ -426,6 +426,10 @@ impl Consumer for LocalConsumer {
         let mut out = Out { events, budget };
         let mut outcome = Ok(());
         for (place, look, source) in looks {
+            // One error at a time: the next poll finds the other.
+            if outcome.is_err() && matches!(look, Look::Failed(_)) {
+                continue;
+            }
             let handled = self.handle_look(&place, look, source, &mut out);
             outcome = mem::replace(&mut outcome, Ok(())).and(handled);
         }

@@ -110,7 +110,7 @@ fn rows_of_an_older_schema_read_under_the_newer_one() {
         .filter(|(_, (index, ..))| *index == KV)
         .map(|(at, (_, key, value))| record(&(Offset(at as i64), key.clone(), value.clone())))
         .collect();
-    restored.restore_batch(KV, &records, Offset(13)).unwrap();
+    restored.restore_batch(KV, &records, Offset(13), Timestamp(0)).unwrap();
     for key in [&b"old"[..], b"new", b"newer"] {
         assert_eq!(&*restored.get(KV, key).unwrap().unwrap().fields, &upgraded[..]);
     }

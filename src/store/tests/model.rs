@@ -277,7 +277,7 @@ impl<'a> World<'a> {
             stores.begin_restore(index, now);
             let missing: Vec<Record> = log.iter().filter(|(offset, ..)| *offset >= from).map(record).collect();
             for batch in missing.chunks(size).take(batches.unwrap_or(usize::MAX)) {
-                stores.restore_batch(index, batch, batch.last().unwrap().offset.next()).unwrap();
+                stores.restore_batch(index, batch, batch.last().unwrap().offset.next(), Timestamp(0)).unwrap();
             }
         }
         let meta = self.commits.to_be_bytes();

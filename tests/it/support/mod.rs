@@ -87,6 +87,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) settings: &'a str,
     /// More of the section `[kafka]`.
     pub(crate) kafka: &'a str,
+    /// Variables of its environment.
+    pub(crate) environment: &'a [(&'a str, &'a str)],
     /// In place of the app's own, as seen from this daemon.
     pub(crate) place: Option<Place>,
     /// The state folder's name, in place of the instance's.
@@ -106,6 +108,7 @@ impl Default for Launch<'_> {
             crash: None,
             settings: "",
             kafka: "",
+            environment: &[],
             place: None,
             state: None,
             file_kib_max: None,
@@ -200,6 +203,7 @@ impl App {
         };
         command.arg(self.topology()).arg("--schemas").arg(self.topology()).arg("--config").arg(config);
         command.current_dir(self.folder.path());
+        command.envs(launch.environment.iter().copied());
         if let Some(crash) = &launch.crash {
             command.env(tidemill::crash::VARIABLE, crash);
         }

@@ -1,0 +1,135 @@
+//! Restores of lost state: told of while they go on, slowed down where that is asked for, beside tasks that work, and gone on with
+//! where they stood when the process was killed.
+
+use serde_json::Value as Json;
+
+use crate::support::notes::{self, AT};
+use crate::support::process::Run;
+use crate::support::{App, Launch, Place, shop, topics, until};
+
+const TOPOLOGY: &str = r#"
+[topology]
+format = 1
+application_id = "{id}"
+
+[stream.notes]
+topic = "{id}-notes"
+schemas = ["Note.avsc"]
+value_format = "json"
+
+[aggregate.newest]
+from = "notes"
+select = { notes = 'count()', sum = 'sum(value.n)' }
+
+[stream.others]
+topic = "{id}-others"
+schemas = ["Note.avsc"]
+value_format = "json"
+
+[aggregate.beside]
+from = "others"
+select = { notes = 'count()', sum = 'sum(value.n)' }
+"#;
+
+/// Rows of the store that is lost.
+const KEYS: usize = 20_000;
+
+fn key(number: usize) -> String {
+    format!("k{number}")
+}
+
+/// The last key of each partition: with it, all are there.
+fn last_keys() -> Vec<String> {
+    let last = |partition| (0..KEYS).rev().map(key).find(|key| notes::partition(key) == partition).unwrap();
+    (0..notes::PARTITIONS as i32).map(last).collect()
+}
+
+fn write_beside(app: &App) {
+    let record = topics::record(&app.topic("others"), 0, AT, Some("k"), Some(br#"{"n": 1}"#.to_vec()));
+    topics::write(&*app.broker(), [record]);
+}
+
+/// Lines of the log with this message about the tasks of the large store.
+fn lines(said: &str, message: &str) -> Vec<Json> {
+    let lines = said.lines().filter_map(|line| serde_json::from_str::<Json>(line).ok());
+    let of_it = |line: &Json| {
+        let task = line["task"].as_str().unwrap_or_default();
+        line["message"] == message && task.starts_with("newest")
+    };
+    lines.filter(of_it).collect()
+}
+
+fn sum(lines: &[Json], field: &str) -> i64 {
+    lines.iter().map(|line| line[field].as_i64().unwrap()).sum()
+}
+
+/// What a metric comes to, over all partitions of a store.
+fn metric(run: &mut Run, name: &str, store: &str) -> f64 {
+    let wanted = format!("tidemill_{name}{{store=\"{store}\"");
+    let metrics = run.ask("/metrics").1;
+    let samples = metrics.lines().filter(|line| line.starts_with(&wanted));
+    samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+}
+
+#[test]
+fn a_slow_restore_is_told_of_holds_nobody_up_and_goes_on_where_it_was_killed() {
+    let app = notes::open(&Place::kafka(), TOPOLOGY);
+    topics::create(&*app.broker(), &app.topic("others"), 1, &[]);
+    topics::write(&*app.broker(), (0..KEYS).map(|number| notes::note(&app, &key(number), AT, r#"{"n": 1}"#)));
+    write_beside(&app);
+    let mut run = app.start(&Launch::default());
+    let beside = |run: &mut Run, count: i64| {
+        until("the other task works", || (notes::of(run, "beside", "k")? == (count, count)).then_some(()));
+    };
+    last_keys().iter().for_each(|key| notes::wait_for(&mut run, key, (1, 1)));
+    beside(&mut run, 1);
+    run.stop();
+    std::fs::remove_dir_all(app.state("a").join(&app.id)).unwrap();
+
+    // Slower than a thread may go without polling its group.
+    let slow = Launch {
+        environment: &[("TIDEMILL__STATE__RESTORE_BYTES_PER_SECOND", "64KiB")],
+        kafka: "\"max.poll.interval.ms\" = 10000",
+        ..Launch::default()
+    };
+    let mut run = app.start(&slow);
+    write_beside(&app);
+    beside(&mut run, 2);
+    let told = until("the tasks tell how far they are", || {
+        let tasks = run.json("/v1/tasks")?["tasks"].as_array()?.clone();
+        let restoring: Vec<Json> = tasks.into_iter().filter(|task| task["state"] == "restoring").collect();
+        let estimated = restoring.iter().any(|task| task["restore_seconds_left"].as_i64().is_some());
+        (estimated && restoring.len() == 2).then_some(restoring)
+    });
+    assert!(
+        told.iter().all(|task| (1..=2 * KEYS as i64).contains(&task["restore_remaining"].as_i64().unwrap())),
+        "{told:?}"
+    );
+    let remaining = metric(&mut run, "restore_remaining_records", "newest");
+    assert!(remaining > 0.0 && remaining <= 2.0 * KEYS as f64, "{remaining}");
+    assert_eq!((run.ask("/livez").0, run.ask("/readyz").0), (200, 503));
+    until("it has said twice how far it is", || (lines(&run.said(), "still restoring").len() >= 4).then_some(()));
+    write_beside(&app);
+    beside(&mut run, 3);
+    let said = run.kill();
+    for sign in ["partitions are lost", "joining anew", "a task stops"] {
+        assert!(!said.contains(sign), "{sign}: {said}");
+    }
+    let whole = sum(&lines(&said, "restoring"), "offsets");
+    assert!(whole >= KEYS as i64, "{whole}");
+
+    let mut run = app.start(&Launch::default());
+    last_keys().iter().for_each(|key| notes::wait_for(&mut run, key, (1, 1)));
+    let rest = sum(&lines(&run.said(), "restoring"), "offsets");
+    assert!(0 < rest && rest < whole, "{rest} of {whole}");
+    let restored = until("what was restored is shown", || {
+        let restored = metric(&mut run, "restored_records_total", "newest");
+        (restored > 0.0).then_some(restored)
+    });
+    assert!(restored <= rest as f64 && restored < KEYS as f64, "{restored} of {KEYS}, {rest}");
+    for number in (0..KEYS).step_by(97) {
+        assert_eq!(notes::of(&mut run, "newest", &key(number)), Some((1, 1)), "{number}");
+    }
+    beside(&mut run, 3);
+    shop::assert_no_store_was_set_aside(&run.stop());
+}
