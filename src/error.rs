@@ -206,6 +206,10 @@ pub mod codes {
         NO_TRANSACTIONS = "E0610";
         /// A topic takes no records of ours.
         WRITE_REFUSED = "E0611";
+        /// A topology breaks readers of what running instances write.
+        SHAPE_BREAKS_READERS = "E0613";
+        /// Instances of another topology process.
+        SHAPE_WAITS = "E0614";
         /// The registry does not answer.
         REGISTRY_UNAVAILABLE = "E0701";
         /// The registry takes a schema for no version of its subject.

@@ -331,6 +331,13 @@ pub const INSTANCE_HEARTBEAT_MS: i64 = 3_000;
 /// group gives it up.
 pub const INSTANCE_SILENCE_MAX_MS: i64 = 15_000;
 
+/// Milliseconds of silence, by its own clock, after which an instance claims its place anew: less than what makes it look dead, so that it
+/// knows before the others take over.
+pub const CLAIM_LAPSE_MS: i64 = 10_000;
+
+/// Bytes of a topology's text that instances tell each other; a larger one is not told, and not compared with others.
+pub const DEPLOYED_BYTES_MAX: usize = 512 * 1024;
+
 /// Milliseconds of silence after which the others say of an instance that it has left: a week. Its name will not come back.
 pub const INSTANCE_FORGOTTEN_MS: i64 = 7 * 86_400_000;
 

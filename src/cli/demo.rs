@@ -71,7 +71,7 @@ pub(crate) fn run(command: &Demo, global: &Global, output: &mut Output) -> Resul
         }
     };
     let environment = environment.map_err(|error| failed(&error))?;
-    let plan = read_plan(&command.topology, &[], &settings)?;
+    let (plan, _) = read_plan(&command.topology, &[], &settings)?;
     let year = Year::open(&command.data).map_err(|error| Failure::from_error(Exit::Usage, &error))?;
     let events = command.events.unwrap_or(usize::MAX).min(year.events_total());
     told(format!(

@@ -13,8 +13,8 @@ use super::{Exit, Failure};
 use crate::config::Settings;
 use crate::dev::environment::{self, Environment};
 use crate::metrics::TopologyInfo;
-use crate::plan::Plan;
-use crate::runtime::Daemon;
+use crate::plan::{Deployed, Plan};
+use crate::runtime::{Daemon, Options};
 
 /// Run a topology on the embedded broker: no server, everything kept in a folder, HTTP at hand
 #[derive(Args, Debug)]
@@ -47,10 +47,10 @@ pub(crate) struct Run {
 pub(crate) fn dev(command: &Dev, global: &Global) -> Result<Exit, Failure> {
     let mut settings = settings(global)?;
     settings.state.dir = command.data.join("state");
-    let plan = read_plan(&command.folder, &command.schemas, &settings)?;
+    let (plan, deployed) = read_plan(&command.folder, &command.schemas, &settings)?;
     let environment = Environment::embedded(&command.data).map_err(|error| failed(&error))?;
     environment.prepare_sources(&plan).map_err(|error| failed(&error))?;
-    host(plan, environment, &settings)
+    host(plan, &deployed, environment, &settings)
 }
 
 pub(crate) fn run(command: &Run, global: &Global) -> Result<Exit, Failure> {
@@ -60,18 +60,24 @@ pub(crate) fn run(command: &Run, global: &Global) -> Result<Exit, Failure> {
             .code(crate::error::codes::BROKER_NOT_SET)
             .help("set `kafka.bootstrap_servers` in tidemill.toml or TIDEMILL__KAFKA__BOOTSTRAP_SERVERS; `tidemill dev` needs none"));
     };
-    let plan = read_plan(&command.folder, &command.schemas, &settings)?;
+    let (plan, deployed) = read_plan(&command.folder, &command.schemas, &settings)?;
     let environment = Environment::of_settings(&settings, &servers).map_err(|error| failed(&error))?;
-    host(plan, environment, &settings)
+    host(plan, &deployed, environment, &settings)
 }
 
-pub(crate) fn read_plan(folder: &std::path::Path, schemas: &[PathBuf], settings: &Settings) -> Result<Plan, Failure> {
-    let mut plan = Folder::read(folder, &schema_path(schemas))?.into_plan(Exit::Config)?;
+pub(crate) fn read_plan(
+    folder: &std::path::Path,
+    schemas: &[PathBuf],
+    settings: &Settings,
+) -> Result<(Plan, Deployed), Failure> {
+    let folder = Folder::read(folder, &schema_path(schemas))?;
+    let deployed = Deployed::new(&folder.sources, settings.application_id.as_deref(), &settings.bind_topics);
+    let mut plan = folder.into_plan(Exit::Config)?;
     plan.bind(&|topic| settings.bound_topic(topic).to_owned());
     if let Some(id) = &settings.application_id {
         plan.rename_application(id);
     }
-    Ok(plan)
+    Ok((plan, deployed))
 }
 
 pub(crate) fn failed(error: &environment::Error) -> Failure {
@@ -104,11 +110,12 @@ pub(crate) fn stopped(error: &crate::runtime::Error) -> Failure {
 }
 
 /// Runs the daemon with its listeners until a signal, then stops it cleanly.
-fn host(plan: Plan, environment: Environment, settings: &Settings) -> Result<Exit, Failure> {
+fn host(plan: Plan, deployed: &Deployed, environment: Environment, settings: &Settings) -> Result<Exit, Failure> {
     crate::crash::arm_from_environment().map_err(|message| Failure::new(Exit::Usage, message))?;
     let info =
         TopologyInfo { application_id: plan.application_id.clone(), fingerprint: format!("{:016x}", plan.fingerprint) };
     let options = environment::options(settings, &plan).map_err(|error| failed(&error))?;
+    let options = Options { deployed: deployed.encode(), ..options };
     super::logging::start(&settings.log)?;
     let daemon =
         Daemon::start(plan, environment.broker, environment.registry, options).map_err(|error| stopped(&error))?;

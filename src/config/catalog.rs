@@ -66,6 +66,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         "Threads that run tasks. Default: the CPUs this process may use.",
     ),
     setting(
+        "allow_breaking_readers",
+        Holds::Boolean,
+        "Default false. true: a topology that breaks readers of what running instances write takes their place when they have left.",
+    ),
+    setting(
         "num_standby_replicas",
         Holds::Integer(0, 16),
         "Copies of each store kept warm on other instances. Default, and all that this version takes: 0.",

@@ -70,6 +70,7 @@ impl<'a> Reader<'a> {
             num_stream_threads: self
                 .integer("num_stream_threads")
                 .map_or_else(|| machine.cpus.min(STREAM_THREADS_MAX), |threads| threads as usize),
+            allow_breaking_readers: self.field("allow_breaking_readers", boolean).unwrap_or(false),
             num_standby_replicas: self.field("num_standby_replicas", no_standbys).map_or(0, |n| n as usize),
             auto_offset_reset: self
                 .choice(

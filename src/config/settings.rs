@@ -22,6 +22,9 @@ pub struct Settings {
     pub num_stream_threads: usize,
     /// Copies of each store kept warm on other instances. Default and only value in this version: 0.
     pub num_standby_replicas: usize,
+    /// Whether a topology whose results readers of the running one's cannot read may take its place; it waits for those to leave.
+    /// Default false: it is refused.
+    pub allow_breaking_readers: bool,
     /// Where to begin when a topic was never read before by this application; never used after that. Default `earliest`.
     pub auto_offset_reset: OffsetReset,
     /// Name of this instance that survives restarts (a pod's name): static membership and transactional ids stand on it.

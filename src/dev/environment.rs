@@ -180,6 +180,8 @@ pub fn options(settings: &Settings, plan: &Plan) -> Result<Options, Error> {
         max_future: SpanMs(3_600_000),
         session_timeout: Duration::from_secs(10),
         transaction_timeout: Duration::from_secs(10),
+        deployed: None,
+        allow_breaking_readers: settings.allow_breaking_readers,
         restore_bytes_per_second: settings.state.restore_bytes_per_second,
         keep_set_aside: settings.state.keep_set_aside,
     })

@@ -25,6 +25,10 @@ pub struct Announcement {
     pub version: String,
     /// Stream threads: so often is it a member of the consumer group, as `<instance>-<thread>`.
     pub threads: usize,
+    /// It processes, or claims that it may: while one of another shape does, it waits.
+    pub processes: bool,
+    /// The offset of the word by which it claimed that; none in that word itself.
+    pub claim: Option<i64>,
     /// Tasks that the group has given it.
     pub active: BTreeSet<TaskId>,
     /// Tasks whose changelogs it follows for others.
@@ -50,6 +54,11 @@ struct Written {
     version: String,
     #[serde(default)]
     threads: usize,
+    /// A version that does not say so knows of no waiting.
+    #[serde(default = "yes")]
+    processes: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    claim: Option<i64>,
     #[serde(default)]
     active: BTreeSet<String>,
     #[serde(default)]
@@ -65,6 +74,8 @@ impl Announcement {
             fingerprint: self.fingerprint.clone(),
             version: self.version.clone(),
             threads: self.threads,
+            processes: self.processes,
+            claim: self.claim,
             active: self.active.iter().map(TaskId::to_string).collect(),
             standby: self.standby.iter().map(|(task, standby)| (task.to_string(), *standby)).collect(),
         };
@@ -88,6 +99,8 @@ impl Announcement {
             fingerprint: written.fingerprint,
             version: written.version,
             threads: written.threads,
+            processes: written.processes,
+            claim: written.claim,
             active: written.active.iter().map(|text| task(text)).collect::<Result<_, _>>()?,
             standby: written
                 .standby
@@ -105,6 +118,10 @@ impl Announcement {
         };
         without_distance(self) != without_distance(said)
     }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What every format has.
@@ -126,6 +143,8 @@ mod tests {
             fingerprint: "00112233aabbccdd".to_owned(),
             version: "0.1.0".to_owned(),
             threads: 2,
+            processes: true,
+            claim: Some(5),
             active: [TaskId::new("totals", 0), TaskId::new("order_items", 3)].into(),
             standby: [(TaskId::new("totals", 1), Standby { behind: Some(7) })].into(),
         }
@@ -134,7 +153,7 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read_by_people_and_comes_back() {
         let bytes = said().encode();
-        expect![[r#"{"format":1,"http":"10.0.0.1:7400","fingerprint":"00112233aabbccdd","version":"0.1.0","threads":2,"active":["order_items_3","totals_0"],"standby":{"totals_1":{"behind":7}}}"#]]
+        expect![[r#"{"format":1,"http":"10.0.0.1:7400","fingerprint":"00112233aabbccdd","version":"0.1.0","threads":2,"processes":true,"claim":5,"active":["order_items_3","totals_0"],"standby":{"totals_1":{"behind":7}}}"#]]
         .assert_eq(std::str::from_utf8(&bytes).unwrap());
         assert_eq!(Announcement::decode("a", &bytes).unwrap(), said());
     }
@@ -144,6 +163,7 @@ mod tests {
         let read = Announcement::decode("b", br#"{"format":1,"colour":"blue","threads":3,"standby":{"t_0":{"x":1}}}"#);
         let read = read.unwrap();
         assert_eq!((read.threads, read.standby.len(), read.http), (3, 1, None));
+        assert_eq!((read.processes, read.claim), (true, None));
         for (bytes, why) in [
             (&br#"{"format":2,"threads":"many"}"#[..], "format 2"),
             (b"{}", "no announcement"),

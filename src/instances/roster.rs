@@ -19,12 +19,19 @@ pub struct Entry {
     /// By the broker's clock.
     pub at: Timestamp,
     pub offset: Offset,
+    /// Where it claimed that it may process; none while it waits.
+    pub claim: Option<Offset>,
 }
+
+/// What the keys of records begin with that tell a shape's topology; no instance's id has it.
+const SHAPE: char = '/';
 
 /// All instances that have not left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
     entries: BTreeMap<String, Entry>,
+    /// By fingerprint: the topology's text, as whoever runs it tells it.
+    shapes: BTreeMap<String, Vec<u8>>,
     /// The broker's time of the newest record.
     newest: Option<Timestamp>,
 }
@@ -39,13 +46,23 @@ impl Roster {
         let Some(instance) = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok()) else {
             return Err("it has no instance's id as key".to_owned());
         };
+        if let Some(fingerprint) = instance.strip_prefix(SHAPE) {
+            match &record.value {
+                Some(text) => drop(self.shapes.insert(fingerprint.to_owned(), text.to_vec())),
+                None => drop(self.shapes.remove(fingerprint)),
+            }
+            return Ok(());
+        }
         let Some(value) = &record.value else {
             self.entries.remove(instance);
             return Ok(());
         };
         match Announcement::decode(instance, value) {
             Ok(said) => {
-                let entry = Entry { said, at: record.timestamp, offset: record.offset };
+                let before = self.entries.get(instance).and_then(|before| before.claim);
+                let claim = said.claim.map(Offset).or(before).unwrap_or(record.offset);
+                let claim = said.processes.then_some(claim);
+                let entry = Entry { said, at: record.timestamp, offset: record.offset, claim };
                 self.entries.insert(instance.to_owned(), entry);
                 Ok(())
             }
@@ -82,6 +99,22 @@ impl Roster {
         self.living().filter(|entry| entry.said.active.contains(task)).max_by_key(|entry| entry.offset)
     }
 
+    /// Returns the key of the record that tells a shape's topology.
+    pub fn shape_key(fingerprint: &str) -> String {
+        format!("{SHAPE}{fingerprint}")
+    }
+
+    /// Returns the text of a shape's topology; none while nobody has told it.
+    pub fn shape(&self, fingerprint: &str) -> Option<&[u8]> {
+        self.shapes.get(fingerprint).map(Vec::as_slice)
+    }
+
+    /// Returns the shapes that are told and that no instance has.
+    pub fn unused_shapes(&self) -> impl Iterator<Item = &str> {
+        let used = |shape: &&String| self.entries.values().any(|entry| entry.said.fingerprint == **shape);
+        self.shapes.keys().filter(move |shape| !used(shape)).map(String::as_str)
+    }
+
     /// Returns the ids of instances that are dead for longer than [`limits::INSTANCE_FORGOTTEN_MS`]: nobody will say of them that they
     /// have left, unless others do.
     pub fn forgotten(&self) -> impl Iterator<Item = &str> {
@@ -114,6 +147,8 @@ mod tests {
             fingerprint: String::new(),
             version: String::new(),
             threads: 1,
+            processes: true,
+            claim: None,
             active: tasks.iter().map(|partition| TaskId::new("t", *partition)).collect(),
             standby: BTreeMap::new(),
         };
@@ -168,6 +203,37 @@ mod tests {
         assert_eq!((owner(&seen, 0), owner(&seen, 1)), (Some("b"), Some("a")));
         records.push((2, "b", Some(runs("b", &[0]))));
         assert_eq!(owner(&roster(&records), 1), Some("a"));
+    }
+
+    #[test]
+    fn a_claim_stands_where_it_was_made_until_it_is_given_up() {
+        let says = |processes, claim| {
+            let mut said = Announcement::decode("a", &runs("a", &[])).unwrap();
+            (said.processes, said.claim) = (processes, claim);
+            Some(said.encode())
+        };
+        let claim = |records: &[(bool, Option<i64>)]| {
+            let records: Vec<_> = records.iter().map(|(processes, claim)| (0, "a", says(*processes, *claim))).collect();
+            roster(&records).entries().next().unwrap().claim.map(|offset| offset.0)
+        };
+        assert_eq!(claim(&[(false, None)]), None);
+        assert_eq!(claim(&[(false, None), (true, None)]), Some(1));
+        assert_eq!(claim(&[(false, None), (true, None), (true, Some(1)), (true, Some(1))]), Some(1));
+        assert_eq!(claim(&[(true, Some(1))]), Some(1), "when the claim itself was compacted away");
+        assert_eq!(claim(&[(true, None), (false, None), (true, None)]), Some(2));
+    }
+
+    #[test]
+    fn the_topologies_of_shapes_are_told_beside_and_forgotten_with_the_last_who_has_them() {
+        let mut seen = roster(&[(0, "a", Some(runs("a", &[])))]);
+        let text = record(1, 1, &Roster::shape_key("f0"), Some(b"text".to_vec()));
+        seen.take(&text).unwrap();
+        seen.take(&record(2, 2, &Roster::shape_key(""), Some(b"mine".to_vec()))).unwrap();
+        assert_eq!((seen.shape("f0"), seen.shape("f1")), (Some(&b"text"[..]), None));
+        assert_eq!(ids(seen.entries()), ["a"]);
+        assert_eq!(seen.unused_shapes().collect::<Vec<_>>(), ["f0"], "`a` has the other one");
+        seen.take(&record(3, 3, &Roster::shape_key("f0"), None)).unwrap();
+        assert_eq!(seen.shape("f0"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! follows from the topology's names. No broker is asked: how many partitions there are is left open ([`Partitions`]).
 
 mod bind;
+mod deployed;
 pub mod diff;
 mod dot;
 pub mod model;
@@ -30,6 +31,7 @@ use crate::base::value::Text;
 use crate::error::codes;
 use crate::topology::{Graph, JoinForm};
 
+pub use deployed::Deployed;
 pub use diff::{Change, Subject, Verdict, compare, compare_rows, worst};
 pub use dot::dot;
 pub use explain::explain;

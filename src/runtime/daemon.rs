@@ -29,6 +29,7 @@ use crate::runtime::options::Options;
 use crate::runtime::peers::Peers;
 use crate::runtime::query::Request;
 use crate::runtime::reads::Reads;
+use crate::runtime::rollout;
 use crate::runtime::samples;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::service::{
@@ -85,6 +86,12 @@ impl Daemon {
         registry: Arc<dyn Registry>,
         options: Options,
     ) -> Result<Self, Error> {
+        // Before anything is made or registered.
+        if !options.allow_breaking_readers
+            && let Some(roster) = instances::heard(&*broker, &plan)?
+        {
+            rollout::refuse_what_breaks_readers(&roster, &options.instance_id, &plan)?;
+        }
         let cluster = Cluster::prepare(&plan, &*broker, &*registry, &options)?;
         let no_thread = |error: std::io::Error| Error::Bug { message: format!("a thread cannot be started: {error}") };
         let schemas = SchemaFetcher::start(Arc::clone(&registry)).map_err(no_thread)?;
@@ -97,6 +104,7 @@ impl Daemon {
             witness: None,
         };
         let shared = Arc::new(Shared::new(Arc::new(plan), Options { threads, ..options }, cluster, host));
+        shared.gate.close("is finding its place among the instances of the application");
         let follows = !shared.plan.global_tables.is_empty();
         let mut daemon = Self {
             topics: TopicReader::new(Arc::clone(&broker), Arc::clone(&registry)),
@@ -251,6 +259,9 @@ fn run(index: usize, shared: &Arc<Shared>, asks: Receiver<Request>) -> Result<()
         if shared.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
+        if !shared.await_turn(index)? {
+            return Ok(());
+        }
         let receiver = asks.take().unwrap_or_else(|| channel().1);
         match open(index, shared, receiver) {
             Ok(mut thread) => match turn_until_stop(&mut thread, shared, &mut failures) {
@@ -337,6 +348,10 @@ impl Service for Daemon {
                 health.restored = false;
                 health.reasons.push(format!("{} restores {} tasks", self.thread_name(index), snapshot.restoring));
             }
+        }
+        if let Some(waits) = self.shared.gate.waits_for() {
+            health.assigned = false;
+            health.reasons.push(waits);
         }
         health.restored &= health.assigned;
         health

@@ -1,8 +1,8 @@
 //! The instances of the application, as this one takes part among them: it reads what all say and says what it is itself, whenever
 //! that changes and as a heartbeat, on a thread of its own, outside of all transactions.
 //!
-//! Nothing that is processed depends on it: while the topic cannot be read or written, what is known gets old. What is said means is
-//! decided in [`crate::instances`].
+//! Nothing that is processed waits for it, once the instance has found its place among those of its topology (`rollout`): while the
+//! topic cannot be read or written, what is known gets old. What is said means is decided in [`crate::instances`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,13 +12,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::{info, warn};
 
-use crate::base::ids::{Partition, TaskId, Topic, TopicPartition};
+use crate::base::ids::{Offset, Partition, TaskId, Topic, TopicPartition};
 use crate::base::record::{Headers, Outgoing};
 use crate::base::time::Timestamp;
-use crate::broker::{self, Consumer, ConsumerSettings, Event, Isolation, Leave, Producer, ProducerSettings};
+use crate::broker::{self, Broker, Consumer, ConsumerSettings, Event, Isolation, Leave, Producer, ProducerSettings};
 use crate::instances::{Announcement, Roster};
 use crate::limits;
-use crate::plan::TopicRole;
+use crate::plan::{Plan, TopicRole};
+use crate::runtime::rollout::Rollout;
 use crate::runtime::shared::{Shared, pause_before_rejoin};
 use crate::runtime::{Error, clock};
 
@@ -56,7 +57,7 @@ impl Instances {
 }
 
 /// This instance among the others.
-pub(super) struct Presence {
+pub(super) struct Presence<'a> {
     shared: Arc<Shared>,
     consumer: Box<dyn Consumer>,
     producer: Box<dyn Producer>,
@@ -65,16 +66,20 @@ pub(super) struct Presence {
     roster: Roster,
     /// It was read to its end.
     complete: bool,
+    /// The last record that was read.
+    read: Option<Offset>,
     /// What this instance said last, and when by its own clock.
     said: Option<(Announcement, Timestamp)>,
+    rollout: &'a mut Rollout,
     events: Vec<Event>,
 }
 
 /// The life of the thread: what fails is tried again, for as long as the daemon runs.
 pub(super) fn take_part(shared: &Arc<Shared>) {
     let (mut failures, mut complaint) = (0, String::new());
+    let mut rollout = Rollout::new(shared);
     while !shared.instances.leaves.load(Ordering::Relaxed) {
-        let failure = match Presence::open(shared) {
+        let failure = match Presence::open(shared, &mut rollout) {
             Ok(mut presence) => match presence.turn_until_leave(&mut failures) {
                 Ok(()) => return presence.leave(),
                 Err(failure) => failure,
@@ -90,13 +95,13 @@ pub(super) fn take_part(shared: &Arc<Shared>) {
     }
 }
 
-impl Presence {
+impl<'a> Presence<'a> {
     /// Begins to read the topic; nothing is said before the first turn.
     ///
     /// # Errors
     /// The broker's.
-    pub(super) fn open(shared: &Arc<Shared>) -> Result<Self, Error> {
-        let place = TopicPartition { topic: topic(shared)?, partition: Partition(0) };
+    pub(super) fn open(shared: &Arc<Shared>, rollout: &'a mut Rollout) -> Result<Self, Error> {
+        let place = TopicPartition { topic: topic(&shared.plan)?, partition: Partition(0) };
         let mut consumer = shared.broker.consumer(&ConsumerSettings {
             group: None,
             isolation: Isolation::ReadCommitted,
@@ -111,7 +116,9 @@ impl Presence {
             place,
             roster: Roster::default(),
             complete: false,
+            read: None,
             said: None,
+            rollout,
             events: Vec::new(),
         })
     }
@@ -129,8 +136,13 @@ impl Presence {
     /// # Errors
     /// The broker's, after which a new one is opened.
     pub(super) fn turn(&mut self, now: Timestamp, wait: Duration) -> Result<(), Error> {
+        self.rollout.wakes(now);
         self.speak(now)?;
-        self.listen(wait)
+        self.listen(wait)?;
+        if let Some(read) = self.read.filter(|_| self.complete) {
+            self.rollout.heard(&self.roster, read);
+        }
+        Ok(())
     }
 
     fn speak(&mut self, now: Timestamp) -> Result<(), Error> {
@@ -143,12 +155,31 @@ impl Presence {
         if !due {
             return Ok(());
         }
-        self.write(says.instance.clone(), Some(says.encode()), now)?;
+        self.tell_shape(&says.fingerprint, now)?;
+        let offset = self.write(says.instance.clone(), Some(says.encode()), now)?;
+        self.rollout.spoke(offset, now);
         self.said = Some((says, now));
         let forgotten: Vec<String> = self.roster.forgotten().map(str::to_owned).collect();
         for instance in forgotten {
             info!(instance, "an instance has been silent for so long that it is forgotten");
             self.write(instance, None, now)?;
+        }
+        Ok(())
+    }
+
+    /// The topology's text stands beside, for those that run another one; texts that nobody runs any more are taken back.
+    fn tell_shape(&mut self, fingerprint: &str, now: Timestamp) -> Result<(), Error> {
+        if !self.complete {
+            return Ok(());
+        }
+        if self.roster.shape(fingerprint).is_none()
+            && let Some(text) = self.shared.options.deployed.clone()
+        {
+            self.write(Roster::shape_key(fingerprint), Some(text), now)?;
+        }
+        let unused: Vec<String> = self.roster.unused_shapes().map(Roster::shape_key).collect();
+        for key in unused.into_iter().filter(|key| *key != Roster::shape_key(fingerprint)) {
+            self.write(key, None, now)?;
         }
         Ok(())
     }
@@ -160,28 +191,30 @@ impl Presence {
         let tasks = snapshots.iter().flat_map(|snapshot| &snapshot.tasks);
         let active: BTreeSet<TaskId> = tasks.filter_map(|task| TaskId::parse(&task.task)).collect();
         drop(snapshots);
+        let (processes, claim) = self.rollout.word();
         Announcement {
             instance: options.instance_id.clone(),
             http: instances.http.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             fingerprint: format!("{:016x}", plan.fingerprint),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             threads: options.threads,
+            processes,
+            claim,
             active,
             standby: BTreeMap::new(),
         }
     }
 
-    fn write(&mut self, instance: String, value: Option<Vec<u8>>, now: Timestamp) -> Result<(), Error> {
+    fn write(&mut self, key: String, value: Option<Vec<u8>>, now: Timestamp) -> Result<Offset, Error> {
         let record = Outgoing {
             topic: self.place.topic.clone(),
             partition: self.place.partition,
             timestamp: now,
-            key: Some(Bytes::from(instance)),
+            key: Some(Bytes::from(key)),
             value: value.map(Bytes::from),
             headers: Headers::default(),
         };
-        self.producer.send_and_wait(record, limits::INSTANCE_WRITE_WAIT)?;
-        Ok(())
+        Ok(self.producer.send_and_wait(record, limits::INSTANCE_WRITE_WAIT)?)
     }
 
     fn listen(&mut self, wait: Duration) -> Result<(), Error> {
@@ -194,6 +227,7 @@ impl Presence {
         for event in events.drain(..) {
             match event {
                 Event::Records(fetched) => {
+                    self.read = fetched.records.last().map(|last| last.offset).or(self.read);
                     for record in &fetched.records {
                         if let Err(why) = self.roster.take(record) {
                             warn!(topic = %self.place.topic, offset = %record.offset, why, "what an instance says of itself is not understood");
@@ -222,15 +256,49 @@ impl Presence {
     }
 }
 
-impl std::fmt::Debug for Presence {
+impl std::fmt::Debug for Presence<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Presence").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
+/// What the instances have said so far; none where none ever did.
+///
+/// # Errors
+/// The broker's, or that it does not answer in time.
+pub(super) fn heard(broker: &dyn Broker, plan: &Plan) -> Result<Option<Roster>, Error> {
+    let topic = topic(plan)?;
+    if broker.admin()?.describe(std::slice::from_ref(&topic), limits::BROKER_WAIT_MAX)?.iter().all(Option::is_none) {
+        return Ok(None);
+    }
+    let place = TopicPartition { topic, partition: Partition(0) };
+    let settings =
+        ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: PREFETCH_BYTES };
+    let mut consumer = broker.consumer(&settings)?;
+    let ends = consumer.watermarks(&place, limits::BROKER_WAIT_MAX)?;
+    consumer.assign(&[(place, ends.low)])?;
+    let (mut roster, mut events, watch) = (Roster::default(), Vec::new(), clock::Stopwatch::start());
+    while watch.elapsed() < limits::BROKER_WAIT_MAX {
+        consumer.poll(limits::BROKER_WAIT_SLICE, &mut events)?;
+        for event in events.drain(..) {
+            match event {
+                // What is not understood is said when it is listened to for good.
+                Event::Records(fetched) => fetched.records.iter().for_each(|record| drop(roster.take(record))),
+                Event::EndOfPartition { .. } => {
+                    consumer.close(Leave::Group);
+                    return Ok(Some(roster));
+                }
+                Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) => {}
+            }
+        }
+    }
+    let message = "what the instances say of themselves cannot be read".to_owned();
+    Err(broker::Error::Unavailable { message }.into())
+}
+
 /// The topic in which instances say what they are.
-fn topic(shared: &Shared) -> Result<Topic, Error> {
-    let mut planned = shared.plan.topics.iter();
+fn topic(plan: &Plan) -> Result<Topic, Error> {
+    let mut planned = plan.topics.iter();
     let found = planned.find(|(_, planned)| planned.role == TopicRole::Instances).map(|(topic, _)| topic.clone());
     found.ok_or_else(|| Error::Bug { message: "the plan has no topic of instances".to_owned() })
 }

@@ -43,6 +43,11 @@ pub struct Options {
     pub session_timeout: Duration,
     /// The broker aborts a transaction that is open for longer.
     pub transaction_timeout: Duration,
+    /// The topology's text, for instances that run another one to compare theirs with; none where there are no others, or it is too
+    /// large.
+    pub deployed: Option<Vec<u8>>,
+    /// A topology whose results readers of the running one's cannot read waits for those to leave; else it is refused.
+    pub allow_breaking_readers: bool,
     /// Bytes of changelogs that all threads together read a second to restore state; none: as fast as it can be.
     pub restore_bytes_per_second: Option<u64>,
     /// How many set-aside stores are kept.

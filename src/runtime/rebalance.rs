@@ -42,6 +42,7 @@ impl StreamThread {
     /// The group gave partitions: they are assigned at once, paused, and read on when their tasks are restored.
     pub(super) fn on_assigned(&mut self, partitions: &[TopicPartition], now: Timestamp) -> Result<(), Error> {
         self.status.rebalanced();
+        self.shared.gate.pass_for_sure(now)?;
         self.beat();
         let offsets = self.consumer.committed(partitions, limits::BROKER_WAIT_MAX)?;
         let mut positions = Vec::with_capacity(partitions.len());

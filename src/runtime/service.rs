@@ -377,6 +377,8 @@ pub struct InstanceStatus {
     pub version: String,
     pub fingerprint: String,
     pub threads: usize,
+    /// It processes, or claims that it may; else it waits for instances of another topology to leave.
+    pub processes: bool,
     pub active: Vec<String>,
     pub standby: Vec<StandbyStatus>,
 }
@@ -402,6 +404,7 @@ impl InstanceStatus {
             version: said.version.clone(),
             fingerprint: said.fingerprint.clone(),
             threads: said.threads,
+            processes: said.processes,
             active: said.active.iter().map(ToString::to_string).collect(),
             standby: said
                 .standby

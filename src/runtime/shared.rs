@@ -19,6 +19,7 @@ use crate::runtime::instances::Instances;
 use crate::runtime::memory::MemoryBudget;
 use crate::runtime::options::{Guarantee, Options};
 use crate::runtime::pace::RestorePace;
+use crate::runtime::rollout::Gate;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::sources::Sources;
 use crate::runtime::status::Snapshot;
@@ -44,6 +45,8 @@ pub(super) struct Shared {
     pub(super) instances: Instances,
     pub(super) sources: Sources,
     pub(super) restore_pace: RestorePace,
+    /// Open while no instance of another topology processes.
+    pub(super) gate: Arc<Gate>,
     pub(super) stop: AtomicBool,
     /// Global tables have what their topics had at the start: tasks may run.
     pub(super) globals_ready: AtomicBool,
@@ -97,6 +100,7 @@ impl Shared {
             globals_ready: AtomicBool::new(plan.global_tables.is_empty()),
             sources: Sources::new(cluster.read_topics(&plan)),
             restore_pace: RestorePace::new(options.restore_bytes_per_second),
+            gate: Arc::default(),
             memory: options.memory(),
             plan,
             options,
@@ -257,6 +261,27 @@ impl Shared {
             std::thread::park_timeout(Duration::from_millis(10));
         }
         true
+    }
+
+    /// Waits until this instance may process among the others; false when the daemon is to stop before.
+    ///
+    /// # Errors
+    /// It never may: the daemon stops.
+    pub(super) fn await_turn(&self, thread: usize) -> Result<bool, Error> {
+        loop {
+            match self.gate.is_open() {
+                Ok(true) => return Ok(true),
+                Ok(false) if self.stop.load(Ordering::Relaxed) => return Ok(false),
+                Ok(false) => {}
+                Err(refused) => {
+                    self.stop.store(true, Ordering::Relaxed);
+                    return Err(refused);
+                }
+            }
+            self.beat(thread, self.clock.now());
+            // A bounded wait: nobody signals an opening.
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
     }
 
     /// Writes out and closes the stores that nobody took, and the global tables.

@@ -200,6 +200,7 @@ impl StreamThread {
     /// What the thread cannot go on after: [`Kind::Fenced`] and [`Kind::Retry`] ask for a new thread, everything else stops it.
     pub(super) fn turn(&mut self, now: Timestamp, wait: Wait) -> Result<Wait, Error> {
         self.shared.beat(self.index, now);
+        self.shared.gate.pass()?;
         self.answer(now)?;
         self.poll(now, wait)?;
         self.heed_sources(now)?;

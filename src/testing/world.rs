@@ -336,6 +336,8 @@ fn options(application_id: &str) -> Options {
         max_future: SpanMs(i64::MAX),
         session_timeout: WAIT,
         transaction_timeout: WAIT,
+        deployed: None,
+        allow_breaking_readers: false,
         restore_bytes_per_second: None,
         keep_set_aside: 0,
     }

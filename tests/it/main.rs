@@ -35,6 +35,7 @@ mod on_error;
 mod quarantine;
 mod registry_contract;
 mod restore;
+mod rollout;
 mod rows;
 #[path = "../sim/mod.rs"]
 mod sim;

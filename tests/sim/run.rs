@@ -122,6 +122,8 @@ impl World {
             max_future: SpanMs(i64::MAX),
             session_timeout: Duration::from_millis(SESSION_MS as u64),
             transaction_timeout: Duration::from_millis(TRANSACTION_MS as u64),
+            deployed: None,
+            allow_breaking_readers: false,
             restore_bytes_per_second: None,
             keep_set_aside: 1,
         }
