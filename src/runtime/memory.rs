@@ -10,8 +10,12 @@ use crate::limits::{
 };
 use crate::store::StoresBudget;
 
-/// Into so many parts the budget is divided; the one that is left over is for what has no bound of its own.
-const PARTS: usize = 16;
+/// What a process has before its first record: code, threads, the clients' own, open databases.
+const PROCESS: usize = 32 * 1024 * 1024;
+
+/// Into so many parts the rest of the budget is divided. Those that are left over are what the allocator takes for itself, about a third of
+/// what is held, and for what has no bound of its own.
+const PARTS: usize = 20;
 const ROCKSDB: usize = 4;
 const ROW_CACHES: usize = 4;
 const COMMITTED: usize = 2;
@@ -19,7 +23,7 @@ const UNCOMMITTED: usize = 2;
 const QUEUED: usize = 1;
 const PREFETCHED: usize = 1;
 const PRODUCED: usize = 1;
-const _: () = assert!(ROCKSDB + ROW_CACHES + COMMITTED + UNCOMMITTED + QUEUED + PREFETCHED + PRODUCED + 1 == PARTS);
+const _: () = assert!(ROCKSDB + ROW_CACHES + COMMITTED + UNCOMMITTED + QUEUED + PREFETCHED + PRODUCED + 5 == PARTS);
 
 /// The process's budget.
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +39,7 @@ impl MemoryBudget {
     }
 
     fn share(self, parts: usize) -> usize {
-        self.bytes / PARTS * parts
+        self.bytes.saturating_sub(PROCESS) / PARTS * parts
     }
 
     /// RocksDB's block cache, memtables included.
