@@ -12,6 +12,7 @@
 //! Invariant: nothing here panics or allocates beyond a small multiple of the datum's size, whatever the bytes are.
 //! Not here: fetching schemas (registry), object container files, Avro's RPC.
 
+pub mod datums;
 pub mod decode;
 pub mod encode;
 pub mod frame;
@@ -33,6 +34,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use datums::Datums;
 pub use decode::{DecodeError, Problem};
 pub use encode::{EncodeError, Encoder};
 pub use frame::FrameError;

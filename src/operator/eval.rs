@@ -12,7 +12,8 @@ use crate::plan::{Expression, KeyFormat};
 #[derive(Debug, Default)]
 pub struct Evaluator {
     scratch: Scratch,
-    key: [Value; 1],
+    /// One value, or the fields of a record.
+    key: Vec<Value>,
     meta: [Value; 5],
     headers: [Value; 1],
     window: [Value; 2],
@@ -54,7 +55,12 @@ impl Evaluator {
     fn lay_out(&mut self, expression: &Expression, row: &Row<'_>, context: &RecordContext) -> Result<(), Error> {
         let needs = expression.needs;
         if needs.key {
-            self.key = [key_value(row.key, row.key_format)?];
+            self.key.clear();
+            match (key_value(row.key, row.key_format)?, row.key_format) {
+                (Value::Record(fields), _) => self.key.extend_from_slice(&fields),
+                (_, KeyFormat::Record(datums)) => self.key.resize(datums.schema().fields().len(), Value::Null),
+                (key, KeyFormat::String | KeyFormat::Long | KeyFormat::Bytes) => self.key.push(key),
+            }
         }
         if needs.meta {
             self.meta = [
@@ -92,6 +98,9 @@ pub(crate) fn key_value(key: Option<&[u8]>, format: &KeyFormat) -> Result<Value,
             })
         }
         KeyFormat::Bytes => Ok(Value::Bytes(bytes.into())),
+        KeyFormat::Record(datums) => datums
+            .decode(bytes)
+            .map_err(|error| Error::Record { message: format!("the key is no `{}`: {error}", format.name()) }),
     }
 }
 
@@ -105,9 +114,12 @@ pub(crate) fn key_bytes(value: &Value, format: &KeyFormat, out: &mut Vec<u8>) ->
         (KeyFormat::String, Value::String(text)) => out.extend_from_slice(text.as_bytes()),
         (KeyFormat::Long, Value::Int(number)) => out.extend_from_slice(&number.to_be_bytes()),
         (KeyFormat::Bytes, Value::Bytes(bytes)) => out.extend_from_slice(bytes),
+        (KeyFormat::Record(datums), Value::Record(_)) => datums
+            .encode(value, out)
+            .map_err(|error| Error::Record { message: format!("the key is no `{}`: {error}", format.name()) })?,
         _ => {
             return Err(Error::Record {
-                message: format!("a key of {value:?} does not fit the key format {format:?}"),
+                message: format!("a key of {value:?} does not fit the key format `{}`", format.name()),
             });
         }
     }

@@ -39,7 +39,7 @@ pub fn subscribe(
     let Some(key) = row.key.filter(|_| row.latest) else { return Ok(Vec::new()) };
     let mut referred = |slots: Option<&[Value]>| -> Result<Option<Vec<u8>>, Error> {
         let Some(slots) = slots else { return Ok(None) };
-        refers_to(&node.refers_to, node.format, &Row { slots: Some(slots), ..*row }, context, evaluator)
+        refers_to(&node.refers_to, &node.format, &Row { slots: Some(slots), ..*row }, context, evaluator)
     };
     let (before, now) = (referred(row.previous)?, referred(row.slots)?);
     let digest = row.slots.map_or(Value::Null, |slots| Value::Int(digest(&node.left_fields, slots)));
@@ -61,7 +61,7 @@ pub fn subscribe(
 /// The key of the right row that a left one refers to.
 fn refers_to(
     expression: &Expression,
-    format: KeyFormat,
+    format: &KeyFormat,
     row: &Row<'_>,
     context: &RecordContext,
     evaluator: &mut Evaluator,
@@ -71,7 +71,7 @@ fn refers_to(
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    key_bytes(&value, &format, &mut bytes)?;
+    key_bytes(&value, format, &mut bytes)?;
     Ok(Some(bytes))
 }
 

@@ -111,23 +111,14 @@ pub struct KeyWriter {
 }
 
 impl KeyWriter {
-    /// The text of the schema that keys of this format are written under.
-    pub fn schema_text(format: KeyFormat) -> &'static str {
-        match format {
-            KeyFormat::String => "\"string\"",
-            KeyFormat::Long => "\"long\"",
-            KeyFormat::Bytes => "\"bytes\"",
-        }
-    }
-
     /// Prepares a writer for bare keys of this format; `id` is the schema's id in the registry.
     ///
     /// # Errors
     /// A schema that cannot be read: a bug.
-    pub fn new(format: KeyFormat, id: SchemaId) -> Result<Self, crate::avro::SchemaError> {
+    pub fn new(format: &KeyFormat, id: SchemaId) -> Result<Self, crate::avro::SchemaError> {
         let mut prefix = Vec::new();
         frame::write(id, &mut prefix);
-        Ok(Self { prefix, encoder: Encoder::compile(&Schema::parse(Self::schema_text(format))?), format })
+        Ok(Self { prefix, encoder: Encoder::compile(&Schema::parse(format.schema_text())?), format: format.clone() })
     }
 
     /// Encodes a bare key.

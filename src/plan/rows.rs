@@ -146,7 +146,7 @@ fn row(name: &str, system: impl IntoIterator<Item = RowField>, entity: &Entity) 
 }
 
 /// Notes what the keys of a store's rows say: rows are not found under keys that are made in another way.
-pub(super) fn keyed(row: &Schema, key: KeyFormat, kind: &StoreKind) -> Result<Schema, SchemaError> {
+pub(super) fn keyed(row: &Schema, key: &KeyFormat, kind: &StoreKind) -> Result<Schema, SchemaError> {
     let rows = match kind {
         StoreKind::KeyValue => "a row a key".to_owned(),
         StoreKind::Window(Window { shape, .. }) => match shape {
@@ -162,5 +162,9 @@ pub(super) fn keyed(row: &Schema, key: KeyFormat, kind: &StoreKind) -> Result<Sc
         StoreKind::Waiting => "what waits".to_owned(),
         StoreKind::Subscriptions => "who refers to it".to_owned(),
     };
-    row.with_meaning(&format!("{} keys, {rows}", key.name()))
+    let keys = match key {
+        KeyFormat::String | KeyFormat::Long | KeyFormat::Bytes => key.name(),
+        KeyFormat::Record(datums) => datums.schema().canonical_form(),
+    };
+    row.with_meaning(&format!("{keys} keys, {rows}"))
 }

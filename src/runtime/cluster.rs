@@ -214,9 +214,9 @@ fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
 fn key_writer(node: &Node, registry: &dyn Registry) -> Result<Option<KeyWriter>, Error> {
     let NodeKind::Sink { topic, format, key: SinkKey::Avro, .. } = &node.kind else { return Ok(None) };
     let subject = format!("{topic}-key");
-    let id = registry.register(&subject, KeyWriter::schema_text(*format), limits::BROKER_WAIT_MAX)?;
+    let id = registry.register(&subject, format.schema_text(), limits::BROKER_WAIT_MAX)?;
     info!(subject, id = id.0, "registered a schema");
-    KeyWriter::new(*format, id).map(Some).map_err(|error| Error::Bug { message: error.to_string() })
+    KeyWriter::new(format, id).map(Some).map_err(|error| Error::Bug { message: error.to_string() })
 }
 
 /// How many partitions each topic has or is to get. Topics that must match others get as many as the largest of them.

@@ -10,7 +10,8 @@ use crate::base::types::{is_called, short_name};
 use crate::entity::{COMMAND_ID_HEADER, EXPECTED_VERSION_HEADER};
 use crate::error::{Kind, codes};
 use crate::plan::{NodeKind, Payload, Plan};
-use crate::runtime::query::{key_of_text, partition_of_key};
+use crate::runtime::key_text::key_of_text;
+use crate::runtime::query::partition_of_key;
 use crate::runtime::service::{NewCommand, Read, ReadError, ReadKind};
 use crate::runtime::shared::Shared;
 

@@ -10,6 +10,7 @@ mod error;
 mod events;
 mod follower;
 mod instances;
+mod key_text;
 mod memory;
 mod options;
 mod pace;

@@ -16,11 +16,12 @@ use crate::base::value::Value;
 use crate::entity::{self, Version};
 use crate::error::{Code, codes};
 use crate::limits;
-use crate::operator::{WindowSpan, key_bytes, key_value, result_row, span_of, split_window_key, window_key};
+use crate::operator::{WindowSpan, key_value, result_row, span_of, split_window_key, window_key};
 use crate::plan::{
-    Aggregate, ENTITY_SYSTEM_FIELDS, Entity, HELD_SYSTEM_FIELDS, HISTORY_SYSTEM_FIELDS, KeyFormat, NodeKind, Plan,
-    Store, StoreKind, SubTopology, Window, WindowShape,
+    Aggregate, ENTITY_SYSTEM_FIELDS, Entity, HELD_SYSTEM_FIELDS, HISTORY_SYSTEM_FIELDS, NodeKind, Plan, Store,
+    StoreKind, SubTopology, Window, WindowShape,
 };
+use crate::runtime::key_text::{key_of_cursor, key_of_text};
 use crate::runtime::restorer::Restorer;
 use crate::runtime::service::{At, Read, ReadError, ReadKind};
 use crate::runtime::shared::Shared;
@@ -146,20 +147,6 @@ pub(super) fn concerns(plan: &Plan, read: &ReadKind) -> Result<Concerns, ReadErr
         }
     };
     Err(not_found(codes::READ_UNKNOWN_STORE, format!("there is no {what} `{name}`; {}", suggestion(name, names))))
-}
-
-pub(super) fn key_of_text(text: &str, format: &KeyFormat) -> Result<Vec<u8>, ReadError> {
-    let invalid = |detail: String| ReadError::Invalid { code: codes::READ_INVALID, detail };
-    let value = match format {
-        KeyFormat::String => Value::text(text),
-        KeyFormat::Long => {
-            Value::Int(text.parse().map_err(|_| invalid(format!("`{text}` is not a key: it is a whole number")))?)
-        }
-        KeyFormat::Bytes => Value::Bytes(text.as_bytes().into()),
-    };
-    let mut bytes = Vec::new();
-    key_bytes(&value, format, &mut bytes).map_err(|error| invalid(error.to_string()))?;
-    Ok(bytes)
 }
 
 /// The partition that has a key among `tasks`.
@@ -412,8 +399,11 @@ impl<'a> View<'a> {
             | StoreKind::Subscriptions
             | StoreKind::Waiting => None,
         };
-        let from = cursor.map_or_else(|| prefix.as_bytes().to_vec(), |cursor| [cursor.as_bytes(), &[0]].concat());
-        let from = if windowed.is_some() && cursor.is_none() { Vec::new() } else { from };
+        let from = match cursor {
+            Some(cursor) => [&key_of_cursor(cursor, &self.store.key)?[..], &[0]].concat(),
+            None if windowed.is_some() => Vec::new(),
+            None => prefix.as_bytes().to_vec(),
+        };
         let mut rows = Vec::new();
         stores
             .range_committed(self.index, &from, None, &mut |store_key, row| {

@@ -13,7 +13,9 @@ use serde_json::{Value as Json, json};
 
 use crate::base::ids::{Partition, TaskId};
 use crate::error::codes;
+use crate::plan::KeyFormat;
 use crate::runtime::clock;
+use crate::runtime::key_text::{cursor_of, key_of_shown};
 use crate::runtime::peers::{Peer, Peers};
 use crate::runtime::query::{Ask, Concerns, Reply, Request, answer_global, concerns, partition_of_key};
 use crate::runtime::service::{Reach, Read, ReadError, ReadKind};
@@ -193,7 +195,9 @@ impl Reads {
         for (peer, partitions) in elsewhere.into_values() {
             page.add(self.ask_peer(&peer, Some(partitions), read, wait.saturating_sub(watch.elapsed()))?);
         }
-        Ok(page.finish(*limit))
+        let stores = &self.shared.plan.sub_topologies[sub_topology].stores;
+        let Some(known) = stores.iter().find(|known| known.name == *store) else { return Ok(Json::Null) };
+        Ok(page.finish(*limit, &known.key))
     }
 }
 
@@ -213,12 +217,14 @@ impl Page {
         }
     }
 
-    fn finish(mut self, limit: usize) -> Json {
-        // Keys are text in their order; windowed rows come by key, then window.
-        self.rows.sort_by_cached_key(|row| (row["key"].to_string(), row["window"]["start"].to_string()));
+    fn finish(mut self, limit: usize, format: &KeyFormat) -> Json {
+        // By the keys' bytes, as each task has them: a page goes on behind the key that it ended with.
+        self.rows.sort_by_cached_key(|row| {
+            (key_of_shown(&row["key"], format), row["key"].to_string(), row["window"]["start"].to_string())
+        });
         let more = self.more || self.rows.len() > limit;
         self.rows.truncate(limit);
-        let cursor = self.rows.last().filter(|_| more).and_then(|row| row["key"].as_str().map(str::to_owned));
+        let cursor = self.rows.last().filter(|_| more).map(|row| cursor_of(&row["key"]));
         let mut answer = json!({ "keys": self.rows });
         if let (Some(cursor), Some(answer)) = (cursor, answer.as_object_mut()) {
             answer.insert("cursor".to_owned(), Json::String(cursor));
@@ -247,7 +253,7 @@ mod tests {
             }
             page.add(part);
         }
-        let answer = page.finish(limit);
+        let answer = page.finish(limit, &KeyFormat::String);
         let keys = answer["keys"].as_array().unwrap().iter().map(|row| row["key"].as_str().unwrap().to_owned());
         (keys.collect(), answer.get("cursor").map(|cursor| cursor.as_str().unwrap().to_owned()))
     }

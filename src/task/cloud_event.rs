@@ -7,11 +7,14 @@
 use bytes::Bytes;
 use serde_json::Value as Json;
 
+use crate::avro::json::{base64_decode, base64_encode};
 use crate::base::record::{Header, Headers, Record};
 use crate::base::value::Value;
+use crate::plan::ValueFormat;
 
 const CONTENT_TYPE: &str = "content-type";
 const STRUCTURED: &str = "application/cloudevents";
+const STRUCTURED_JSON: &str = "application/cloudevents+json; charset=UTF-8";
 /// What every event says.
 const REQUIRED: [&str; 4] = ["ce_specversion", "ce_id", "ce_source", "ce_type"];
 
@@ -20,7 +23,7 @@ const REQUIRED: [&str; 4] = ["ce_specversion", "ce_id", "ce_source", "ce_type"];
 ///
 /// # Errors
 /// Says why it is no event.
-pub(super) fn opened(record: &Record) -> Result<Option<Record>, String> {
+pub fn opened(record: &Record) -> Result<Option<Record>, String> {
     let Some(value) = &record.value else { return Ok(None) };
     let structured = record.headers.text(CONTENT_TYPE).is_some_and(|kind| kind.starts_with(STRUCTURED));
     if !structured {
@@ -32,11 +35,13 @@ pub(super) fn opened(record: &Record) -> Result<Option<Record>, String> {
     let Json::Object(event) = parsed else { return Err("the CloudEvent is no JSON object (E1007)".to_owned()) };
     let mut headers: Vec<Header> = Vec::with_capacity(event.len());
     let mut data = None;
+    let is_json = event.get("datacontenttype").and_then(Json::as_str).is_none_or(says_json);
     for (name, attribute) in event {
         match (name.as_str(), attribute) {
+            ("data", Json::String(text)) if !is_json => data = Some(Bytes::from(text)),
             ("data", attribute) => data = Some(Bytes::from(attribute.to_string())),
             ("data_base64", Json::String(text)) => {
-                let bytes = crate::avro::json::base64_decode(&text).ok_or("`data_base64` is no base64 (E1007)")?;
+                let bytes = base64_decode(&text).ok_or("`data_base64` is no base64 (E1007)")?;
                 data = Some(Bytes::copy_from_slice(&bytes));
             }
             ("datacontenttype", Json::String(text)) => headers.push(Header::text(CONTENT_TYPE, text)),
@@ -48,6 +53,12 @@ pub(super) fn opened(record: &Record) -> Result<Option<Record>, String> {
     let headers = Headers::new(headers.into_iter().chain(kept).collect());
     complete(&headers)?;
     Ok(Some(Record { value: data, headers, ..record.clone() }))
+}
+
+/// Data of other types may stand in JSON as text (JSON event format, section 3.1.1).
+fn says_json(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim();
+    kind.ends_with("/json") || kind.ends_with("+json")
 }
 
 fn complete(headers: &Headers) -> Result<(), String> {
@@ -71,6 +82,27 @@ pub(super) fn headers(id: String, source: String, kind: &str, time: Value, linea
         Header::text("ce_time", time),
     ];
     Headers::new(own.into_iter().chain(lineage.iter().cloned()).collect())
+}
+
+/// One JSON object of an event's headers and its data (JSON event format 1.0.2), and the headers that the record has with it.
+pub(super) fn structured(event: &Headers, format: ValueFormat, data: &[u8]) -> (Bytes, Headers) {
+    let quoted = |text: &str| Json::from(text).to_string();
+    let attributes = event.iter().filter_map(|header| {
+        let name = header.name.strip_prefix("ce_")?;
+        let value = std::str::from_utf8(header.value.as_ref()?).ok()?;
+        Some(format!("{}:{}", quoted(name), quoted(value)))
+    });
+    let kind = |kind: &str| format!("\"datacontenttype\":\"{kind}\"");
+    let (kind, data) = match format {
+        ValueFormat::Json => (kind("application/json"), format!("\"data\":{}", String::from_utf8_lossy(data))),
+        ValueFormat::String => (kind("text/plain"), format!("\"data\":{}", quoted(&String::from_utf8_lossy(data)))),
+        ValueFormat::Avro | ValueFormat::Long | ValueFormat::Int | ValueFormat::Double | ValueFormat::Bytes => {
+            (kind("application/octet-stream"), format!("\"data_base64\":\"{}\"", base64_encode(data)))
+        }
+    };
+    let members: Vec<String> = attributes.chain([kind, data]).collect();
+    let text = format!("{{{}}}", members.join(","));
+    (Bytes::from(text), Headers::new(vec![Header::text(CONTENT_TYPE, STRUCTURED_JSON)]))
 }
 
 #[cfg(test)]
@@ -116,6 +148,40 @@ mod tests {
         let names = ["ce_id", "ce_source", "ce_type", "ce_tries", "content-type"];
         assert_eq!(names.map(header), ["7", "/shop", "Placed", "3", "application/json"]);
         assert_eq!(opened.value.as_deref(), Some(&br#"{"total":1.5}"#[..]));
+    }
+
+    #[test]
+    fn text_that_is_no_json_is_the_data_itself() {
+        for (kind, data) in
+            [("text/plain", "hi"), ("application/json", r#""hi""#), ("application/a+json; v=1", r#""hi""#)]
+        {
+            let event = format!(
+                r#"{{"specversion": "1.0", "id": "7", "source": "/s", "type": "T", "datacontenttype": "{kind}", "data": "hi"}}"#
+            );
+            let opened = opened(&record(&JSON, Some(&event))).unwrap().unwrap();
+            assert_eq!(opened.value.as_deref(), Some(data.as_bytes()), "{kind}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_in_structured_mode_is_read_as_what_binary_mode_says() {
+        let lineage = Headers::new(vec![Header::text("ce_causationid", "c \"1\"")]);
+        let time = Value::DateTime(Timestamp(0).to_date_time());
+        let written = headers("a/b/0/1".to_owned(), "/a/b".to_owned(), "shop.Placed", time, &lineage);
+        for (format, data) in [
+            (ValueFormat::Json, &br#"{"total":1.5}"#[..]),
+            (ValueFormat::String, b"a \"b\""),
+            (ValueFormat::Avro, &[0, 0, 0, 0, 1, 255]),
+            (ValueFormat::Bytes, &[]),
+        ] {
+            let (value, with) = structured(&written, format, data);
+            let event = Record { value: Some(value), headers: with, ..record(&[], None) };
+            let opened = opened(&event).unwrap().unwrap();
+            assert_eq!(opened.value.as_deref(), Some(data), "{format:?}");
+            for header in written.iter() {
+                assert_eq!(opened.headers.text(&header.name), written.text(&header.name), "{format:?}");
+            }
+        }
     }
 
     #[test]

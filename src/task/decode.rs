@@ -12,7 +12,7 @@ use crate::base::ids::SchemaId;
 use crate::base::record::{Headers, Record};
 use crate::base::types::{Type, is_called, short_name};
 use crate::base::value::{Text, Value};
-use crate::operator::{KeyWriter, SINGLE_OBJECT_MARKER, key_bytes, scalar_value};
+use crate::operator::{SINGLE_OBJECT_MARKER, key_bytes, scalar_value};
 use crate::plan::{KeyFormat, LayoutId, Payload, Reader, Source, ValueFormat};
 use crate::task::cloud_event;
 
@@ -89,7 +89,7 @@ impl SourceDecoder {
     /// A repartition layout that does not read itself: a bug of the plan.
     pub(super) fn new(source: &Source) -> Result<Self, String> {
         let payload = &source.payload;
-        let keys = source.framed_keys.then(|| FramedKeys::new(source.key));
+        let keys = source.framed_keys.then(|| FramedKeys::new(source.key.clone()));
         let kind = match payload {
             Payload::Registry { readers } => DecoderKind::Registry(readers.iter().map(Target::new).collect()),
             Payload::Internal { readers, .. } => DecoderKind::Internal(
@@ -254,12 +254,13 @@ impl FramedKeys {
         let plan = schema.map_err(str::to_owned).and_then(|text| {
             let read = |error: String| format!("schema {id} is no {} key: {error}", self.format.name());
             let writer = Schema::parse(text).map_err(|error| read(error.to_string()))?;
-            let reader = Schema::parse(KeyWriter::schema_text(self.format)).map_err(|error| read(error.to_string()))?;
-            let fits = match (writer.value_type(), self.format) {
+            let reader = Schema::parse(self.format.schema_text()).map_err(|error| read(error.to_string()))?;
+            let fits = match (writer.value_type(), &self.format) {
                 (Type::String | Type::Enum(_), KeyFormat::String)
                 | (Type::Int, KeyFormat::Long)
-                | (Type::Bytes, KeyFormat::Bytes) => true,
-                (_, KeyFormat::String | KeyFormat::Long | KeyFormat::Bytes) => false,
+                | (Type::Bytes, KeyFormat::Bytes)
+                | (Type::Record(_), KeyFormat::Record(_)) => true,
+                (_, KeyFormat::String | KeyFormat::Long | KeyFormat::Bytes | KeyFormat::Record(_)) => false,
             };
             if !fits {
                 return Err(read(format!("it is {}", writer.value_type())));

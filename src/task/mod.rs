@@ -45,6 +45,7 @@ use process::{Context, Done, own_timestamp};
 use queue::{Next, SourceQueue};
 use times::Times;
 
+pub use cloud_event::opened as opened_event;
 pub use commit::{CommitCycle, CommitStep, Outcome};
 pub use failure::{ByReason, Failures, NODE_HEADER, REASON_HEADER};
 pub use global::{Followed, GLOBAL, GlobalStats, GlobalTables, Took};

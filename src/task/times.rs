@@ -248,7 +248,7 @@ pub(super) fn keeps_time(kind: &NodeKind) -> bool {
         | NodeKind::Timer(_)
         | NodeKind::Punctuate(_) => true,
         NodeKind::Table { expiry, .. } => expiry.is_some(),
-        NodeKind::Sink { cloud_events, .. } => *cloud_events,
+        NodeKind::Sink { cloud_events, .. } => cloud_events.is_some(),
         NodeKind::StreamTableJoin(join) => join.grace.is_some(),
         NodeKind::Entity(entity) => entity.deciding.is_some(),
         NodeKind::Filter { .. }

@@ -91,14 +91,14 @@ impl Inputs {
             };
             let key_writer = if source.framed_keys {
                 let subject = format!("{}-key", source.topic);
-                let id = registry.register(&subject, KeyWriter::schema_text(source.key), WAIT).map_err(failed)?;
-                Some(KeyWriter::new(source.key, id).map_err(failed)?)
+                let id = registry.register(&subject, source.key.schema_text(), WAIT).map_err(failed)?;
+                Some(KeyWriter::new(&source.key, id).map_err(failed)?)
             } else {
                 None
             };
             sources.insert(
                 source.topic.to_string(),
-                Source { key: source.key, key_writer, format, cloud_events: source.cloud_events, types },
+                Source { key: source.key.clone(), key_writer, format, cloud_events: source.cloud_events, types },
             );
         }
         Ok(Self { sources, partitions })
@@ -139,12 +139,13 @@ impl Inputs {
 
 impl Source {
     fn key_of(&self, key: &Json) -> Result<Bytes, WorldError> {
-        let value = match (self.key, key) {
+        let value = match (&self.key, key) {
             (KeyFormat::String, Json::String(text)) => Value::text(text),
             (KeyFormat::Long, Json::Number(number)) if number.is_i64() => {
                 Value::Int(number.as_i64().unwrap_or_default())
             }
             (KeyFormat::Bytes, Json::String(text)) => Value::Bytes(text.as_bytes().into()),
+            (KeyFormat::Record(datums), key) => from_json(key, datums.schema()).map_err(failed)?,
             (format, other) => {
                 return Err(WorldError(format!("key {other} is not of the topic's format, `{}`", format.name())));
             }

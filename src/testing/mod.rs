@@ -17,4 +17,4 @@ pub use cases::Case;
 pub use file::{TestFile, json_schema, read};
 pub use inputs::{Input, Inputs};
 pub use run::{Outcome, run};
-pub use world::{Output, World, WorldError};
+pub use world::{Output, Setup, World, WorldError};

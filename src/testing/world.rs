@@ -1,4 +1,4 @@
-//! A topology in a world of its own: broker, registry and state in memory, one partition a topic, a clock that is told the time.
+//! A topology in a world of its own: broker, registry and state in memory, one partition a topic unless more are asked for, a clock that is told the time.
 //!
 //! Invariant: each input is worked on to the end, through every repartition, before the next: the same inputs give the same outputs
 //! in the same order.
@@ -13,20 +13,20 @@ use serde_json::Value as Json;
 use super::inputs::{Input, Inputs};
 use crate::avro::{DecodePlan, Schema, frame, to_json};
 use crate::base::diag::suggestion;
-use crate::base::ids::{Offset, TopicPartition};
+use crate::base::ids::{Offset, Partition, TopicPartition};
 use crate::base::record::Record;
 use crate::base::time::{SpanMs, Timestamp};
 use crate::broker::local::LocalBroker;
 use crate::broker::{Broker, Consumer, ConsumerSettings, Event, Isolation, Producer, ProducerSettings};
 use crate::error::codes;
-use crate::operator::{KeyWriter, WindowSpan, key_value, scalar_value};
+use crate::operator::{WindowSpan, key_value, scalar_value};
 use crate::plan::{KeyFormat, NodeKind, Plan, SinkKey, TopicRole, ValueFormat};
 use crate::registry::Registry;
 use crate::registry::local::LocalRegistry;
 use crate::runtime::service::{Read, ReadError};
 use crate::runtime::{Clock, Ground, Guarantee, Options, Stepped};
 use crate::store::memory::MemoryBackends;
-use crate::task::FirstStart;
+use crate::task::{FirstStart, opened_event};
 
 /// Nothing here waits for anything outside the process; what takes longer is a bug.
 pub(super) const WAIT: Duration = Duration::from_secs(10);
@@ -52,8 +52,25 @@ struct Written {
     format: KeyFormat,
     key: SinkKey,
     values: ValueFormat,
-    /// How far it was looked at.
-    seen: Offset,
+    /// Structured ones are shown as binary ones.
+    cloud_events: bool,
+    /// How far each partition was looked at.
+    seen: Vec<Offset>,
+}
+
+/// What a world has of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Setup {
+    /// Of each topic.
+    pub partitions: u32,
+    /// Bytes that caches and queues share.
+    pub memory_budget_bytes: usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self { partitions: 1, memory_budget_bytes: 64 << 20 }
+    }
 }
 
 /// A topology and all it needs.
@@ -67,8 +84,9 @@ pub struct World {
     inputs: Inputs,
     sinks: BTreeMap<String, Written>,
     /// What was written from outside to topics that the topology writes, since they were looked at.
-    fed: BTreeMap<String, BTreeSet<Offset>>,
+    fed: BTreeMap<String, BTreeSet<(Partition, Offset)>>,
     now: Timestamp,
+    setup: Setup,
 }
 
 impl std::fmt::Debug for World {
@@ -92,13 +110,21 @@ impl World {
     /// # Errors
     /// The plan cannot start.
     pub fn new(plan: Arc<Plan>, now: Timestamp) -> Result<Self, WorldError> {
+        Self::with(plan, now, Setup::default())
+    }
+
+    /// As [`World::new`], with so many partitions and so much memory.
+    ///
+    /// # Errors
+    /// The plan cannot start.
+    pub fn with(plan: Arc<Plan>, now: Timestamp, setup: Setup) -> Result<Self, WorldError> {
         let broker: Arc<dyn Broker> = Arc::new(LocalBroker::in_memory());
         let registry: Arc<dyn Registry> = Arc::new(LocalRegistry::in_memory());
-        let inputs = Inputs::prepare(&plan, &*broker, &*registry, 1)?;
-        let sinks = written(&plan);
+        let inputs = Inputs::prepare(&plan, &*broker, &*registry, setup.partitions)?;
+        let sinks = written(&plan, setup.partitions);
         let producer = broker.producer(&ProducerSettings::default()).map_err(failed)?;
         let mut world =
-            Self { stepped: None, plan, broker, registry, producer, inputs, sinks, fed: BTreeMap::new(), now };
+            Self { stepped: None, plan, broker, registry, producer, inputs, sinks, fed: BTreeMap::new(), now, setup };
         world.start()?;
         Ok(world)
     }
@@ -111,7 +137,7 @@ impl World {
             backends: Arc::new(MemoryBackends),
             witness: None,
         };
-        let options = options(&self.plan.application_id);
+        let options = options(&self.plan.application_id, self.setup);
         let stepped = Stepped::start(Arc::clone(&self.plan), ground, options, self.now).map_err(failed)?;
         self.stepped = Some(stepped);
         self.settle()
@@ -160,9 +186,10 @@ impl World {
 
     fn put(&mut self, input: &Input) -> Result<(), WorldError> {
         let record = self.inputs.record(input)?;
+        let partition = record.partition;
         let offset = self.producer.send_and_wait(record, WAIT).map_err(failed)?;
         if self.sinks.contains_key(&input.topic) {
-            self.fed.entry(input.topic.clone()).or_default().insert(offset);
+            self.fed.entry(input.topic.clone()).or_default().insert((partition, offset));
         }
         self.now = self.now.max(input.at);
         Ok(())
@@ -182,7 +209,7 @@ impl World {
         self.sinks.keys().map(String::as_str)
     }
 
-    /// Returns what was written to a topic since the last call.
+    /// Returns what was written to a topic since the last call, one partition after the other.
     ///
     /// # Errors
     /// A topic that the topology does not write.
@@ -191,24 +218,34 @@ impl World {
             let known = self.sinks.keys().map(String::as_str);
             return Err(WorldError(format!("nothing is written to topic `{topic}`; {}", suggestion(topic, known))));
         };
-        let (place, from) = (TopicPartition::new(topic, 0), sink.seen);
+        // What the test itself wrote to a topic that the topology writes, too, is no output.
+        let fed = self.fed.remove(topic).unwrap_or_default();
+        let (mut outputs, mut seen) = (Vec::new(), Vec::with_capacity(sink.seen.len()));
+        for (partition, from) in (0..).map(Partition).zip(&sink.seen) {
+            let (records, next) = self.written_to(topic, partition, *from)?;
+            seen.push(next);
+            for record in records.iter().filter(|record| !fed.contains(&(partition, record.offset))) {
+                outputs.push(self.shown(record, sink)?);
+            }
+        }
+        if let Some(sink) = self.sinks.get_mut(topic) {
+            sink.seen = seen;
+        }
+        Ok(outputs)
+    }
+
+    /// The committed records of a partition from an offset on, and where they end.
+    fn written_to(&self, topic: &str, partition: Partition, from: Offset) -> Result<(Vec<Record>, Offset), WorldError> {
+        let place = TopicPartition::new(topic, partition.0);
         let settings =
             ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: 1 << 20 };
         let mut consumer = self.broker.consumer(&settings).map_err(failed)?;
         let end = consumer.watermarks(&place, WAIT).map_err(failed)?.high;
         if from >= end {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), from));
         }
         consumer.assign(&[(place, from)]).map_err(failed)?;
-        let (records, next) = read_to(&mut *consumer, from, end)?;
-        // What the test itself wrote to a topic that the topology writes, too, is no output.
-        let fed = self.fed.remove(topic).unwrap_or_default();
-        let own = |record: &&Record| !fed.contains(&record.offset);
-        let shown = records.iter().filter(own).map(|record| self.shown(record, sink)).collect();
-        if let Some(sink) = self.sinks.get_mut(topic) {
-            sink.seen = next;
-        }
-        shown
+        read_to(&mut *consumer, from, end)
     }
 
     /// Returns each task that has stopped, with why.
@@ -229,6 +266,8 @@ impl World {
     }
 
     fn shown(&self, record: &Record, sink: &Written) -> Result<Output, WorldError> {
+        let opened = if sink.cloud_events { opened_event(record).map_err(WorldError)? } else { None };
+        let record = opened.as_ref().unwrap_or(record);
         let (key, window) = record.key.as_deref().map(|key| sink.key_of(key)).transpose()?.unzip();
         let decoded = record.value.as_deref().map(|bytes| self.decoded(bytes, sink.values)).transpose()?.flatten();
         let (event_type, value) = decoded.map_or((None, None), |(event_type, value)| (event_type, Some(value)));
@@ -294,33 +333,35 @@ impl Written {
 impl Written {
     fn framed_key(&self, key: &[u8]) -> Result<Json, WorldError> {
         let (_, datum) = frame::split(key).map_err(failed)?;
-        let schema = Schema::parse(KeyWriter::schema_text(self.format)).map_err(failed)?;
+        let schema = Schema::parse(self.format.schema_text()).map_err(failed)?;
         let value = DecodePlan::whole(&schema, &schema).map_err(failed)?.decode_value(datum).map_err(failed)?;
         Ok(to_json(&value, &self.format.key_type()))
     }
 }
 
 /// The topics that sinks and dead letters go to; those of dead letters have their keys as text.
-fn written(plan: &Plan) -> BTreeMap<String, Written> {
+fn written(plan: &Plan, partitions: u32) -> BTreeMap<String, Written> {
     let mut written = BTreeMap::new();
+    let seen = vec![Offset(0); partitions as usize];
     for (topic, planned) in &plan.topics {
         if matches!(planned.role, TopicRole::Sink | TopicRole::DeadLetter) {
             let (format, key, values) = (KeyFormat::String, SinkKey::Plain, ValueFormat::Avro);
-            let plain = Written { format, key, values, seen: Offset(0) };
+            let plain = Written { format, key, values, cloud_events: false, seen: seen.clone() };
             written.insert(topic.to_string(), plain);
         }
     }
     for node in plan.sub_topologies.iter().flat_map(|sub| &sub.nodes) {
-        if let NodeKind::Sink { topic, format, key, writers, .. } = &node.kind {
+        if let NodeKind::Sink { topic, format, key, cloud_events, writers } = &node.kind {
             // What writes no rows writes answers to commands.
             let values = writers.iter().next().map_or(ValueFormat::Json, |(_, writer)| writer.format);
-            written.insert(topic.to_string(), Written { format: *format, key: *key, values, seen: Offset(0) });
+            let (format, key, cloud_events, seen) = (format.clone(), *key, cloud_events.is_some(), seen.clone());
+            written.insert(topic.to_string(), Written { format, key, values, cloud_events, seen });
         }
     }
     written
 }
 
-fn options(application_id: &str) -> Options {
+fn options(application_id: &str, setup: Setup) -> Options {
     Options {
         application_id: application_id.to_owned(),
         instance_id: "test".to_owned(),
@@ -328,11 +369,11 @@ fn options(application_id: &str) -> Options {
         commit_interval: SpanMs(0),
         threads: 1,
         state_dir: None,
-        memory_budget_bytes: 64 << 20,
+        memory_budget_bytes: setup.memory_budget_bytes,
         first_start: FirstStart::Earliest,
         create_topics: true,
         replication_factor: None,
-        default_partitions: 1,
+        default_partitions: setup.partitions,
         max_future: SpanMs(i64::MAX),
         session_timeout: WAIT,
         transaction_timeout: WAIT,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::sources::Place;
 use super::terms::{
-    AggregateFunction, Clock, Emit, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, SinkKey, SubjectNaming,
-    SuppressBounds, SuppressUntil, ValueFormat, Window, WindowShape,
+    AggregateFunction, Clock, ContentMode, Emit, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, SinkKey,
+    SubjectNaming, SuppressBounds, SuppressUntil, ValueFormat, Window, WindowShape,
 };
 use crate::avro::Schema;
 use crate::base::ids::Topic;
@@ -418,7 +418,7 @@ pub struct Sink {
     pub key: SinkKey,
     pub value_format: ValueFormat,
     /// Records are written as CloudEvents.
-    pub cloud_events: bool,
+    pub cloud_events: Option<ContentMode>,
     pub writers: ByVariant<SinkWriter>,
 }
 

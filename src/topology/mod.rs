@@ -45,8 +45,8 @@ pub use render::{Colour, JsonDiagnostic, render, to_json};
 pub use sources::{Place, SchemaFile, SourceFile, Sources};
 pub use subjects::{WantedSchema, wanted_schemas};
 pub use terms::{
-    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, Retry,
-    SinkKey, SubjectNaming, SuppressBounds, SuppressUntil, ValueFormat, WhenFull, Window, WindowShape, roots,
+    AggregateFunction, Clock, ContentMode, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError,
+    Retry, SinkKey, SubjectNaming, SuppressBounds, SuppressUntil, ValueFormat, WhenFull, Window, WindowShape, roots,
 };
 
 /// Checks a topology: the graph when there is no error, and everything that was found, in the order of files and places.

@@ -7,7 +7,7 @@ use super::spec::{
     AggregateSpec, Body, BranchSpec, CaseSpec, Fields, FoldSpec, FromSpec, JoinSpec, LogSpec, Shape, SinkKeyWord,
     SinkSpec, StreamSpec, TopicSpec, Updates,
 };
-use super::terms::{Emit, JoinKind, KeyFormat, LogLevel, SubjectNaming, ValueFormat};
+use super::terms::{ContentMode, Emit, JoinKind, KeyFormat, LogLevel, SubjectNaming, ValueFormat};
 use super::{entities, time, windows};
 use crate::base::diag::{Diagnostic, Span};
 use crate::base::time::SpanMs;
@@ -25,6 +25,8 @@ const KEY_FORMATS: [(&str, Option<KeyFormat>); 4] = [
     ("avro", None),
 ];
 const ENVELOPES: [(&str, ()); 1] = [("cloudevents", ())];
+const SINK_ENVELOPES: [(&str, ContentMode); 2] =
+    [("cloudevents", ContentMode::Binary), ("cloudevents_structured", ContentMode::Structured)];
 const SUBJECTS: [(&str, SubjectNaming); 3] = [
     ("topic_name", SubjectNaming::TopicName),
     ("record_name", SubjectNaming::RecordName),
@@ -100,8 +102,8 @@ fn reject(table: &mut TableReader<'_>, keys: &[&'static str], why: &str, help: &
     }
 }
 
-const TOPIC_KEYS: [&str; 8] =
-    ["schemas", "subjects", "key_format", "key_type", "value_format", "envelope", "timestamp", "idle"];
+const TOPIC_KEYS: [&str; 9] =
+    ["schemas", "subjects", "key_format", "key_type", "key_schema", "value_format", "envelope", "timestamp", "idle"];
 const DERIVED_KEYS: [&str; 6] = ["on", "where", "flatten", "select", "set", "select_key"];
 const SHAPING_KEYS: [&str; 3] = ["where", "select", "set"];
 
@@ -140,7 +142,7 @@ fn read_topic_keys_quietly(table: &mut TableReader<'_>) {
 pub(super) fn read_topic(table: &mut TableReader<'_>) -> Option<TopicSpec> {
     let topic = table.text("topic");
     let subjects = table.choice("subjects", &SUBJECTS);
-    let (key_format, framed_key) = read_key_format(table);
+    let (key_format, framed_key, key_schema) = read_key_format(table);
     let value_format = table.choice("value_format", &ValueFormat::ALL);
     let cloud_events = table.choice("envelope", &ENVELOPES).is_some();
     let timestamp = table.expression("timestamp");
@@ -156,6 +158,7 @@ pub(super) fn read_topic(table: &mut TableReader<'_>) -> Option<TopicSpec> {
         subjects: subjects.unwrap_or(SubjectNaming::TopicName),
         key_format,
         framed_key,
+        key_schema,
         value_format: value_format.unwrap_or(ValueFormat::Avro),
         cloud_events,
         timestamp,
@@ -185,21 +188,25 @@ fn read_schemas(table: &mut TableReader<'_>, format: ValueFormat) -> Option<Vec<
     Some(schemas)
 }
 
-/// How keys are written, and where it stands that they are Avro: inside they are bare.
-fn read_key_format(table: &mut TableReader<'_>) -> (KeyFormat, Option<Place>) {
+/// How keys are written; where it stands that they are Avro, for inside they are bare; and their schema where they are records.
+fn read_key_format(table: &mut TableReader<'_>) -> (KeyFormat, Option<Place>, Option<Located<String>>) {
     let format = table.choice("key_format", &KEY_FORMATS);
+    table.exclusive(&["key_type", "key_schema"]);
     let key_type = table.choice("key_type", &KEY_TYPES);
-    if let (None | Some(Some(_)), Some(span)) = (format, table.key_span("key_type")) {
-        let help = "`key_format = \"avro\"` has a `key_type`; the others say it themselves";
-        conflict(table, span, "`key_type` needs `key_format = \"avro\"`", help);
+    let key_schema = table.text("key_schema");
+    for key in ["key_type", "key_schema"] {
+        if let (None | Some(Some(_)), Some(span)) = (&format, table.key_span(key)) {
+            let help = "`key_format = \"avro\"` has a `key_type` or a `key_schema`; the others say it themselves";
+            conflict(table, span, &format!("`{key}` needs `key_format = \"avro\"`"), help);
+        }
     }
     match format {
         Some(None) => {
             let place = table.key_span("key_format").map(|span| table.file.place(span));
-            (key_type.unwrap_or(KeyFormat::String), place)
+            (key_type.unwrap_or(KeyFormat::String), place, key_schema)
         }
-        Some(Some(format)) => (format, None),
-        None => (KeyFormat::String, None),
+        Some(Some(format)) => (format, None, None),
+        None => (KeyFormat::String, None, None),
     }
 }
 
@@ -515,7 +522,7 @@ fn read_sink(table: &mut TableReader<'_>) -> Option<SinkSpec> {
             }
         }
     }
-    let cloud_events = table.choice("envelope", &ENVELOPES).is_some();
+    let cloud_events = table.choice("envelope", &SINK_ENVELOPES);
     let (key, value_format) = (key.zip(key_at), value_format.zip(value_at));
     Some(SinkSpec { from: from?, topic: topic?, record, schema, subjects, key, value_format, cloud_events })
 }

@@ -246,7 +246,7 @@ impl<'a> TableReader<'a> {
     }
 
     /// One of a closed set of words.
-    pub(super) fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
+    pub(super) fn choice<T: Clone>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         if let Some(notes) = &self.notes {
             notes.note(key, || Holds::Choice(choices.iter().map(|(word, _)| (*word).to_owned()).collect()));
             return notes.pick(choices).filter(|_| notes.has(key));
@@ -362,14 +362,14 @@ fn text_of(file: File<'_>, key: &str, value: &Spanned<DeValue<'_>>) -> Option<Lo
 }
 
 /// Reads a string as one of a closed set of words.
-pub(super) fn choice_of<T: Copy>(
+pub(super) fn choice_of<T: Clone>(
     file: File<'_>,
     key: &str,
     text: &Located<String>,
     choices: &[(&str, T)],
 ) -> Option<T> {
     if let Some((_, choice)) = choices.iter().find(|(word, _)| *word == text.value) {
-        return Some(*choice);
+        return Some(choice.clone());
     }
     let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
     let help = match nearest(&text.value, words.iter().copied()) {

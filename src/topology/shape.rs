@@ -101,8 +101,8 @@ impl<'a> Notes<'a> {
     }
 
     /// Picks the word that a choice is this time.
-    pub(super) fn pick<T: Copy>(&self, choices: &[(&str, T)]) -> Option<T> {
-        choices.get(self.pick % choices.len().max(1)).map(|(_, choice)| *choice)
+    pub(super) fn pick<T: Clone>(&self, choices: &[(&str, T)]) -> Option<T> {
+        choices.get(self.pick % choices.len().max(1)).map(|(_, choice)| choice.clone())
     }
 
     fn there(&self) -> &There {

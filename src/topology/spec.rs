@@ -5,8 +5,8 @@
 
 use super::sources::{Located, Place};
 use super::terms::{
-    Clock, Emit, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, SubjectNaming, SuppressBounds, ValueFormat,
-    Window,
+    Clock, ContentMode, Emit, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, SubjectNaming, SuppressBounds,
+    ValueFormat, Window,
 };
 use crate::base::time::SpanMs;
 use crate::base::types::Type;
@@ -78,7 +78,7 @@ impl Body {
     pub(super) fn schemas(&self) -> Vec<&Located<String>> {
         match self {
             Self::StreamOfTopic(topic) | Self::TableOfTopic(topic) | Self::GlobalTable(topic) => {
-                topic.schemas.iter().collect()
+                topic.schemas.iter().chain(&topic.key_schema).collect()
             }
             Self::Entity(entity) => vec![&entity.schema],
             Self::Sink(sink) => sink.schema.iter().collect(),
@@ -128,6 +128,8 @@ pub(super) struct TopicSpec {
     pub key_format: KeyFormat,
     /// Where it stands that keys are Avro in registry frames.
     pub framed_key: Option<Place>,
+    /// Of keys that are records.
+    pub key_schema: Option<Located<String>>,
     pub value_format: ValueFormat,
     /// Records are CloudEvents.
     pub cloud_events: bool,
@@ -329,7 +331,7 @@ pub(super) struct SinkSpec {
     pub key: Option<(SinkKeyWord, Place)>,
     pub value_format: Option<(ValueFormat, Place)>,
     /// Records are CloudEvents.
-    pub cloud_events: bool,
+    pub cloud_events: Option<ContentMode>,
 }
 
 /// How a sink says that it writes keys.

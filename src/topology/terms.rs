@@ -1,6 +1,7 @@
 //! The words that a topology and its plan share: how keys are written, what happens to a record that fails, when results go
 //! on, how long the past is kept, and the places that expressions take their inputs from.
 
+use crate::avro::Datums;
 use crate::base::ids::Topic;
 use crate::base::time::SpanMs;
 use crate::base::types::Type;
@@ -11,7 +12,7 @@ pub mod roots {
     pub const ROW: usize = 0;
     /// `state`, `right`: the second row's slots; empty where there is none.
     pub const OTHER: usize = 1;
-    /// `key`: one slot.
+    /// `key`: one slot, or the fields of a record.
     pub const KEY: usize = 2;
     /// `meta`: topic, partition, offset, timestamp, type; see [`META_FIELDS`].
     pub const META: usize = 3;
@@ -26,13 +27,15 @@ pub mod roots {
 }
 
 /// How a topic's keys are written. Inside, keys are always the bare bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyFormat {
     /// UTF-8.
     String,
     /// 8 bytes, big-endian, as Kafka's `LongSerializer`.
     Long,
     Bytes,
+    /// A record, as a bare Avro datum.
+    Record(Datums),
 }
 
 impl KeyFormat {
@@ -42,15 +45,27 @@ impl KeyFormat {
             Self::String => Type::String,
             Self::Long => Type::Int,
             Self::Bytes => Type::Bytes,
+            Self::Record(datums) => datums.schema().value_type(),
         }
     }
 
     /// Returns the word that the topology uses for it.
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::String => "string",
             Self::Long => "long",
             Self::Bytes => "bytes",
+            Self::Record(datums) => datums.schema().full_name().unwrap_or("record"),
+        }
+    }
+
+    /// Returns the text of the schema that keys are written under where they are Avro.
+    pub fn schema_text(&self) -> &str {
+        match self {
+            Self::String => "\"string\"",
+            Self::Long => "\"long\"",
+            Self::Bytes => "\"bytes\"",
+            Self::Record(datums) => datums.schema().text(),
         }
     }
 }
@@ -358,6 +373,15 @@ pub enum SinkKey {
     EndAndStart,
     /// Avro in a registry frame, under the subject `<topic>-key`; the record goes to the partition of the framed key.
     Avro,
+}
+
+/// How a sink writes CloudEvents (Kafka protocol binding, section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ContentMode {
+    /// Attributes are headers, the value is the data.
+    Binary,
+    /// The value is a JSON object of both.
+    Structured,
 }
 
 /// How a topic's values are written.

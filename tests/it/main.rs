@@ -27,6 +27,7 @@ mod formats;
 mod instances;
 mod joins;
 mod kafka_adapter;
+mod keys;
 mod laws;
 mod members;
 mod memory;

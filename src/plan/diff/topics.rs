@@ -6,7 +6,7 @@ use super::{Change, Comparison, Noted, Subject, Verdict, said};
 use crate::avro::{Schema, can_read};
 use crate::base::ids::Topic;
 use crate::plan::explain::written_keys;
-use crate::plan::model::{NodeKind, Payload, Plan, TopicRole, Writer};
+use crate::plan::model::{ContentMode, NodeKind, Payload, Plan, TopicRole, Writer};
 
 impl Comparison<'_> {
     pub(super) fn topics(&self) -> Vec<Change> {
@@ -181,13 +181,17 @@ impl Comparison<'_> {
 /// How a sink writes records.
 struct Written<'a> {
     keys: String,
-    cloud_events: bool,
+    cloud_events: Option<ContentMode>,
     writers: Vec<&'a Writer>,
 }
 
 impl Written<'_> {
     fn values(&self) -> Vec<String> {
-        let events = if self.cloud_events { " in CloudEvents" } else { "" };
+        let events = match self.cloud_events {
+            None => "",
+            Some(ContentMode::Binary) => " in CloudEvents",
+            Some(ContentMode::Structured) => " in structured CloudEvents",
+        };
         self.writers.iter().map(|writer| format!("{}{events}", writer.format.name())).collect()
     }
 }

@@ -141,7 +141,7 @@ impl Emitter<'_, '_> {
         let from = self.flow.graph.node(entity.from);
         let topic = from.kind.source().map(|source| source.topic.clone());
         let topic = topic.expect("the stream of an entity that decides reads a topic");
-        NodeKind::Sink { topic, format: self.entity_keys(id), key: SinkKey::Plain, cloud_events: false, writers }
+        NodeKind::Sink { topic, format: self.entity_keys(id), key: SinkKey::Plain, cloud_events: None, writers }
     }
 
     /// Writes answers as JSON, so that no row has a writer.
@@ -152,12 +152,12 @@ impl Emitter<'_, '_> {
             topic,
             format: self.entity_keys(id),
             key: SinkKey::Plain,
-            cloud_events: false,
+            cloud_events: None,
             writers: PerLayout::default(),
         }
     }
 
     fn entity_keys(&self, id: PartId) -> KeyFormat {
-        self.flow.graph.node(self.flow.part(id).node).rows.key
+        self.flow.graph.node(self.flow.part(id).node).rows.key.clone()
     }
 }

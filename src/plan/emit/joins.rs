@@ -64,7 +64,7 @@ impl Emitter<'_, '_> {
             table: GlobalRef(number as u16),
             slots: self.flow.shape(right).used.len(),
             refers_to,
-            format: self.flow.graph.node(self.flow.part(table).node).rows.key,
+            format: self.flow.graph.node(self.flow.part(table).node).rows.key.clone(),
             fields,
             layout: self.layout(part.output[0].1),
         }))
@@ -135,7 +135,7 @@ impl Emitter<'_, '_> {
         NodeKind::Subscribe(Box::new(Subscribe {
             kind: join.kind,
             refers_to: self.foreign_key(left, join),
-            format: self.flow.graph.node(join.right).rows.key,
+            format: self.flow.graph.node(join.right).rows.key.clone(),
             left_fields: self.names_of(left.1),
             layout: self.layout(part.output[0].1),
         }))

@@ -58,7 +58,7 @@ pub(super) fn global_tables(flow: &Flow<'_>) -> Vec<GlobalTable> {
             kept_as: name.clone(),
             name,
             changelog,
-            key: node.rows.key,
+            key: node.rows.key.clone(),
             row: schema,
             kind: StoreKind::KeyValue,
         };
@@ -82,7 +82,7 @@ fn of_others(node: &topology::Node, mut readers: Vec<Reader>) -> Option<Source> 
     Some(Source {
         name: node.name.clone(),
         topic: source.topic.clone(),
-        key: node.rows.key,
+        key: node.rows.key.clone(),
         framed_keys: source.framed_keys,
         cloud_events: source.cloud_events,
         payload,
@@ -267,10 +267,10 @@ impl<'f, 'g> Emitter<'f, 'g> {
         let part = self.flow.part(write);
         let node = self.flow.graph.node(part.node);
         if let (Some(Carried::Subscriptions), topology::NodeKind::Join(join)) = (self.flow.carries(write), &node.kind) {
-            return self.flow.graph.node(join.right).rows.key;
+            return self.flow.graph.node(join.right).rows.key.clone();
         }
         // What is behind a repartition has the key that its rows were partitioned by.
-        node.rows.key
+        node.rows.key.clone()
     }
 
     fn upstream(&self, write: PartId) -> Upstream {
@@ -326,7 +326,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
             }
             (PartKind::Regroup { key }, _) => NodeKind::Regroup {
                 key: self.expression(part.input[0].1, key),
-                format: graph_node.rows.key,
+                format: graph_node.rows.key.clone(),
                 layout: self.layout(part.output[0].1),
             },
             (PartKind::Repartition, _) => self.repartition(id)?,
@@ -406,7 +406,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 writers.set(self.layout(*shape), Writer { schema: writer.schema.clone(), subject, format, slots });
             }
         }
-        let format = self.flow.graph.node(part.node).rows.key;
+        let format = self.flow.graph.node(part.node).rows.key.clone();
         NodeKind::Sink { topic: sink.topic.clone(), format, key: sink.key, cloud_events: sink.cloud_events, writers }
     }
 
@@ -446,7 +446,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
                 entries.set(self.layout(*shape), expression);
             }
         }
-        NodeKind::Rekey { key: entries, format: self.flow.graph.node(part.node).rows.key }
+        NodeKind::Rekey { key: entries, format: self.flow.graph.node(part.node).rows.key.clone() }
     }
 
     fn repartition(&self, id: PartId) -> Made<NodeKind> {
@@ -565,7 +565,7 @@ impl<'f, 'g> Emitter<'f, 'g> {
         fields: &topology::ByVariant<Vec<topology::Expression>>,
     ) -> NodeKind {
         let part = self.flow.part(id);
-        let format = self.flow.graph.node(part.node).rows.key;
+        let format = self.flow.graph.node(part.node).rows.key.clone();
         NodeKind::Flatten(Box::new(Flatten {
             list: self.per_layout(id, &flatten.list),
             of_records: flatten.of_records,

@@ -59,8 +59,8 @@ impl Emitter<'_, '_> {
 
     fn named(&self, id: PartId, name: &Text, row: Schema, kind: StoreKind) -> Made<Store> {
         let node = self.flow.part(id).node;
-        let key = self.flow.graph.node(node).rows.key;
-        let row = self.record(node, rows::keyed(&row, key, &kind))?;
+        let key = self.flow.graph.node(node).rows.key.clone();
+        let row = self.record(node, rows::keyed(&row, &key, &kind))?;
         Ok(Store { name: name.clone(), kept_as: name.clone(), changelog: self.names.changelog(name), key, row, kind })
     }
 

@@ -14,7 +14,7 @@ use crate::plan::model::{
     Store, StoreKind, StoreRef, StreamTableJoin, SubTopology, ValueFormat, Window, WindowShape, Writer,
 };
 
-use words::{action, key, role};
+use words::{action, key, role, written_events};
 pub(super) use words::{kind, written_keys};
 
 /// Describes a plan, for `graph` and for golden files.
@@ -176,11 +176,11 @@ impl Out {
             NodeKind::Flatten(flatten) => self.flatten(sub, flatten)?,
             NodeKind::Log(log) => self.log(sub, log)?,
             NodeKind::Rekey { key: expressions, format } => {
-                writeln!(self.text, ": {} keys", key(*format))?;
+                writeln!(self.text, ": {} keys", key(format))?;
                 self.per_layout(sub, expressions, |out, expression| write!(out.text, "key {}", written(expression)))?;
             }
             NodeKind::Regroup { key: expression, format, layout } => {
-                let keys = key(*format);
+                let keys = key(format);
                 writeln!(self.text, ": changes of a table, {keys} keys, #{}: {}", layout.0, written(expression))?;
             }
             NodeKind::Repartition { topic, writers, to, .. } => {
@@ -189,8 +189,7 @@ impl Out {
                 self.per_layout(sub, writers, Self::writer)?;
             }
             NodeKind::Sink { topic, key, cloud_events, writers, .. } => {
-                let events = if *cloud_events { ", cloud events" } else { "" };
-                writeln!(self.text, ": topic {topic}{}{events}", written_keys(*key))?;
+                writeln!(self.text, ": topic {topic}{}{}", written_keys(*key), written_events(*cloud_events))?;
                 self.per_layout(sub, writers, Self::writer)?;
             }
             NodeKind::Table { store, layout, expiry } => {
@@ -231,7 +230,7 @@ impl Out {
         writeln!(self.text, ": #{}", flatten.layout.0)?;
         self.per_layout(sub, &flatten.list, |out, list| write!(out.text, "for each of {}", written(list)))?;
         if let Some((keys, format)) = &flatten.key {
-            let name = key(*format);
+            let name = key(format);
             self.per_layout(sub, keys, |out, key| write!(out.text, "{name} key {}", written(key)))?;
         }
         self.fields(sub, &flatten.fields, flatten.layout)
@@ -453,7 +452,7 @@ impl Out {
             StoreKind::Waiting => "row per key and time".to_owned(),
         };
         let schema = self.schema(&store.row);
-        writeln!(self.text, "  store {}: {kind}, {} keys, changelog {}", store.name, key(store.key), store.changelog)?;
+        writeln!(self.text, "  store {}: {kind}, {} keys, changelog {}", store.name, key(&store.key), store.changelog)?;
         let fields = store.row.fields().iter().map(|field| format!("{} {}", field.name, field.field_type));
         writeln!(self.text, "    {schema}: {}", fields.collect::<Vec<_>>().join(", "))
     }
@@ -477,7 +476,7 @@ fn read_as(source: &Source) -> String {
     };
     let framed = if source.framed_keys { "avro " } else { "" };
     let events = if source.cloud_events { ", cloud events" } else { "" };
-    format!("{framed}{} keys, {format}{events}", key(source.key))
+    format!("{framed}{} keys, {format}{events}", key(&source.key))
 }
 
 fn listed(names: &[&str]) -> String {

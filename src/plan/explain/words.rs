@@ -1,6 +1,6 @@
 //! What things of a plan are called in its text.
 
-use crate::plan::model::{ErrorAction, KeyFormat, NodeKind, SinkKey, TopicRole};
+use crate::plan::model::{ContentMode, ErrorAction, KeyFormat, NodeKind, SinkKey, TopicRole};
 
 pub(super) fn action(action: &ErrorAction) -> String {
     match action {
@@ -18,7 +18,15 @@ pub(in crate::plan) fn written_keys(key: SinkKey) -> &'static str {
     }
 }
 
-pub(super) fn key(format: KeyFormat) -> &'static str {
+pub(super) fn written_events(mode: Option<ContentMode>) -> &'static str {
+    match mode {
+        None => "",
+        Some(ContentMode::Binary) => ", cloud events",
+        Some(ContentMode::Structured) => ", structured cloud events",
+    }
+}
+
+pub(super) fn key(format: &KeyFormat) -> &str {
     format.name()
 }
 

@@ -31,8 +31,8 @@ pub use joins::{
 pub use rows::{Flatten, Log};
 
 pub use crate::topology::{
-    AggregateFunction, Clock, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError, Retry,
-    SinkKey, SuppressBounds, SuppressUntil, ValueFormat, WhenFull, Window, WindowShape, roots,
+    AggregateFunction, Clock, ContentMode, Emit, ErrorAction, JoinKind, JoinWindow, Keep, KeyFormat, LogLevel, OnError,
+    Retry, SinkKey, SuppressBounds, SuppressUntil, ValueFormat, WhenFull, Window, WindowShape, roots,
 };
 
 /// Everything needed to run a topology.
@@ -281,8 +281,8 @@ pub enum NodeKind {
         topic: Topic,
         format: KeyFormat,
         key: SinkKey,
-        /// Records are written as CloudEvents, in binary mode.
-        cloud_events: bool,
+        /// Records are written as CloudEvents.
+        cloud_events: Option<ContentMode>,
         writers: PerLayout<Writer>,
     },
     /// Keeps the newest row per key.

@@ -33,8 +33,8 @@ use crate::operator::{
     key_bytes,
 };
 use crate::plan::{
-    Child, Expression, Input, KeyFormat, LayoutId, Node, NodeIndex, NodeKind, PerLayout, SinkKey, SourceIndex,
-    SubTopology,
+    Child, ContentMode, Expression, Input, KeyFormat, LayoutId, Node, NodeIndex, NodeKind, PerLayout, SinkKey,
+    SourceIndex, SubTopology,
 };
 use crate::store::TaskStores;
 use crate::store::global::GlobalStores;
@@ -297,10 +297,12 @@ impl Graph {
             NodeKind::Regroup { key, format, layout } => self.regroup(at, key, format, *layout, row, context),
             NodeKind::Sink { topic, key, cloud_events, writers, .. } => {
                 let mut headers = lineage::derived(context);
-                if *cloud_events {
+                if cloud_events.is_some() {
                     headers = self.event_headers(at, writers.get(row.layout), row, &headers);
                 }
-                let out = Out { topic, key: *key, headers, to: None };
+                let structured = *cloud_events == Some(ContentMode::Structured);
+                let data = writers.get(row.layout).filter(|_| structured).map(|writer| writer.format);
+                let out = Out { topic, key: *key, headers, to: None, data };
                 if self.send(at, out, row, context)? == Sent::Yes {
                     self.latencies.sent(at.index, row.timestamp);
                 }
@@ -310,7 +312,7 @@ impl Graph {
             NodeKind::Repartition { topic, to, .. } => {
                 let to = to.and_then(|slot| row.slots?.get(slot)?.as_int());
                 let to = to.map(|partition| Partition(partition as i32));
-                let out = Out { topic, key: SinkKey::Plain, headers: context.headers.clone(), to };
+                let out = Out { topic, key: SinkKey::Plain, headers: context.headers.clone(), to, data: None };
                 self.send(at, out, row, context).map(|_| ())
             }
             NodeKind::Table { store, layout, expiry: Some(expiry) } => {

@@ -8,7 +8,7 @@ use crate::base::record::{Headers, Outgoing};
 use crate::base::time::Timestamp;
 use crate::base::value::Value;
 use crate::operator::{RecordContext, Row};
-use crate::plan::{LayoutId, NodeKind, SinkKey, SubTopology, Writer};
+use crate::plan::{LayoutId, NodeKind, SinkKey, SubTopology, ValueFormat, Writer};
 use crate::task::{cloud_event, marker};
 
 use super::{At, Graph, NodeError, Sent, Step};
@@ -20,6 +20,8 @@ pub(super) struct Out<'a> {
     pub(super) headers: Headers,
     /// Other than where its key belongs.
     pub(super) to: Option<Partition>,
+    /// Where headers and value become one structured CloudEvent: what its data is.
+    pub(super) data: Option<ValueFormat>,
 }
 
 impl Graph {
@@ -50,11 +52,16 @@ impl Graph {
         row: &Row<'_>,
         context: &RecordContext,
     ) -> Result<Sent, NodeError> {
-        let Out { topic, key, headers, to } = out;
+        let Out { topic, key, mut headers, to, data } = out;
         let value = match row.slots {
             None => None,
             Some(slots) => match self.encoded(at, row.layout, slots)? {
                 None => return Ok(Sent::No),
+                Some(value) if let Some(format) = data => {
+                    let (event, headers_of_event) = cloud_event::structured(&headers, format, &value);
+                    headers = headers_of_event;
+                    Some(event)
+                }
                 value @ Some(_) => value,
             },
         };

@@ -35,10 +35,10 @@ impl Checker<'_> {
             Some(None) => (None, false),
             None => (None, true),
         };
-        let format = key.as_ref().map_or(input.key, |key| key.format);
+        let format = key.as_ref().map_or_else(|| input.key.clone(), |key| key.format.clone());
         // Behind a repartition there is the new key, and no window.
         let moved = key.is_some() || input.rekeyed;
-        let scope = if moved { scope.rekeyed(format) } else { scope };
+        let scope = if moved { scope.rekeyed(format.clone()) } else { scope };
         let mut found = Found { fields: Vec::new(), updates: input.variants.iter().map(|_| None).collect(), sound };
         let of_table = input.nature == Nature::Table;
         found.sound &= self.fits_input(item, aggregate, of_table);

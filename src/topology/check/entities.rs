@@ -49,7 +49,7 @@ impl Checker<'_> {
         };
         let rows = Rows {
             variants: vec![Variant { record, schema: Some(state.clone()), scalar: false }],
-            key: input.key,
+            key: input.key.clone(),
             rekeyed: false,
             windowed: None,
             nature: Nature::Table,

@@ -7,6 +7,7 @@ use super::super::graph::{ByVariant, Expression, Rows, Variant};
 use super::super::spec::ExpressionText;
 use super::super::terms::{KeyFormat, roots};
 use super::{Checker, text_place};
+use crate::avro::{Datums, Schema};
 use crate::base::diag::Diagnostic;
 use crate::base::types::{Field, RecordType, Type};
 use crate::base::value::Text;
@@ -27,7 +28,7 @@ pub(super) struct Scope {
 impl Scope {
     /// The input's row by this name, its key, its window if it has one.
     pub(super) fn row(name: &'static str, rows: &Rows) -> Self {
-        Self { row: name, other: None, other_present: false, key: rows.key, windowed: rows.windowed.is_some() }
+        Self { row: name, other: None, other_present: false, key: rows.key.clone(), windowed: rows.windowed.is_some() }
     }
 
     /// Adds a second row.
@@ -94,8 +95,8 @@ pub(super) const TIMESTAMP: Wanted = Wanted {
 
 /// A key.
 pub(super) const KEY: Wanted = Wanted {
-    role: "a key is a string, an int or bytes",
-    accepts: |given| matches!(given, Type::String | Type::Enum(_) | Type::Int | Type::Bytes),
+    role: "a key is a string, an int, bytes or a record",
+    accepts: |given| matches!(given, Type::String | Type::Enum(_) | Type::Int | Type::Bytes | Type::Record(_)),
     help: "convert it, `string(…)`; for a field that may be null give the key of those rows: `value.x.orValue(\"\")`",
 };
 
@@ -108,7 +109,7 @@ pub(super) const LIST: Wanted = Wanted {
 
 /// The key of another row; null refers to none.
 pub(super) const REFERENCE: Wanted = Wanted {
-    role: "the key of another row is a string, an int or bytes, or null",
+    role: "the key of another row is a string, an int, bytes or a record, or null",
     accepts: |given| (KEY.accepts)(present(given)),
     help: "convert it: `string(…)`",
 };
@@ -122,10 +123,19 @@ pub(super) fn present(given: &Type) -> &Type {
 pub(super) const ANY: Wanted = Wanted { role: "", accepts: |_| true, help: "" };
 
 /// Returns the format of keys of this type.
-pub(super) fn key_format(key: &Type) -> KeyFormat {
-    match key {
+///
+/// # Errors
+/// A record with a field that Avro has no type for.
+pub(super) fn key_format(key: &Type) -> Result<KeyFormat, String> {
+    Ok(match key {
         Type::Int => KeyFormat::Long,
         Type::Bytes => KeyFormat::Bytes,
+        Type::Record(record) => {
+            let fields: Vec<(Text, Type)> =
+                record.fields().iter().map(|field| (field.name.clone(), field.field_type.clone())).collect();
+            let schema = Schema::record_of(&record.name, &fields).map_err(|error| error.to_string())?;
+            KeyFormat::Record(Datums::new(schema).map_err(|error| error.to_string())?)
+        }
         Type::Null
         | Type::Bool
         | Type::Uint
@@ -137,10 +147,9 @@ pub(super) fn key_format(key: &Type) -> KeyFormat {
         | Type::Enum(_)
         | Type::List(_)
         | Type::Map(_)
-        | Type::Record(_)
         | Type::Optional(_)
         | Type::Union(_) => KeyFormat::String,
-    }
+    })
 }
 
 /// Which variants take part, all or some.

@@ -29,13 +29,13 @@ impl Checker<'_> {
         // Behind a repartition there is no window, and what two rows make has none.
         let scope = Scope::row("left", left).with("right", row);
         let one_window = form == JoinForm::StreamGlobal || form == JoinForm::StreamTable && !left.rekeyed;
-        let scope = if one_window { scope } else { scope.rekeyed(left.key) };
+        let scope = if one_window { scope } else { scope.rekeyed(left.key.clone()) };
         let absent: Vec<Variant> = left.variants.iter().map(maybe_absent).collect();
         let lefts = if join.kind.keeps_right() { &absent } else { &left.variants };
         let (fields, record) = self.selected(&item.name.value, &join.select, &all(lefts), &scope)?;
         let rows = Rows {
             variants: vec![Variant::derived(record)],
-            key: left.key,
+            key: left.key.clone(),
             rekeyed: left.rekeyed && form == JoinForm::StreamGlobal,
             windowed: left.windowed.filter(|_| looks_up),
             nature: if matches!(form, JoinForm::TableTable | JoinForm::ForeignKey) {
@@ -81,8 +81,8 @@ impl Checker<'_> {
         let Some(text) = text else { return Some(Vec::new()) };
         let scope = Scope::row("left", left);
         let found = self.expression_of_kind(text, &all(&left.variants), &scope, &REFERENCE)?;
-        let format = |expression: &Expression| key_format(present(expression.checked.value_type()));
-        if let Some(other) = found.iter().flatten().map(format).find(|format| *format != right.key) {
+        let format = |expression: &Expression| key_format(present(expression.checked.value_type())).ok();
+        if let Some(other) = found.iter().flatten().filter_map(format).find(|format| *format != right.key) {
             let message =
                 format!("the key is {}, the keys of `{}` are {}", other.name(), join.right.value, right.key.name());
             let help = "convert it, `string(…)` or `int(…)`, or mend `key_format`";

@@ -9,7 +9,8 @@ use super::graph::{Graph, Nature, Node, NodeId, NodeKind, Rows, Source, Table, T
 use super::resolve::{Item, Resolved, resolve};
 use super::sources::{Located, Place, Sources};
 use super::spec::{Body, ExpressionText, FromSpec, Spec, TopicSpec};
-use super::terms::{ErrorAction, OnError};
+use super::terms::{ErrorAction, KeyFormat, OnError};
+use crate::avro::Datums;
 use crate::base::diag::{Diagnostic, Span};
 use crate::base::ids::Topic;
 use crate::base::types::{Field, RecordType, Type};
@@ -200,9 +201,13 @@ impl Checker<'_> {
         if let Some((name, of)) = topic.value_format.scalar() {
             variants.push(Variant::scalar(name, of));
         }
+        let key = match &topic.key_schema {
+            None => topic.key_format.clone(),
+            Some(named) => self.record_keys(named)?,
+        };
         // A framed key has another partition than the bare one: what meets other rows goes through a repartition first.
         let rekeyed = topic.framed_key.is_some();
-        let rows = Rows { variants, key: topic.key_format, rekeyed, windowed: None, nature };
+        let rows = Rows { variants, key, rekeyed, windowed: None, nature };
         let timestamp = match &topic.timestamp {
             None => None,
             Some(text) => {
@@ -224,6 +229,18 @@ impl Checker<'_> {
             on_decode_error,
         };
         Some((source, rows))
+    }
+
+    /// Keys of a schema file.
+    fn record_keys(&self, named: &Located<String>) -> Option<KeyFormat> {
+        let (schema, record) = self.schemas.record(named)?;
+        if record.fields().is_empty() {
+            let help = "without fields there is one key only: name what rows are known by";
+            self.error(codes::SCHEMA_NOT_A_RECORD, named.place, "the key's record has no fields", help);
+            return None;
+        }
+        // A schema that was read reads itself.
+        Datums::new(schema).map(KeyFormat::Record).ok()
     }
 
     fn table_from(&self, item: &Item<'_>, table: &FromSpec, from: NodeId) -> Made {
@@ -249,7 +266,7 @@ impl Checker<'_> {
             }
             None => (None, input.variants.clone()),
         };
-        let rows = Rows { variants, nature: Nature::Table, rekeyed: false, windowed: None, key: input.key };
+        let rows = Rows { variants, nature: Nature::Table, rekeyed: false, windowed: None, key: input.key.clone() };
         // A versioned table stays one when it is filtered or shaped (`KTableImpl.doFilter`, `doMapValues`).
         let inherited = if let NodeKind::Table(of) = &self.nodes[from.0].kind { of.versioned } else { None };
         let versioned = if table.ttl.is_some() { None } else { table.versioned.or(inherited) };

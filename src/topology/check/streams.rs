@@ -52,7 +52,7 @@ impl Checker<'_> {
         };
         let rows = Rows {
             variants,
-            key: key.as_ref().map_or(input.key, |key| key.format),
+            key: key.as_ref().map_or_else(|| input.key.clone(), |key| key.format.clone()),
             rekeyed: input.rekeyed || key.is_some(),
             windowed: input.windowed.filter(|_| key.is_none()),
             nature: Nature::Stream,
@@ -131,11 +131,15 @@ impl Checker<'_> {
     /// Checks `select_key` or `group_by`: one kind of key, whatever the row's type.
     pub(super) fn key_by(&self, text: &ExpressionText, taking: &Taking<'_>, scope: &Scope) -> Option<KeyBy> {
         let key = self.expression_of_kind(text, taking, scope, &expressions::KEY)?;
-        let mut formats = key.iter().flatten().map(|expression| key_format(expression.checked.value_type()));
+        let place = super::text_place(text);
+        let formats = key.iter().flatten().map(|expression| key_format(expression.checked.value_type()));
+        let formats = formats.collect::<Result<Vec<_>, _>>().map_err(|error| {
+            self.error(codes::EXPRESSION_WRONG_TYPE, place, error, "give the field a type that Avro has");
+        });
+        let mut formats = formats.ok()?.into_iter();
         let format = formats.next().unwrap_or(KeyFormat::String);
         if let Some(other) = formats.find(|other| *other != format) {
             let message = format!("the key is {} for some event types and {} for others", format.name(), other.name());
-            let place = super::text_place(text);
             self.error(codes::EXPRESSION_WRONG_TYPE, place, message, "make it the same for all: `string(…)`");
             return None;
         }

@@ -67,7 +67,7 @@ impl Checker<'_> {
         };
         let rows = Rows {
             variants: vec![Variant::derived(record)],
-            key: input.key,
+            key: input.key.clone(),
             rekeyed: false,
             windowed: None,
             nature: Nature::Stream,
@@ -94,11 +94,11 @@ impl Checker<'_> {
             }
         }
         let scope = Scope::row("value", input);
-        let scope = if input.rekeyed { scope.rekeyed(input.key) } else { scope };
+        let scope = if input.rekeyed { scope.rekeyed(input.key.clone()) } else { scope };
         let (fields, record) = self.selected(&item.name.value, &timer.select, &all(&input.variants), &scope)?;
         let rows = Rows {
             variants: vec![Variant::derived(record)],
-            key: input.key,
+            key: input.key.clone(),
             rekeyed: false,
             windowed: None,
             nature: Nature::Stream,
