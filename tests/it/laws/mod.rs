@@ -1,4 +1,10 @@
-//! Laws that hold for every topology: a restart changes nothing, and what comes record by record ends as what comes at once.
+//! Laws that hold for every topology: a restart changes nothing, what comes record by record ends as what comes at once, partitions may
+//! come in any order; caches change nothing but what comes between; history is what state is the fold of; joins are what sets say.
+
+mod caches;
+mod history;
+mod interleavings;
+mod joins;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,7 +12,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 use tidemill::base::rng::Rng;
 use tidemill::base::time::{SpanMs, Timestamp};
-use tidemill::testing::{Input, Output, World};
+use tidemill::testing::{Input, Output, Setup, World};
 use tidemill::topology::{Colour, Sources};
 use tidemill::{plan, topology};
 
@@ -119,15 +125,25 @@ value_format = "json"
 const ORDER: &str = r#"{"type": "record", "name": "Order", "fields": [
     {"name": "amount", "type": "long"}, {"name": "customer", "type": "string"}]}"#;
 
+/// The state of an entity.
+const TOTALS: &str = r#"{"type": "record", "name": "Totals", "fields": [
+    {"name": "rows", "type": "long", "default": 0}, {"name": "total", "type": "long", "default": 0},
+    {"name": "most", "type": "long", "default": 0}, {"name": "last", "type": ["null", "string"], "default": null}]}"#;
+
 fn world() -> World {
     world_of(TOPOLOGY)
 }
 
 fn world_of(topology: &str) -> World {
+    world_with(topology, Setup::default())
+}
+
+fn world_with(topology: &str, setup: Setup) -> World {
     let sources = Sources::default().with_file("laws.toml", topology).with_schema("Order.avsc", ORDER);
+    let sources = sources.with_schema("Totals.avsc", TOTALS);
     let (graph, findings) = topology::check(&sources);
     let graph = graph.unwrap_or_else(|| panic!("{}", topology::render(&findings, &sources, Colour::Never)));
-    World::new(Arc::new(plan::build(&graph).unwrap()), Timestamp(0)).unwrap()
+    World::with(Arc::new(plan::build(&graph).unwrap()), Timestamp(0), setup).unwrap()
 }
 
 /// Records out of order, with deletions, of few keys.
