@@ -13,7 +13,7 @@ final class Graph {
     static final Codec.Keys KEYS = new Codec.Keys();
     static final Codec.Rows ROWS = new Codec.Rows();
 
-    /** A topic that a node reads. */
+    /** A topic that a node reads; without a schema its rows are single values. */
     record Source(JsonNode schema, boolean longKeys) {}
 
     final StreamsBuilder builder = new StreamsBuilder();

@@ -11,7 +11,7 @@ final class Roots {
     /** A row under its key, {@code value}, {@code key} and, where there is one, {@code window}. */
     static Map<String, Object> row(Object key, Row value) {
         Map<String, Object> roots = new LinkedHashMap<>();
-        roots.put("value", value == null ? null : value.fields());
+        roots.put("value", value == null ? null : value.value());
         place(roots, key, Row.windowOf(key, value));
         return roots;
     }

@@ -15,6 +15,16 @@ record Row(Map<String, Object> fields, Span window) {
         return new Row(fields, null);
     }
 
+    /** A row that is one value: it has no name. */
+    static Row single(Object value) {
+        return of(Map.of("", value));
+    }
+
+    /** What {@code value} stands for in expressions. */
+    Object value() {
+        return fields.containsKey("") ? fields.get("") : fields;
+    }
+
     /** A row has its base key, also when it comes out of a window. */
     static Object baseKey(Object key) {
         return key instanceof Windowed<?> windowed ? windowed.key() : key;

@@ -54,8 +54,15 @@ final class Scenario {
             driver.createInputTopic(topic, Graph.KEYS.serializer(), Graph.ROWS.serializer(), Instant.EPOCH, Duration.ZERO);
         JsonNode key = event.get("key");
         Object keyValue = key == null ? null : source.longKeys() ? (Object) key.longValue() : key.textValue();
-        Row row = event.has("value") ? Schemas.row(source.schema(), event.get("value")) : null;
+        Row row = event.has("value") ? row(source, event.get("value")) : null;
         input.pipeInput(new TestRecord<>(keyValue, row, Instant.ofEpochMilli(event.get("at").longValue())));
+    }
+
+    private static Row row(Graph.Source source, JsonNode value) {
+        if (source.schema() != null) {
+            return Schemas.row(source.schema(), value);
+        }
+        return Row.single(value.isTextual() ? value.textValue() : value.isIntegralNumber() ? (Object) value.longValue() : (Object) value.doubleValue());
     }
 
     private static Properties config(Path stateFolder) {

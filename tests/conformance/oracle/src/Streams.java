@@ -27,7 +27,7 @@ final class Streams {
 
     static Consumed<Object, Row> consumed(Graph graph, JsonNode table) {
         boolean longKeys = table.path("key_format").asText("string").equals("long");
-        JsonNode schema = graph.schemas.read(table.get("schemas").get(0).asText());
+        JsonNode schema = table.has("schemas") ? graph.schemas.read(table.get("schemas").get(0).asText()) : null;
         graph.sources.put(table.get("topic").asText(), new Graph.Source(schema, longKeys));
         Consumed<Object, Row> consumed = Consumed.with(Graph.KEYS, Graph.ROWS);
         return table.has("timestamp") ? consumed.withTimestampExtractor(timestamp(Cel.of(table.get("timestamp").asText()))) : consumed;
