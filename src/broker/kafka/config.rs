@@ -44,6 +44,13 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes asked of one partition at a time; a larger batch comes whole (KIP-74).
 const FETCH_BYTES: usize = 256 * 1024;
 
+/// Bytes of one answer for all partitions together: librdkafka refuses less than its `message.max.bytes`; more is its default.
+const RESPONSE_BYTES_MIN: usize = 1_000_000;
+const RESPONSE_BYTES_MAX: usize = 50 * 1024 * 1024;
+
+/// How many times larger records may be than they come, small ones' bookkeeping included.
+const COMPRESSED: usize = 8;
+
 /// Bytes of a batch under construction, librdkafka's default.
 const BATCH_BYTES: usize = 1_000_000;
 
@@ -116,6 +123,9 @@ pub(super) fn consumer(settings: &KafkaSettings, consumer: &ConsumerSettings) ->
     // What librdkafka keeps beside a small record is several times its bytes, and a round trip brings tens of thousands.
     default(&mut config, settings, "queued.min.messages", 20_000);
     default(&mut config, settings, "fetch.message.max.bytes", FETCH_BYTES);
+    // One answer may bring so much of all partitions together; unbounded, it is as many times `FETCH_BYTES` as there are partitions.
+    let response = (consumer.prefetch_bytes_max / COMPRESSED).clamp(RESPONSE_BYTES_MIN, RESPONSE_BYTES_MAX);
+    default(&mut config, settings, "fetch.max.bytes", response);
     let prefetch_kb = (consumer.prefetch_bytes_max / 1024).clamp(1, 2_097_151);
     default(&mut config, settings, "queued.max.messages.kbytes", prefetch_kb);
     let isolation = match consumer.isolation {
