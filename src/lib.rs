@@ -6,12 +6,13 @@
 //! L6  cli → dev → http;  cli → testing
 //! L5  runtime → metrics
 //! L4  broker → crash;  registry, config        seams: traits + adapters; a test hook
-//! L3  entity → operator;  task → operator, entity, store;  operator → store
+//! L3  entity → operator;  task → operator, entity, store;  operator → store;  assign
 //! L2  plan → topology
 //! L1  expr, avro, instances
 //! L0  base (ids, time, record, value, diagnostics) → error;  limits;  planted    a test hook
 //! ```
 
+pub mod assign;
 pub mod avro;
 pub mod base;
 pub mod broker;

@@ -349,3 +349,9 @@ pub const PEER_CONNECT_WAIT: std::time::Duration = std::time::Duration::from_sec
 
 /// What another instance may take beyond the wait that it is given; then it does not answer.
 pub const PEER_ANSWER_MARGIN: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Greatest `num_standby_replicas`; more is refused at start.
+pub const STANDBY_REPLICAS_MAX: usize = 16;
+
+/// Milliseconds between two looks at where a partition ends that a standby follows; each look is at one of them.
+pub const STANDBY_LOOK_MS: i64 = 500;

@@ -6,7 +6,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::base::time::SpanMs;
 use crate::limits::{
     COMMIT_INTERVAL_MAX_MS, COMMIT_INTERVAL_MIN_MS, REGISTRY_TIMEOUT_MAX_MS, REGISTRY_TIMEOUT_MIN_MS,
-    STREAM_THREADS_MAX,
+    STANDBY_REPLICAS_MAX, STREAM_THREADS_MAX,
 };
 
 /// A setting with a fixed name. `kafka.*` and `bind.topics.*` are open beside these.
@@ -72,8 +72,8 @@ pub(super) const SETTINGS: &[Setting] = &[
     ),
     setting(
         "num_standby_replicas",
-        Holds::Integer(0, 16),
-        "Copies of each store kept warm on other instances. Default, and all that this version takes: 0.",
+        Holds::Integer(0, STANDBY_REPLICAS_MAX as i64),
+        "Copies of each task's stores that follow it on other instances, so that taking it over reads a tail only. Default 0.",
     ),
     setting(
         "auto_offset_reset",

@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
                 .integer("num_stream_threads")
                 .map_or_else(|| machine.cpus.min(STREAM_THREADS_MAX), |threads| threads as usize),
             allow_breaking_readers: self.field("allow_breaking_readers", boolean).unwrap_or(false),
-            num_standby_replicas: self.field("num_standby_replicas", no_standbys).map_or(0, |n| n as usize),
+            num_standby_replicas: self.integer("num_standby_replicas").map_or(0, |copies| copies as usize),
             auto_offset_reset: self
                 .choice(
                     "auto_offset_reset",
@@ -383,13 +383,6 @@ fn integer(raw: &Raw, least: i64, most: i64) -> Result<i64, String> {
         Ok(number)
     } else {
         Err(format!("{number} is not within {least} and {most}"))
-    }
-}
-
-fn no_standbys(raw: &Raw) -> Result<i64, String> {
-    match bounded_integer("num_standby_replicas", raw)? {
-        0 => Ok(0),
-        _ => Err("this version keeps no standby replicas: only 0 is possible".to_owned()),
     }
 }
 

@@ -20,7 +20,8 @@ pub struct Settings {
     pub commit_interval: Duration,
     /// Threads that run tasks, 1 to 256. Default: the CPUs this process may use. More threads than partitions idle.
     pub num_stream_threads: usize,
-    /// Copies of each store kept warm on other instances. Default and only value in this version: 0.
+    /// Copies of each task's stores that follow it on other instances, so that taking it over reads a tail only; 0 to 16, and no more than
+    /// there are other instances. Default 0. Each costs the disk of the stores and reading their changelogs.
     pub num_standby_replicas: usize,
     /// Whether a topology whose results readers of the running one's cannot read may take its place; it waits for those to leave.
     /// Default false: it is refused.

@@ -183,6 +183,7 @@ pub fn options(settings: &Settings, plan: &Plan) -> Result<Options, Error> {
         deployed: None,
         allow_breaking_readers: settings.allow_breaking_readers,
         restore_bytes_per_second: settings.state.restore_bytes_per_second,
+        standby_replicas: settings.num_standby_replicas,
         keep_set_aside: settings.state.keep_set_aside,
     })
 }

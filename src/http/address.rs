@@ -61,5 +61,8 @@ pub(super) fn of_read(read: &Read) -> Option<String> {
     for (place, offset) in &read.wait_for {
         say("wait_for", Some(format!("{}:{}:{offset}", place.topic, place.partition)));
     }
+    if read.stale {
+        query.push(("stale", "true".to_owned()));
+    }
     path(&segments, &query)
 }

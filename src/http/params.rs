@@ -15,7 +15,7 @@ use crate::limits::{
 use crate::task::ReadFrom;
 
 /// Names every read takes.
-const ANY_READ: [&str; 2] = ["wait_for", "wait"];
+const ANY_READ: [&str; 3] = ["wait_for", "wait", "stale"];
 
 /// The parameters of one request.
 #[derive(Debug)]
@@ -82,6 +82,18 @@ impl Params {
             }
         };
         self.get(name).map(read).transpose()
+    }
+
+    /// Whether a standby may answer.
+    pub(super) fn stale(&self) -> Result<bool, Problem> {
+        match self.get("stale") {
+            None | Some("false") => Ok(false),
+            Some("true") if self.get("wait_for").is_some() => {
+                Err(Problem::parameter("`stale` and `wait_for` exclude each other: a standby knows of no inputs"))
+            }
+            Some("true") => Ok(true),
+            Some(other) => Err(Problem::parameter(format!("`stale={other}`: it is `true` or `false`"))),
+        }
     }
 
     pub(super) fn limit(&self) -> Result<usize, Problem> {

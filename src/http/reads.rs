@@ -131,6 +131,6 @@ pub(super) async fn records(
 
 async fn answer(shared: &Arc<Shared>, what: ReadKind, reach: Reach, params: &Params) -> Result<Response, Problem> {
     let (wait, wait_for) = params.wait()?;
-    let read = Read { what, wait_for, reach };
+    let read = Read { what, wait_for, reach, stale: params.stale()? };
     Ok(Json(shared.call(move |service| service.read(&read, wait)).await?).into_response())
 }

@@ -99,6 +99,14 @@ impl Roster {
         self.living().filter(|entry| entry.said.active.contains(task)).max_by_key(|entry| entry.offset)
     }
 
+    /// Returns the living instances that keep a standby of a task, the least behind first.
+    pub fn standbys(&self, task: &TaskId) -> Vec<&Announcement> {
+        let keepers = self.living().filter_map(|entry| Some((entry.said.standby.get(task)?.behind, &entry.said)));
+        let mut keepers: Vec<_> = keepers.collect();
+        keepers.sort_by_key(|(behind, _)| behind.unwrap_or(u64::MAX));
+        keepers.into_iter().map(|(_, said)| said).collect()
+    }
+
     /// Returns the key of the record that tells a shape's topology.
     pub fn shape_key(fingerprint: &str) -> String {
         format!("{SHAPE}{fingerprint}")

@@ -112,7 +112,11 @@ pub const GROUPS: &[Group] = &[
     Group {
         title: "Tasks",
         metrics: &[
-            gauge("tasks", &["state"], "Tasks of this instance by state: waiting, restoring, running, quarantined."),
+            gauge(
+                "tasks",
+                &["state"],
+                "Tasks of this instance by state: waiting, restoring, running, quarantined, standby.",
+            ),
             gauge(
                 "task_quarantined",
                 &["task", "reason"],
@@ -141,6 +145,7 @@ pub const GROUPS: &[Group] = &[
                 "Changelog records still to be read before the store can be used.",
             ),
             counter("restored_records_total", &["store", "partition"], "Changelog records read to restore the store."),
+            gauge("standby_behind_records", &["task"], "Offsets that the task's standby here has not read yet."),
             gauge("store_bytes", &["store", "partition"], "Estimated bytes of the store on disk."),
             counter(
                 "store_cache_requests_total",

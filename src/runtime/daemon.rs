@@ -37,6 +37,7 @@ use crate::runtime::service::{
     Produced, Reach, Read, ReadError, Sample, Service, StoreStatus, TaskStatus, TopicPage,
 };
 use crate::runtime::shared::{Host, Shared, backends_of, pause_after};
+use crate::runtime::standbys;
 use crate::runtime::status::Snapshot;
 use crate::runtime::thread::{Connection, StreamThread, Wait};
 use crate::runtime::topics::TopicReader;
@@ -51,6 +52,8 @@ pub struct Daemon {
     shared: Arc<Shared>,
     reads: Reads,
     threads: Mutex<Vec<JoinHandle<Result<(), Error>>>>,
+    /// Keeps standbys, where there are to be any.
+    standbys: Mutex<Option<JoinHandle<()>>>,
     /// Takes part among the instances; ends behind the threads.
     presence: Mutex<Option<JoinHandle<()>>>,
     count: usize,
@@ -112,6 +115,7 @@ impl Daemon {
             writer: Mutex::new(EventWriter::new(broker, registry)),
             reads: Reads::new(Arc::clone(&shared)),
             threads: Mutex::new(Vec::new()),
+            standbys: Mutex::new(None),
             presence: Mutex::new(None),
             count: threads + usize::from(follows),
             shared,
@@ -130,6 +134,11 @@ impl Daemon {
             let shared = Arc::clone(&daemon.shared);
             let thread = std::thread::Builder::new().name("global".to_owned()).spawn(move || follower::follow(&shared));
             daemon.threads.get_mut().unwrap_or_else(PoisonError::into_inner).push(thread.map_err(no_thread)?);
+        }
+        if daemon.shared.options.standby_replicas > 0 {
+            let shared = Arc::clone(&daemon.shared);
+            let thread = std::thread::Builder::new().name("standbys".to_owned()).spawn(move || standbys::keep(&shared));
+            *daemon.standbys.get_mut().unwrap_or_else(PoisonError::into_inner) = Some(thread.map_err(no_thread)?);
         }
         let shared = Arc::clone(&daemon.shared);
         let presence = std::thread::Builder::new().name("instances".to_owned());
@@ -189,9 +198,11 @@ impl Daemon {
             outcome = outcome.and(ended);
         }
         self.shared.instances.leave();
-        let presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if presence.is_some_and(|presence| presence.join().is_err()) {
-            error!("the thread that takes part among the instances panicked");
+        for thread in [&self.standbys, &self.presence] {
+            let thread = thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if thread.is_some_and(|thread| thread.join().is_err()) {
+                error!("a thread that works beside the stream threads panicked");
+            }
         }
         self.shared.close_parked(clock::now())?;
         info!(application_id = self.shared.options.application_id, "stopped");
@@ -363,12 +374,13 @@ impl Service for Daemon {
 
     fn tasks(&self) -> Vec<TaskStatus> {
         let mut tasks: Vec<TaskStatus> = self.snapshots().into_iter().flat_map(|snapshot| snapshot.tasks).collect();
+        tasks.extend(self.shared.standbys.statuses(self.shared.options.threads));
         tasks.sort_by(|a, b| a.task.cmp(&b.task));
         tasks
     }
 
     fn release(&self, task: &str, inputs: Option<ReadFrom>, wait: Duration) -> Result<bool, ReadError> {
-        let known = self.tasks().into_iter().find(|known| known.task == task);
+        let known = self.tasks().into_iter().find(|known| known.task == task && known.state != "standby");
         let known = known.ok_or_else(|| ReadError::NotFound {
             code: codes::TASK_UNKNOWN,
             detail: format!("this instance has no task `{task}`"),
@@ -473,6 +485,11 @@ impl Service for Daemon {
         for (topic, change) in self.shared.sources.found() {
             let labels = vec![topic.to_string(), change.label().to_owned()];
             measurements.samples.push(Sample { name: "source_changed", labels, value: 1.0 });
+        }
+        let standbys = self.shared.standbys.shown();
+        samples::of_standbys(&standbys, &mut measurements.samples);
+        if !standbys.is_empty() {
+            states.insert("standby", standbys.len() as u32);
         }
         for (state, count) in states {
             measurements.samples.push(Sample {

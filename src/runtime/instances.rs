@@ -4,7 +4,7 @@
 //! Nothing that is processed waits for it, once the instance has found its place among those of its topology (`rollout`): while the
 //! topic cannot be read or written, what is known gets old. What is said means is decided in [`crate::instances`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -201,7 +201,7 @@ impl<'a> Presence<'a> {
             processes,
             claim,
             active,
-            standby: BTreeMap::new(),
+            standby: self.shared.standbys.shown(),
         }
     }
 

@@ -50,6 +50,8 @@ pub struct Options {
     pub allow_breaking_readers: bool,
     /// Bytes of changelogs that all threads together read a second to restore state; none: as fast as it can be.
     pub restore_bytes_per_second: Option<u64>,
+    /// Copies of each task's stores that follow it on other instances.
+    pub standby_replicas: usize,
     /// How many set-aside stores are kept.
     pub keep_set_aside: usize,
 }

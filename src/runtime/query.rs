@@ -62,7 +62,7 @@ impl Ask {
     pub(super) fn answer(self, shared: &Shared, slots: &BTreeMap<TaskId, Slot>, restorer: &Restorer) {
         let reply = match slots.get(&self.task) {
             Some(slot) if !self.inputs_are_in(slot) => Reply::NotYet,
-            Some(slot) => match answer(&shared.plan, slot, &self.read) {
+            Some(slot) => match answer_of(&shared.plan, slot, &self.read) {
                 Ok(json) => Reply::Answer(json),
                 Err(error) => Reply::Failed(error),
             },
@@ -154,9 +154,12 @@ pub(super) fn partition_of_key(key: &[u8], tasks: u32) -> Partition {
     crate::base::hash::partition_of(key, tasks)
 }
 
-fn answer(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
-    let sub = slot.task.sub_topology();
-    let stores = slot.task.stores();
+fn answer_of(plan: &Plan, slot: &Slot, read: &Read) -> Result<Json, ReadError> {
+    answer(plan, slot.task.sub_topology(), slot.task.stores(), read)
+}
+
+/// Answers a read from the committed rows of a task's stores.
+pub(super) fn answer(plan: &Plan, sub: &SubTopology, stores: &TaskStores, read: &Read) -> Result<Json, ReadError> {
     let concerned = concerns(plan, &read.what)?;
     let key: &[u8] = match &concerned {
         Concerns::Key { key, .. } => key,
@@ -233,12 +236,12 @@ pub(super) fn read_here<'a>(
     match concerns(&shared.plan, &read.what)? {
         Concerns::Key { sub_topology, key } => {
             let partition = partition_of_key(&key, shared.cluster.tasks_of(sub_topology));
-            answer(&shared.plan, of(sub_topology, partition)?, read)
+            answer_of(&shared.plan, of(sub_topology, partition)?, read)
         }
         Concerns::All { sub_topology } => {
             let mut rows = Vec::new();
             for partition in 0..shared.cluster.tasks_of(sub_topology) {
-                let mut found = answer(&shared.plan, of(sub_topology, Partition(partition as i32))?, read)?;
+                let mut found = answer_of(&shared.plan, of(sub_topology, Partition(partition as i32))?, read)?;
                 if let Some(Json::Array(keys)) = found.get_mut("keys") {
                     rows.append(keys);
                 }

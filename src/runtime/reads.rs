@@ -13,11 +13,12 @@ use serde_json::{Value as Json, json};
 
 use crate::base::ids::{Partition, TaskId};
 use crate::error::codes;
+use crate::limits;
 use crate::plan::KeyFormat;
 use crate::runtime::clock;
 use crate::runtime::key_text::{cursor_of, key_of_shown};
 use crate::runtime::peers::{Peer, Peers};
-use crate::runtime::query::{Ask, Concerns, Reply, Request, answer_global, concerns, partition_of_key};
+use crate::runtime::query::{Ask, Concerns, Reply, Request, answer, answer_global, concerns, partition_of_key};
 use crate::runtime::service::{Reach, Read, ReadError, ReadKind};
 use crate::runtime::shared::Shared;
 
@@ -70,10 +71,44 @@ impl Reads {
 
     /// Reads from a task, wherever it is.
     pub(super) fn of_task(&self, task: &TaskId, read: &Read, wait: Duration) -> Result<Json, ReadError> {
-        match self.holder(task, &read.reach)? {
+        let answered = self.holder(task, &read.reach).and_then(|holder| match holder {
             Holder::Here => self.ask(task, read, wait),
             Holder::Peer(peer) => self.ask_peer(&peer, None, read, wait),
+        });
+        self.or_standby(task, read, wait, answered)
+    }
+
+    /// Has a standby answer in place of who cannot, where the read may be stale: the one here, else the one that is the least behind.
+    fn or_standby(
+        &self,
+        task: &TaskId,
+        read: &Read,
+        wait: Duration,
+        answered: Result<Json, ReadError>,
+    ) -> Result<Json, ReadError> {
+        let Err(ReadError::Unavailable { .. }) = &answered else { return answered };
+        if !read.stale {
+            return answered;
         }
+        let sub = &self.shared.plan.sub_topologies[self.shared.sub_topology_of(task)];
+        let here = self.shared.standbys.with(task, |stores| answer(&self.shared.plan, sub, stores, read));
+        if let Ok(Some(answer)) = here {
+            let behind = self.shared.standbys.shown().get(task).and_then(|standby| standby.behind);
+            return answer.map(|answer| marked(answer, behind));
+        }
+        if let (Reach::Anywhere, Some(roster)) = (&read.reach, self.shared.instances.roster()) {
+            for said in roster.standbys(task) {
+                let Some(http) = said.http.clone().filter(|_| said.instance != self.shared.options.instance_id) else {
+                    continue;
+                };
+                let peer = Peer { instance: said.instance.clone(), http };
+                let of_standby = self.ask_peer(&peer, Some(vec![task.partition]), read, wait);
+                if of_standby.is_ok() {
+                    return of_standby;
+                }
+            }
+        }
+        answered
     }
 
     /// Finds who has a task, as far as the read may go.
@@ -119,7 +154,12 @@ impl Reads {
             return Err(ReadError::Unavailable { code: codes::OWNER_UNREACHABLE, detail });
         };
         let reach = Reach::Here { instance: peer.instance.clone(), partitions };
-        peers.read(peer, &Read { reach, ..read.clone() }, wait)
+        let mut read = Read { reach, ..read.clone() };
+        if let ReadKind::Keys { limit, .. } = &mut read.what {
+            // It says itself whether there are more.
+            *limit = (*limit).min(limits::HTTP_PAGE_ROWS_MAX);
+        }
+        peers.read(peer, &read, wait)
     }
 
     /// Asks the thread that runs the task.
@@ -185,15 +225,27 @@ impl Reads {
         let mut elsewhere: BTreeMap<String, (Peer, Vec<Partition>)> = BTreeMap::new();
         for partition in partitions {
             let task = self.shared.task_id(sub_topology, partition);
-            match self.holder(&task, &read.reach)? {
-                Holder::Here => page.add(self.ask(&task, &of_one, wait.saturating_sub(watch.elapsed()))?),
-                Holder::Peer(peer) => {
+            match self.holder(&task, &read.reach) {
+                Ok(Holder::Peer(peer)) => {
                     elsewhere.entry(peer.instance.clone()).or_insert_with(|| (peer, Vec::new())).1.push(partition);
+                }
+                Ok(Holder::Here) | Err(_) => {
+                    page.add(self.of_task(&task, &of_one, wait.saturating_sub(watch.elapsed()))?)
                 }
             }
         }
         for (peer, partitions) in elsewhere.into_values() {
-            page.add(self.ask_peer(&peer, Some(partitions), read, wait.saturating_sub(watch.elapsed()))?);
+            let left = wait.saturating_sub(watch.elapsed());
+            match self.ask_peer(&peer, Some(partitions.clone()), read, left) {
+                Err(ReadError::Unavailable { code, detail }) if read.stale => {
+                    for partition in partitions {
+                        let task = self.shared.task_id(sub_topology, partition);
+                        let failed = Err(ReadError::Unavailable { code, detail: detail.clone() });
+                        page.add(self.or_standby(&task, &of_one, left, failed)?);
+                    }
+                }
+                answered => page.add(answered?),
+            }
         }
         let stores = &self.shared.plan.sub_topologies[sub_topology].stores;
         let Some(known) = stores.iter().find(|known| known.name == *store) else { return Ok(Json::Null) };
@@ -207,11 +259,17 @@ struct Page {
     rows: Vec<Json>,
     /// A part says that it has more.
     more: bool,
+    /// A part is a standby's; how far those are behind, as far as they know.
+    stale: Option<Option<u64>>,
 }
 
 impl Page {
     fn add(&mut self, mut part: Json) {
         self.more |= part.get("cursor").is_some();
+        if part.get("stale").is_some() {
+            let behind = |all: Option<u64>| Some(all? + part["behind"].as_u64()?);
+            self.stale = Some(behind(self.stale.unwrap_or(Some(0))));
+        }
         if let Some(Json::Array(rows)) = part.get_mut("keys") {
             self.rows.append(rows);
         }
@@ -229,8 +287,20 @@ impl Page {
         if let (Some(cursor), Some(answer)) = (cursor, answer.as_object_mut()) {
             answer.insert("cursor".to_owned(), Json::String(cursor));
         }
-        answer
+        match self.stale {
+            Some(behind) => marked(answer, behind),
+            None => answer,
+        }
     }
+}
+
+/// Marks an answer as a standby's, which is so many offsets behind.
+fn marked(mut answer: Json, behind: Option<u64>) -> Json {
+    if let Some(fields) = answer.as_object_mut() {
+        fields.insert("stale".to_owned(), Json::Bool(true));
+        fields.insert("behind".to_owned(), json!(behind));
+    }
+    answer
 }
 
 impl std::fmt::Debug for Reads {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use tracing::{info, warn};
 
-use crate::base::ids::{Offset, TaskId, TopicPartition};
+use crate::base::ids::{TaskId, TopicPartition};
 use crate::base::record::Record;
 use crate::base::time::Timestamp;
 use crate::broker::{Consumer, Event};
@@ -16,10 +16,10 @@ use crate::plan::SubTopology;
 use crate::planted::{self, Mistake};
 use crate::runtime::Error;
 use crate::runtime::cluster::Cluster;
+use crate::runtime::folding::{Folding, Pending, Target};
 use crate::runtime::pace::RestorePace;
-use crate::store::restore::{Decision, RestoreFacts, decide};
 use crate::store::{self, StoreIndex, TaskStores};
-use crate::task::{AtRest, TaskMeta};
+use crate::task::TaskMeta;
 
 /// A task whose stores are complete.
 #[derive(Debug)]
@@ -33,9 +33,7 @@ pub(super) struct Restored {
 /// A task whose stores are being restored.
 #[derive(Debug)]
 struct Restore {
-    stores: TaskStores,
-    at_rest: Option<AtRest>,
-    pending: Vec<Pending>,
+    folding: Folding,
     /// Its partitions are assigned; others have their turn first.
     reads: bool,
     begun: Timestamp,
@@ -43,22 +41,6 @@ struct Restore {
     offsets: u64,
     /// When it was last said how far it is.
     said: Timestamp,
-}
-
-/// A partition that is still read.
-#[derive(Debug)]
-struct Pending {
-    partition: TopicPartition,
-    target: Target,
-    position: Offset,
-    end: Offset,
-}
-
-/// What a partition restores.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Target {
-    Store(StoreIndex),
-    Meta,
 }
 
 /// Restores the tasks of one stream thread.
@@ -96,54 +78,13 @@ impl Restorer {
         task: &TaskId,
         sub: &SubTopology,
         cluster: &Cluster,
-        mut stores: TaskStores,
+        stores: TaskStores,
         now: Timestamp,
     ) -> Result<(), Error> {
-        let mut pending = Vec::new();
-        for (index, store) in sub.stores.iter().enumerate() {
-            let index = StoreIndex(index as u16);
-            let partition = TopicPartition { topic: store.changelog.clone(), partition: task.partition };
-            let ends = self.consumer.watermarks(&partition, limits::BROKER_WAIT_MAX)?;
-            let facts = RestoreFacts {
-                local: stores.position(index),
-                topic_id: cluster.topic_id(&store.changelog),
-                low: ends.low,
-                high: ends.high,
-                last_durable: stores.last_durable(index),
-                now,
-                delete_retention_ms: cluster.delete_retention_ms(&store.changelog),
-            };
-            let from = match decide(&facts) {
-                Decision::UpToDate => ends.high,
-                Decision::Continue { from } => from,
-                Decision::FromStart { set_aside } => {
-                    if let Some(reason) = set_aside {
-                        warn!(%task, store = %store.name, %reason, "set a store aside, restoring it from its changelog");
-                        stores.set_aside(index, reason)?;
-                    }
-                    ends.low
-                }
-            };
-            stores.set_topic_id(index, facts.topic_id);
-            stores.set_row_bytes_max(index, cluster.record_bytes_max(&store.changelog));
-            stores.begin_restore(index, now);
-            if from < ends.high {
-                pending.push(Pending { partition, target: Target::Store(index), position: from, end: ends.high });
-            }
-        }
-        let at_rest = match stores.committed_meta() {
-            Some(bytes) => Some(AtRest::decode(bytes).map_err(|message| store::Error::Corrupt { message })?),
-            None => None,
-        };
-        let partition = TopicPartition { topic: sub.meta_topic.clone(), partition: task.partition };
-        let ends = self.consumer.watermarks(&partition, limits::BROKER_WAIT_MAX)?;
-        let known = at_rest.as_ref().and_then(|at_rest| at_rest.next_offset).map(Offset);
-        let from = known.filter(|offset| (ends.low..=ends.high).contains(offset)).unwrap_or(ends.low);
-        if from < ends.high {
-            pending.push(Pending { partition, target: Target::Meta, position: from, end: ends.high });
-        }
-        let offsets = offsets_of(&pending);
-        let restore = Restore { stores, at_rest, pending, reads: false, begun: now, offsets, said: now };
+        let mut folding = Folding::begin(&mut *self.consumer, task, sub, cluster, stores, now)?;
+        folding.pending.retain(|pending| pending.position < pending.end);
+        let offsets = folding.remaining();
+        let restore = Restore { folding, reads: false, begun: now, offsets, said: now };
         info!(%task, stores = sub.stores.len(), offsets = restore.offsets, "restoring");
         self.restores.insert(task.clone(), restore);
         self.moved = true;
@@ -178,7 +119,7 @@ impl Restorer {
         let complete: Vec<TaskId> = self
             .restores
             .iter()
-            .filter(|(_, restore)| restore.pending.is_empty())
+            .filter(|(_, restore)| restore.folding.pending.is_empty())
             .map(|(task, _)| task.clone())
             .collect();
         let mut restored = Vec::with_capacity(complete.len());
@@ -197,10 +138,11 @@ impl Restorer {
     fn choose(&mut self, at_once: usize) -> Result<bool, Error> {
         let mut reading = self.restores.values().filter(|restore| restore.reads).count();
         while reading < at_once {
-            let waiting = self.restores.values_mut().filter(|restore| !restore.reads && !restore.pending.is_empty());
-            let Some(next) = waiting.min_by_key(|restore| offsets_of(&restore.pending)) else { break };
+            let waiting =
+                self.restores.values_mut().filter(|restore| !restore.reads && !restore.folding.pending.is_empty());
+            let Some(next) = waiting.min_by_key(|restore| restore.folding.remaining()) else { break };
             let at = |pending: &Pending| (pending.partition.clone(), pending.position);
-            let positions: Vec<_> = next.pending.iter().map(at).collect();
+            let positions: Vec<_> = next.folding.pending.iter().map(at).collect();
             self.consumer.assign(&positions)?;
             next.reads = true;
             reading += 1;
@@ -214,14 +156,11 @@ impl Restorer {
     }
 
     fn finish(&mut self, task: TaskId) -> Result<Restored, store::Error> {
-        let Restore { mut stores, at_rest, .. } = self.restores.remove(&task).expect("listed just above");
-        if let Some(at_rest) = &at_rest {
-            stores.restore_meta(&at_rest.encode())?;
-        }
+        let (stores, meta) = self.restores.remove(&task).expect("listed just above").folding.finish()?;
         stores.check_rows()?;
         crash::at(Step::Restored);
         info!(%task, "restored");
-        Ok(Restored { task, stores, meta: at_rest.map(|at_rest| at_rest.meta) })
+        Ok(Restored { task, stores, meta })
     }
 
     fn handle(&mut self, event: Event, pace: &RestorePace, now: Timestamp) -> Result<(), Error> {
@@ -231,19 +170,18 @@ impl Restorer {
                 pace.has_read(fetched.records.iter().map(Record::size_bytes).sum());
                 let restore = self.restores.get_mut(&task).expect("found just above");
                 let Some(last) = fetched.records.last() else { return Ok(()) };
-                restore.pending[at].position = last.offset.next();
                 let kept = fetched.records.len() - usize::from(planted::is(Mistake::RestoredRowLost));
-                let applied = restore.apply(&task, at, &fetched.records[..kept], last.offset.next(), now);
+                let applied = restore.folding.apply(&task, at, &fetched.records[..kept], last.offset.next(), now);
                 crash::at(Step::RestoreBatch);
                 self.applied(task, applied)
             }
             Event::EndOfPartition { partition, position } => {
                 let Some((task, at)) = self.pending_of(&partition) else { return Ok(()) };
                 let restore = self.restores.get_mut(&task).expect("found just above");
-                if position >= restore.pending[at].end {
-                    let applied = restore.apply(&task, at, &[], position, now);
+                if position >= restore.folding.pending[at].end {
+                    let applied = restore.folding.apply(&task, at, &[], position, now);
                     if applied.is_ok() {
-                        restore.pending.swap_remove(at);
+                        restore.folding.pending.swap_remove(at);
                         self.consumer.unassign(&[partition])?;
                     }
                     self.applied(task, applied)?;
@@ -265,7 +203,7 @@ impl Restorer {
 
     fn pending_of(&self, partition: &TopicPartition) -> Option<(TaskId, usize)> {
         self.restores.iter().find_map(|(task, restore)| {
-            let at = restore.pending.iter().position(|pending| pending.partition == *partition)?;
+            let at = restore.folding.pending.iter().position(|pending| pending.partition == *partition)?;
             Some((task.clone(), at))
         })
     }
@@ -276,11 +214,11 @@ impl Restorer {
     /// The broker's.
     pub(super) fn cancel(&mut self, task: &TaskId) -> Result<Option<TaskStores>, Error> {
         let Some(restore) = self.restores.remove(task) else { return Ok(None) };
-        let partitions: Vec<_> = restore.pending.into_iter().map(|pending| pending.partition).collect();
+        let partitions: Vec<_> = restore.folding.pending.into_iter().map(|pending| pending.partition).collect();
         if restore.reads && !partitions.is_empty() {
             self.consumer.unassign(&partitions)?;
         }
-        Ok(Some(restore.stores))
+        Ok(Some(restore.folding.stores))
     }
 
     /// Says of each task, now and then, how far it is.
@@ -308,7 +246,7 @@ impl Restorer {
     /// Returns the stores that are being restored, with the offsets that remain.
     pub(super) fn remaining_of_stores(&self) -> impl Iterator<Item = (&TaskId, StoreIndex, u64)> {
         self.restores.iter().flat_map(|(task, restore)| {
-            restore.pending.iter().filter_map(move |pending| match pending.target {
+            restore.folding.pending.iter().filter_map(move |pending| match pending.target {
                 Target::Store(index) => Some((task, index, (pending.end.0 - pending.position.0).unsigned_abs())),
                 Target::Meta => None,
             })
@@ -331,44 +269,12 @@ impl Restorer {
     }
 }
 
-/// The offsets between where partitions are read and their ends.
-fn offsets_of(pending: &[Pending]) -> u64 {
-    pending.iter().map(|pending| (pending.end.0 - pending.position.0).max(0).unsigned_abs()).sum()
-}
-
 impl Restore {
     fn progress(&self, now: Timestamp) -> Progress {
-        let remaining = offsets_of(&self.pending);
+        let remaining = self.folding.remaining();
         let (done, passed_ms) = (self.offsets.saturating_sub(remaining), now.0.saturating_sub(self.begun.0));
         let left_ms = (passed_ms.max(0).unsigned_abs().saturating_mul(remaining)).checked_div(done);
         Progress { remaining, seconds_left: left_ms.map(|ms| ms.div_ceil(1000)) }
-    }
-
-    fn apply(
-        &mut self,
-        task: &TaskId,
-        at: usize,
-        records: &[Record],
-        next: Offset,
-        now: Timestamp,
-    ) -> Result<(), store::Error> {
-        match self.pending[at].target {
-            Target::Store(index) => self.stores.restore_batch(index, records, next, now),
-            Target::Meta => {
-                let key = task.to_string();
-                for record in records {
-                    let (Some(known), Some(value)) = (&record.key, &record.value) else { continue };
-                    if **known == *key.as_bytes() {
-                        let meta = TaskMeta::decode(value).map_err(|message| store::Error::Corrupt { message })?;
-                        self.at_rest = Some(AtRest { meta, next_offset: None });
-                    }
-                }
-                if let Some(at_rest) = &mut self.at_rest {
-                    at_rest.next_offset = Some(next.0);
-                }
-                Ok(())
-            }
-        }
     }
 }
 

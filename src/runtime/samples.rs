@@ -1,7 +1,11 @@
 //! The numbers of a stream thread and its tasks as samples for the exporter, under the names of `metrics::names`.
 
+use std::collections::BTreeMap;
+
+use crate::base::ids::TaskId;
 use crate::base::time::Timestamp;
 use crate::broker::ClientFigures;
+use crate::instances::Standby;
 use crate::metrics::names::{COMMIT_BOUNDS_SECONDS, LATENCY_BOUNDS_SECONDS};
 use crate::operator::DropReason;
 use crate::plan::NodeKind;
@@ -147,6 +151,15 @@ pub(super) fn of_clients(clients: &[ClientFigures], samples: &mut Vec<Sample>) {
             }
         }
     }
+}
+
+/// How far the standbys are that are kept here.
+pub(super) fn of_standbys(standbys: &BTreeMap<TaskId, Standby>, samples: &mut Vec<Sample>) {
+    let known = standbys.iter().filter_map(|(task, standby)| Some((task, standby.behind?)));
+    samples.extend(known.map(|(task, behind)| {
+        let labels = vec![task.to_string()];
+        Sample { name: "standby_behind_records", labels, value: behind as f64 }
+    }));
 }
 
 fn of_engine(task: &Task, add: &mut Add<'_>) {

@@ -148,12 +148,14 @@ pub struct Read {
     /// Wait until these inputs are in (read your writes).
     pub wait_for: Vec<(TopicPartition, Offset)>,
     pub reach: Reach,
+    /// Where whoever runs the task cannot answer, a standby may: what it says may be old, and is marked as such.
+    pub stale: bool,
 }
 
 impl Read {
     /// Reads something as it is now, wherever it is.
     pub fn of(what: ReadKind) -> Self {
-        Self { what, wait_for: Vec::new(), reach: Reach::Anywhere }
+        Self { what, wait_for: Vec::new(), reach: Reach::Anywhere, stale: false }
     }
 }
 
@@ -304,7 +306,7 @@ pub struct Health {
 pub struct TaskStatus {
     pub task: String,
     pub thread: usize,
-    /// `waiting` (its folder is open elsewhere), `restoring`, `running`, `quarantined`.
+    /// `waiting` (its folder is open elsewhere), `restoring`, `running`, `quarantined`; `standby`: it runs elsewhere, and is followed here.
     pub state: String,
     /// RFC 3339; none before the first record.
     pub stream_time: Option<String>,

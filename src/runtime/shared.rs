@@ -22,6 +22,7 @@ use crate::runtime::pace::RestorePace;
 use crate::runtime::rollout::Gate;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::sources::Sources;
+use crate::runtime::standbys::{Busy, Standbys};
 use crate::runtime::status::Snapshot;
 use crate::store::memory::MemoryBackends;
 use crate::store::rocks::{RocksBackends, RocksShared};
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub(super) restore_pace: RestorePace,
     /// Open while no instance of another topology processes.
     pub(super) gate: Arc<Gate>,
+    pub(super) standbys: Standbys,
     pub(super) stop: AtomicBool,
     /// Global tables have what their topics had at the start: tasks may run.
     pub(super) globals_ready: AtomicBool,
@@ -112,6 +114,7 @@ impl Shared {
             witness,
             owners: Owners::default(),
             instances: Instances::default(),
+            standbys: Standbys::default(),
             stop: AtomicBool::new(false),
             parked: Mutex::new(BTreeMap::new()),
         }
@@ -186,10 +189,15 @@ impl Shared {
         self.memory.stores(self.owners.count() + usize::from(!self.plan.global_tables.is_empty()))
     }
 
-    /// Takes a task's stores from another thread of this process, or opens them.
+    /// Takes a task's stores from another thread of this process, or from a standby here, or opens them.
     pub(super) fn open_stores(&self, task: &TaskId) -> Result<TaskStores, store::Error> {
         if let Some(stores) = self.parked.lock().unwrap_or_else(PoisonError::into_inner).remove(task) {
             return Ok(stores);
+        }
+        match self.standbys.take(task) {
+            Ok(Some(stores)) => return Ok(stores),
+            Ok(None) => {}
+            Err(Busy) => return Err(store::Error::Locked { path: format!("the standby of `{task}`") }),
         }
         let mut stores = self.stores_on(self.backends.open(&task.to_string())?, task)?;
         stores.trim_set_aside(self.options.keep_set_aside)?;

@@ -253,6 +253,16 @@ impl TaskStores {
         Ok(())
     }
 
+    /// Writes out what a restore that is not at its end has come to, without a mark that the stores are complete.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn flush_incomplete(&mut self, now: Timestamp) -> Result<(), Error> {
+        self.backend.flush()?;
+        self.flushed(now);
+        Ok(())
+    }
+
     /// Looks for rows that the row schemas of today cannot take over: after a restore, before the first record. Rows are looked at
     /// only where a schema is known that does not fit: all that it was used for may have been replaced. What is not at rest was
     /// written by this process, and fits.

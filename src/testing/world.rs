@@ -380,6 +380,7 @@ fn options(application_id: &str, setup: Setup) -> Options {
         deployed: None,
         allow_breaking_readers: false,
         restore_bytes_per_second: None,
+        standby_replicas: 0,
         keep_set_aside: 0,
     }
 }

@@ -41,6 +41,7 @@ mod rows;
 #[path = "../sim/mod.rs"]
 mod sim;
 mod sources;
+mod standbys;
 mod support;
 mod tidy;
 mod topology_tests;

@@ -125,6 +125,7 @@ impl World {
             deployed: None,
             allow_breaking_readers: false,
             restore_bytes_per_second: None,
+            standby_replicas: 0,
             keep_set_aside: 1,
         }
     }

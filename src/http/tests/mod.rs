@@ -354,7 +354,10 @@ fn every_read_reaches_the_service_as_it_was_asked() {
         let reach = Reach::Here { instance: text("b"), partitions: Some(vec![Partition(0), Partition(2)]) };
         let read = Read { reach, wait_for: vec![(TopicPartition::new("t", 1), Offset(7))], ..read };
         daemon.forward("b", &read).unwrap();
-        assert_eq!(daemon.last_read(), (read, Duration::from_millis(1500)), "{path}");
+        assert_eq!(daemon.last_read(), (read.clone(), Duration::from_millis(1500)), "{path}");
+        let read = Read { wait_for: Vec::new(), stale: true, ..read };
+        daemon.forward("b", &read).unwrap();
+        assert_eq!(daemon.last_read().0, read, "{path}");
     }
 }
 
