@@ -269,11 +269,11 @@ impl Rollout {
         let said = verdict.map_or("not known here", Verdict::as_str);
         let waits =
             format!("waits until the instances of another topology have left: {names} ({})", codes::SHAPE_WAITS);
+        self.gate.close(&waits);
         if self.said != waits {
             warn!(instances = names, verdict = said, code = %codes::SHAPE_WAITS, "waits until the instances of another topology have left");
-            self.said.clone_from(&waits);
+            self.said = waits;
         }
-        self.gate.close(&waits);
     }
 }
 

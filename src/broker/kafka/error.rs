@@ -88,6 +88,8 @@ pub(super) fn undelivered(code: Code, topic: Topic, size_bytes: usize, keyless: 
         }
         // A compacted topic takes none without key; what else can be wrong with a record is not said either.
         Code::InvalidRecord => Error::WriteRefused { topic, keyless, message: code.to_string() },
+        // The transaction has failed on its way, as after a process was frozen: what was handed over in it is thrown away.
+        Code::State => Error::Aborted { message: format!("a record for `{topic}` was not written: {code}") },
         code => from_code(code, Some(&topic), format!("a record for `{topic}` was not written: {code}")),
     }
 }
@@ -174,6 +176,7 @@ mod tests {
         assert!(failed(Code::InvalidRecord, true).to_string().contains("without key"));
         assert!(matches!(failed(Code::UnknownTopicOrPartition, false), Error::UnknownTopic { .. }));
         assert_eq!(failed(Code::MessageTimedOut, false).kind(), Kind::Retry);
+        assert!(matches!(failed(Code::State, false), Error::Aborted { .. }));
     }
 
     #[test]
