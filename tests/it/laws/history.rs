@@ -79,7 +79,7 @@ fn fold<'a>(events: impl IntoIterator<Item = &'a Event>) -> Option<Json> {
 }
 
 fn read(world: &World, what: ReadKind) -> Option<Json> {
-    match world.read(&Read { what, wait_for: Vec::new(), reach: Reach::Anywhere }) {
+    match world.read(&Read { what, wait_for: Vec::new(), reach: Reach::Anywhere, stale: false }) {
         Ok(answer) => Some(answer),
         Err(ReadError::NotFound { .. }) => None,
         Err(error) => panic!("{error}"),
