@@ -30,7 +30,7 @@ fn follow_each_other(a: &mut Run, b: &mut Run) -> BTreeSet<String> {
         let all = a.json("/v1/tasks").unwrap_or_default();
         let behind = all["tasks"].as_array().into_iter().flatten().any(|task| task["restore_remaining"] != 0);
         let right = of_a.0 == of_b.1 && of_a.1 == of_b.0 && !of_a.0.is_empty() && !of_b.0.is_empty() && !behind;
-        if right { Ok(of_b.0.clone()) } else { Err(format!("{of_a:?}\n{of_b:?}\n{all}")) }
+        if right { Ok(of_b.0) } else { Err(format!("{of_a:?}\n{of_b:?}\n{all}")) }
     })
 }
 

@@ -51,6 +51,9 @@ const RESPONSE_BYTES_MAX: usize = 50 * 1024 * 1024;
 /// How many times larger records may be than they come, small ones' bookkeeping included.
 const COMPRESSED: usize = 8;
 
+/// What librdkafka keeps beside the bytes of a record that waits to be sent, roughly.
+const MESSAGE_BOOKKEEPING_BYTES: usize = 400;
+
 /// Bytes of a batch under construction, librdkafka's default.
 const BATCH_BYTES: usize = 1_000_000;
 
@@ -186,8 +189,14 @@ pub(super) fn producer(
     default(&mut config, settings, "linger.ms", 5);
     default(&mut config, settings, "message.max.bytes", MESSAGE_BYTES_MAX);
     default(&mut config, settings, "batch.size", batch_bytes_max.unwrap_or(BATCH_BYTES).clamp(1, BATCH_BYTES));
-    default(&mut config, settings, "queue.buffering.max.messages", 1_000_000);
     let queue_bytes = producer.queue_bytes_max.unwrap_or(PRODUCER_QUEUE_BYTES_MAX);
+    // The bytes are those of keys and values alone.
+    default(
+        &mut config,
+        settings,
+        "queue.buffering.max.messages",
+        (queue_bytes / MESSAGE_BOOKKEEPING_BYTES).max(10_000),
+    );
     default(&mut config, settings, "queue.buffering.max.kbytes", (queue_bytes / 1024).max(1));
     config.set("acks", "all");
     config.set("enable.idempotence", "true");
