@@ -115,6 +115,7 @@ impl Restorer {
             }
             self.events = events;
         }
+        self.flush(now)?;
         self.say(now);
         let complete: Vec<TaskId> = self
             .restores
@@ -131,6 +132,17 @@ impl Restorer {
             }
         }
         Ok(restored)
+    }
+
+    /// Keeps the loss of a kill small, also while the pace lets nothing be read.
+    fn flush(&mut self, now: Timestamp) -> Result<(), Error> {
+        let flushed: Vec<_> = self
+            .restores
+            .iter_mut()
+            .map(|(task, restore)| (task.clone(), restore.folding.stores.flush_restored(now)))
+            .filter(|(_, flushed)| flushed.is_err())
+            .collect();
+        flushed.into_iter().try_for_each(|(task, flushed)| self.applied(task, flushed))
     }
 
     /// Has so many tasks read, those with the least to read first: each that is complete works, whatever the others have before them.

@@ -243,7 +243,13 @@ impl TaskStores {
     }
 
     /// Flushes now and then while changelogs are folded in: from there an interrupted restore goes on.
-    fn flush_restored(&mut self, now: Timestamp) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn flush_restored(&mut self, now: Timestamp) -> Result<(), Error> {
+        if self.stats.unflushed_bytes == 0 {
+            return Ok(());
+        }
         self.behind.clock_is(now);
         let since = *self.behind.unflushed_since.get_or_insert(now);
         if self.stats.unflushed_bytes >= FLUSH_DISTANCE_BYTES_MAX || now.0 - since.0 >= RESTORE_FLUSH_MS {
