@@ -135,7 +135,10 @@ impl KafkaConsumer {
     fn start(&mut self, added: &[(TopicPartition, Offset)]) -> Result<(), Error> {
         let list = match self.consumer().rebalance_protocol() {
             RebalanceProtocol::Eager => {
-                let others = self.assigned.iter().map(|(partition, assigned)| (partition, assigned.position));
+                // One whose fetcher gave up is assigned already.
+                let others =
+                    self.assigned.iter().filter(|(partition, _)| added.iter().all(|(new, _)| new != *partition));
+                let others = others.map(|(partition, assigned)| (partition, assigned.position));
                 list_at(others.chain(added.iter().map(|(partition, offset)| (partition, *offset))))?
             }
             RebalanceProtocol::Cooperative | RebalanceProtocol::None => list_of(added)?,
