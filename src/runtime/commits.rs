@@ -247,11 +247,9 @@ impl StreamThread {
         for slot in self.slots.values_mut() {
             slot.task.rewind();
             slot.clean |= slot.quarantined.is_none();
-            for (partition, started_at) in &slot.started_at {
-                let committed = slot.task.committed_meta().offsets.get(partition.topic.as_str());
-                let from = committed.map_or(*started_at, |offset| crate::base::ids::Offset(*offset));
-                if self.assigned.contains(partition) && !planted::is(Mistake::InputsNotRewound) {
-                    self.consumer.seek(partition, from)?;
+            for (partition, from) in slot.task.positions() {
+                if self.assigned.contains(&partition) && !planted::is(Mistake::InputsNotRewound) {
+                    self.consumer.seek(&partition, from)?;
                 }
             }
         }

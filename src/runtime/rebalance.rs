@@ -170,7 +170,7 @@ impl StreamThread {
         )?
         .watched_by(self.shared.witness.clone());
         let pace = if self.paced { limits::TASK_RUN_RECORDS_MIN } else { limits::TASK_RUN_RECORDS_MAX };
-        let mut slot = Slot { task, quarantined: None, clean: true, pace, started_at: Vec::new() };
+        let mut slot = Slot { task, quarantined: None, clean: true, pace };
         let mut stopped = None;
         let sources: Vec<TopicPartition> = self.shared.plan.sub_topologies[sub]
             .sources
@@ -185,7 +185,7 @@ impl StreamThread {
             match self.input_start(&partition, &known, told, now)? {
                 Ok(offset) => {
                     self.consumer.seek(&partition, offset)?;
-                    slot.started_at.push((partition.clone(), offset));
+                    slot.task.begin(&partition.topic, offset);
                     self.paused.remove(&partition);
                     self.consumer.resume(&[partition])?;
                 }

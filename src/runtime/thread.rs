@@ -43,8 +43,6 @@ pub(super) struct Slot {
     pub(super) clean: bool,
     /// Records of its next turn.
     pub(super) pace: usize,
-    /// Where each input was started; what a rewind goes back to before the first commit.
-    pub(super) started_at: Vec<(TopicPartition, Offset)>,
 }
 
 /// One stream thread's whole state.

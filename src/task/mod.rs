@@ -299,6 +299,13 @@ impl Task {
         debug_assert!(false, "task {} does not read {topic}", self.id);
     }
 
+    /// A source topic is read from `from` on.
+    pub fn begin(&mut self, topic: &Topic, from: Offset) {
+        if let Some(queue) = self.queues.iter_mut().find(|queue| queue.partition.topic == *topic) {
+            queue.begin(from);
+        }
+    }
+
     /// Notes that a source topic has been handed out up to `position`.
     pub fn reached_end(&mut self, topic: &Topic, position: Offset) {
         if let Some(queue) = self.queues.iter_mut().find(|queue| queue.partition.topic == *topic) {
@@ -490,6 +497,11 @@ impl Task {
         let at_rest = AtRest { meta: sealed.meta.clone(), next_offset: next(&sub.meta_topic).map(|offset| offset.0) };
         self.graph.stores.confirm(&positions, &at_rest.encode());
         self.committed = sealed.meta;
+        for queue in &mut self.queues {
+            if let Some(offset) = self.committed.offsets.get(queue.partition.topic.as_str()) {
+                queue.committed(Offset(*offset));
+            }
+        }
         let is_done = |retrying: &Retrying| {
             let topic = &self.queues[retrying.source].partition.topic;
             self.committed.offsets.get(topic.as_str()).is_some_and(|next| *next > retrying.offset.0)
@@ -509,8 +521,8 @@ impl Task {
         self.graph.refused(&plan.sub_topologies[self.sub_topology], topic, refusal, now);
     }
 
-    /// Drops everything that is not committed and goes back to the last commit. The host reads the inputs again from the
-    /// committed offsets.
+    /// Drops everything that is not committed and goes back to the last commit. The host reads the inputs again from
+    /// [`Task::positions`].
     pub fn rewind(&mut self) {
         let upstream = upstream_counts(&self.resolved);
         let plan = Arc::clone(&self.plan);
@@ -521,10 +533,7 @@ impl Task {
             self.committed.times(sub, &upstream)
         };
         self.graph.reset(times);
-        for queue in &mut self.queues {
-            let from = self.committed.offsets.get(queue.partition.topic.as_str()).map(|offset| Offset(*offset));
-            queue.clear(from);
-        }
+        self.queues.iter_mut().for_each(SourceQueue::rewind);
         for decoder in &mut self.decoders {
             decoder.forget_failures();
         }

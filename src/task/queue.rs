@@ -32,8 +32,10 @@ pub(super) struct SourceQueue {
     head: Option<Head>,
     /// Offset after everything that was handed out, gaps included, once the end was reached.
     end: Option<Offset>,
-    /// Offset after the last record that was taken.
+    /// Offset after the last record that was taken; before the first, where reading began.
     taken: Option<Offset>,
+    /// Where a rewind goes back to: the offset of the last commit, before it where reading began. None: there is nothing to be read.
+    began: Option<Offset>,
     /// Space for the next head's slots.
     spare: Vec<Value>,
 }
@@ -67,7 +69,27 @@ pub(super) enum Next {
 
 impl SourceQueue {
     pub(super) fn new(partition: TopicPartition) -> Self {
-        Self { partition, records: VecDeque::new(), bytes: 0, head: None, end: None, taken: None, spare: Vec::new() }
+        Self {
+            partition,
+            records: VecDeque::new(),
+            bytes: 0,
+            head: None,
+            end: None,
+            taken: None,
+            began: None,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Reading begins at `from`, with nothing taken yet. So even a commit of nothing has an offset, by which the group can tell that it
+    /// is of a member that has lost the partition.
+    pub(super) fn begin(&mut self, from: Offset) {
+        (self.taken, self.began) = (Some(from), Some(from));
+    }
+
+    /// What is before `offset` is committed.
+    pub(super) fn committed(&mut self, offset: Offset) {
+        self.began = self.began.and(Some(offset));
     }
 
     /// Takes fetched records in.
@@ -99,7 +121,7 @@ impl SourceQueue {
     }
 
     /// Returns the offset to commit: of the next record that waits, else after what was handed out (transaction markers and
-    /// compaction's gaps included), else after what was taken. None before the first.
+    /// compaction's gaps included), else after what was taken. None where reading has not begun.
     pub(super) fn committable(&self) -> Option<Offset> {
         let waiting =
             self.head.as_ref().map(|head| head.record.offset).or_else(|| self.records.front().map(|r| r.offset));
@@ -167,9 +189,11 @@ impl SourceQueue {
         }
     }
 
-    /// Forgets everything that waits; reading starts anew at `from`.
-    pub(super) fn clear(&mut self, from: Option<Offset>) {
-        *self = Self { taken: from, ..Self::new(self.partition.clone()) };
+    /// Forgets everything that waits and what was taken since the last commit. A partition of which nothing is read stays at its end.
+    pub(super) fn rewind(&mut self) {
+        let began = self.began;
+        let end = if began.is_none() { self.end } else { None };
+        *self = Self { taken: began, began, end, ..Self::new(self.partition.clone()) };
     }
 }
 
