@@ -59,9 +59,7 @@ impl Roster {
         };
         match Announcement::decode(instance, value) {
             Ok(said) => {
-                let before = self.entries.get(instance).and_then(|before| before.claim);
-                let claim = said.claim.map(Offset).or(before).unwrap_or(record.offset);
-                let claim = said.processes.then_some(claim);
+                let claim = said.processes.then(|| self.claim(&said, record.offset));
                 let entry = Entry { said, at: record.timestamp, offset: record.offset, claim };
                 self.entries.insert(instance.to_owned(), entry);
                 Ok(())
@@ -71,6 +69,22 @@ impl Roster {
                 Err(format!("instance `{instance}`: {why}"))
             }
         }
+    }
+
+    /// Returns where an instance that says at `offset` that it may process, or claims to, has claimed it: where it first said so, or says
+    /// it did where that was compacted away. One that claims anew, or was taken for dead in between, comes behind those that have claimed
+    /// meanwhile.
+    fn claim(&self, said: &Announcement, offset: Offset) -> Offset {
+        match (self.entries.get(&said.instance), said.claim) {
+            (Some(before), _) if !self.is_alive(before) => offset,
+            (Some(before), None) if before.said.claim.is_some() => offset,
+            (before, known) => before.and_then(|before| before.claim).or_else(|| known.map(Offset)).unwrap_or(offset),
+        }
+    }
+
+    /// Returns what an instance said last, dead or not.
+    pub fn entry(&self, instance: &str) -> Option<&Entry> {
+        self.entries.get(instance)
     }
 
     /// Returns all that have not left, the dead included, by id.
@@ -229,6 +243,20 @@ mod tests {
         assert_eq!(claim(&[(false, None), (true, None), (true, Some(1)), (true, Some(1))]), Some(1));
         assert_eq!(claim(&[(true, Some(1))]), Some(1), "when the claim itself was compacted away");
         assert_eq!(claim(&[(true, None), (false, None), (true, None)]), Some(2));
+        assert_eq!(claim(&[(true, None), (true, Some(0)), (true, None)]), Some(2), "claimed anew");
+    }
+
+    #[test]
+    fn a_claim_of_one_that_was_taken_for_dead_counts_from_when_it_spoke_again() {
+        let mut said = Announcement::decode("a", &runs("a", &[])).unwrap();
+        said.claim = Some(0);
+        let again = |at_ms| {
+            let (first, said) = (Some(runs("a", &[])), Some(said.encode()));
+            let seen =
+                [(0, "a", first), (1, "b", Some(runs("b", &[]))), (at_ms, "a", said.clone()), (at_ms, "a", said)];
+            roster(&seen).entry("a").unwrap().claim
+        };
+        assert_eq!((again(SILENCE), again(SILENCE + 1)), (Some(Offset(0)), Some(Offset(2))));
     }
 
     #[test]

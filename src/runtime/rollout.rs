@@ -152,6 +152,8 @@ pub(super) struct Rollout {
 /// What the others have to do with this instance.
 #[derive(Debug, PartialEq, Eq)]
 struct Standing {
+    /// Where this instance has claimed its place.
+    claim: Option<Offset>,
     /// Instances of other shapes that process, with the verdict.
     others: Vec<(String, Option<Verdict>)>,
     /// One of them claimed before this one.
@@ -195,7 +197,7 @@ impl Rollout {
 
     /// Before it speaks: after a silence others may have claimed, and its own claim counts no longer.
     pub(super) fn wakes(&mut self, now: Timestamp) {
-        if matches!(self.part, Part::Processes(_)) && is_lapsed(self.spoke.0, now) {
+        if matches!(self.part, Part::Processes(_) | Part::Claims(Some(_))) && is_lapsed(self.spoke.0, now) {
             info!("this instance was silent for long: it claims its place anew");
             self.part = Part::Claims(None);
         }
@@ -209,19 +211,16 @@ impl Rollout {
                 true => self.part = Part::Claims(None),
                 false => self.wait(&standing),
             },
-            Part::Claims(Some(claim)) if claim <= read && standing.preceded => {
+            Part::Claims(Some(said)) if said > read => {}
+            Part::Claims(Some(_)) | Part::Processes(_) if standing.preceded => {
                 self.part = Part::Waits(None);
                 self.wait(&standing);
             }
-            Part::Claims(Some(claim)) if claim <= read => {
-                self.part = Part::Processes(claim);
+            Part::Claims(Some(said)) => {
+                self.part = Part::Processes(standing.claim.unwrap_or(said));
                 self.said.clear();
                 self.gate.spoke.store(self.spoke.0, Ordering::Relaxed);
                 self.gate.open();
-            }
-            Part::Processes(_) if standing.preceded => {
-                self.part = Part::Waits(None);
-                self.wait(&standing);
             }
             Part::Waits(_) | Part::Claims(_) | Part::Processes(_) => {}
         }
@@ -229,14 +228,12 @@ impl Rollout {
 
     fn standing(&mut self, roster: &Roster) -> Standing {
         let ours = format!("{:016x}", self.plan.fingerprint);
-        let mine = match self.part {
-            Part::Claims(Some(claim)) | Part::Processes(claim) => Some(claim),
-            Part::Waits(_) | Part::Claims(None) => None,
-        };
+        // As all others see it, who decide by it, too.
+        let mine = roster.entry(&self.instance).and_then(|entry| entry.claim);
         let processing = |entry: &&Entry| entry.said.processes && entry.said.instance != self.instance;
         let others: Vec<&Entry> =
             roster.living().filter(processing).filter(|entry| entry.said.fingerprint != ours).collect();
-        let mut standing = Standing { others: Vec::new(), preceded: false };
+        let mut standing = Standing { claim: mine, others: Vec::new(), preceded: false };
         for entry in others {
             let verdict = self.verdict(roster, &entry.said.fingerprint);
             if verdict != Some(Verdict::Same) {
@@ -532,6 +529,10 @@ mod tests {
         world.pass(limits::INSTANCE_SILENCE_MAX_MS + 2000);
         world.instances.insert("a".to_owned(), frozen);
         assert_eq!(world.processing(), ["b"], "it has not spoken yet");
+        // What it says on waking is heard by the other before it has heard of the other itself.
+        world.turn("a", 0);
+        world.turn("b", usize::MAX);
+        assert_eq!(world.processing(), ["b"], "whoever was taken for dead comes behind");
         world.settle();
         assert_eq!(world.processing(), ["b"]);
         assert!(!world.instances["a"].rollout.gate.is_open().unwrap());
