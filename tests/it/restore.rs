@@ -7,30 +7,6 @@ use crate::support::notes::{self, AT};
 use crate::support::process::Run;
 use crate::support::{App, Launch, Place, shop, topics, until};
 
-const TOPOLOGY: &str = r#"
-[topology]
-format = 1
-application_id = "{id}"
-
-[stream.notes]
-topic = "{id}-notes"
-schemas = ["Note.avsc"]
-value_format = "json"
-
-[aggregate.newest]
-from = "notes"
-select = { notes = 'count()', sum = 'sum(value.n)' }
-
-[stream.others]
-topic = "{id}-others"
-schemas = ["Note.avsc"]
-value_format = "json"
-
-[aggregate.beside]
-from = "others"
-select = { notes = 'count()', sum = 'sum(value.n)' }
-"#;
-
 /// Rows of the store that is lost.
 const KEYS: usize = 20_000;
 
@@ -73,7 +49,7 @@ fn metric(run: &mut Run, name: &str, store: &str) -> f64 {
 
 #[test]
 fn a_slow_restore_is_told_of_holds_nobody_up_and_goes_on_where_it_was_killed() {
-    let app = notes::open(&Place::kafka(), TOPOLOGY);
+    let app = notes::open(&Place::kafka(), notes::BESIDE);
     topics::create(&*app.broker(), &app.topic("others"), 1, &[]);
     topics::write(&*app.broker(), (0..KEYS).map(|number| notes::note(&app, &key(number), AT, r#"{"n": 1}"#)));
     write_beside(&app);

@@ -7,32 +7,8 @@ use crate::support::notes::{self, AT, key_of};
 use crate::support::process::Run;
 use crate::support::{App, DEADLINE, Launch, Place, topics, until};
 
-const TOPOLOGY: &str = r#"
-[topology]
-format = 1
-application_id = "{id}"
-
-[stream.notes]
-topic = "{id}-notes"
-schemas = ["Note.avsc"]
-value_format = "json"
-
-[aggregate.newest]
-from = "notes"
-select = { notes = 'count()', sum = 'sum(value.n)' }
-
-[stream.others]
-topic = "{id}-others"
-schemas = ["Note.avsc"]
-value_format = "json"
-
-[aggregate.beside]
-from = "others"
-select = { notes = 'count()', sum = 'sum(value.n)' }
-"#;
-
 fn open(place: &Place) -> App {
-    let app = notes::open(place, TOPOLOGY);
+    let app = notes::open(place, notes::BESIDE);
     topics::create(&*app.broker(), &app.topic("others"), 1, &[]);
     app
 }

@@ -4,26 +4,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use tidemill::base::time::{SpanMs, Timestamp};
+use tidemill::base::time::SpanMs;
 use tidemill::testing::{Input, Output, Setup};
 
-use super::{last, world_with, written};
+use super::{ORDERS_AND_ITEMS, input, last, topology_of, world_with, written};
 
-const TOPOLOGY: &str = r#"
-[topology]
-format = 1
-application_id = "laws"
-
-[stream.orders]
-topic = "orders"
-value_format = "json"
-schemas = ["Order.avsc"]
-
-[table.items]
-topic = "items"
-value_format = "json"
-schemas = ["Order.avsc"]
-
+const NODES: &str = r#"
 [aggregate.of_orders]
 from = "orders"
 emit = "EMIT"
@@ -52,59 +38,29 @@ left = "of_orders"
 right = "items"
 kind = "outer"
 select = { total = 'left.?total', item = 'right.?amount' }
-
-[sink.of_orders_out]
-from = "of_orders"
-topic = "of_orders"
-value_format = "json"
-
-[sink.of_items_out]
-from = "of_items"
-topic = "of_items"
-value_format = "json"
-
-[sink.tens_out]
-from = "tens"
-topic = "tens"
-key_format = "windowed"
-value_format = "json"
-
-[sink.sessions_out]
-from = "sessions"
-topic = "sessions"
-key_format = "windowed"
-value_format = "json"
-
-[sink.both_out]
-from = "both"
-topic = "both"
-value_format = "json"
 "#;
 
 fn inputs() -> impl Strategy<Value = Vec<Input>> {
     let event = (any::<bool>(), 0..4_usize, 0..9_i64, 0..2_usize, 0..4_i64, 0..6_i64, prop::bool::weighted(0.15));
     prop::collection::vec(event, 1..50).prop_map(|events| {
         let mut now = 10;
-        let mut input =
+        let mut next =
             |(orders, key, amount, customer, later, late, deleted): (bool, usize, i64, usize, i64, i64, bool)| {
                 now += later;
-                Input {
-                    topic: if orders { "orders" } else { "items" }.to_owned(),
-                    key: Some(json!(["a", "b", "c", "d"][key])),
-                    event_type: None,
-                    value: (!deleted).then(|| json!({"amount": amount, "customer": (["x", "y"][customer])})),
-                    at: Timestamp(now - late),
-                    headers: BTreeMap::new(),
-                }
+                let topic = if orders { "orders" } else { "items" };
+                let value = json!({"amount": amount, "customer": (["x", "y"][customer])});
+                input(topic, ["a", "b", "c", "d"][key], (!deleted).then_some(value), now - late)
             };
-        events.into_iter().map(&mut input).collect()
+        events.into_iter().map(&mut next).collect()
     })
 }
 
 /// What comes out when so many records are worked on before each commit.
 fn outputs(inputs: &[Input], emit: &str, memory_budget_bytes: usize, commit: usize) -> BTreeMap<String, Vec<Output>> {
     let setup = Setup { memory_budget_bytes, ..Setup::default() };
-    let mut world = world_with(&TOPOLOGY.replace("EMIT", emit), setup);
+    let results = ["of_orders", "of_items", "both"];
+    let topology = topology_of(&ORDERS_AND_ITEMS, &NODES.replace("EMIT", emit), &results, &["tens", "sessions"]);
+    let mut world = world_with(&topology, setup);
     for records in inputs.chunks(commit) {
         // What is read at once is worked on by time: for each size of the commit there is one order.
         world.write(records).unwrap();

@@ -1,25 +1,14 @@
 //! State is the fold of history, at every moment and every version.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use tidemill::base::time::Timestamp;
 use tidemill::runtime::service::{At, Reach, Read, ReadError, ReadKind};
 use tidemill::testing::{Input, World};
 
-use super::world_of;
+use super::{ORDERS_AND_ITEMS, input, topology_of, world_of};
 
-const TOPOLOGY: &str = r#"
-[topology]
-format = 1
-application_id = "laws"
-
-[stream.orders]
-topic = "orders"
-value_format = "json"
-schemas = ["Order.avsc"]
-
+const NODES: &str = r#"
 [entity.totals]
 from = "orders"
 schema = "Totals.avsc"
@@ -56,15 +45,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-fn input(event: &Event) -> Input {
-    Input {
-        topic: "orders".to_owned(),
-        key: Some(json!(KEYS[event.key])),
-        event_type: None,
-        value: Some(json!({"amount": event.amount, "customer": (CUSTOMERS[event.customer])})),
-        at: Timestamp(event.at),
-        headers: BTreeMap::new(),
-    }
+fn order(event: &Event) -> Input {
+    let value = json!({"amount": event.amount, "customer": (CUSTOMERS[event.customer])});
+    input("orders", KEYS[event.key], Some(value), event.at)
 }
 
 /// The state after these events; none before the first.
@@ -96,13 +79,13 @@ proptest! {
 
     #[test]
     fn state_is_the_fold_of_history(events in events(), restart in any::<prop::sample::Index>(), moments in prop::collection::vec(0..150_i64, 8)) {
-        let mut world = world_of(TOPOLOGY);
+        let mut world = world_of(&topology_of(&ORDERS_AND_ITEMS[..1], NODES, &[], &[]));
         let restart = restart.index(events.len());
         for (place, event) in events.iter().enumerate() {
             if place == restart {
                 world.restart().unwrap();
             }
-            world.feed(&input(event)).unwrap();
+            world.feed(&order(event)).unwrap();
         }
         // When each event was recorded: time never goes back.
         let recorded: Vec<i64> = events.iter().scan(i64::MIN, |most, event| {

@@ -6,29 +6,15 @@ use std::collections::{BTreeMap, VecDeque};
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 use tidemill::base::hash::partition_of;
-use tidemill::base::time::{SpanMs, Timestamp};
+use tidemill::base::time::SpanMs;
 use tidemill::testing::{Input, Output, Setup, World};
 
-use super::{last, world_with, written};
+use super::{ORDERS_AND_ITEMS, input, last, topology_of, world_with, written};
 
 const PARTITIONS: u32 = 3;
 
 /// Every node with state stands behind a repartition, so that its rows come from all partitions.
-const TOPOLOGY: &str = r#"
-[topology]
-format = 1
-application_id = "laws"
-
-[stream.orders]
-topic = "orders"
-value_format = "json"
-schemas = ["Order.avsc"]
-
-[table.items]
-topic = "items"
-value_format = "json"
-schemas = ["Order.avsc"]
-
+const NODES: &str = r#"
 [aggregate.of_orders]
 from = "orders"
 group_by = 'value.customer'
@@ -58,36 +44,8 @@ left = "of_orders"
 right = "of_items"
 kind = "outer"
 select = { orders = 'left.?total', items = 'right.?total' }
-
-[sink.of_orders_out]
-from = "of_orders"
-topic = "of_orders"
-value_format = "json"
-
-[sink.of_items_out]
-from = "of_items"
-topic = "of_items"
-value_format = "json"
-
-[sink.both_out]
-from = "both"
-topic = "both"
-value_format = "json"
-
-[sink.tens_out]
-from = "tens"
-topic = "tens"
-key_format = "windowed"
-value_format = "json"
-
-[sink.sessions_out]
-from = "sessions"
-topic = "sessions"
-key_format = "windowed"
-value_format = "json"
 "#;
 
-const TOPICS: [&str; 2] = ["orders", "items"];
 /// Behind all windows.
 const END: i64 = 1_000_000;
 
@@ -114,20 +72,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec(event, 1..50)
 }
 
-fn input(topic: &str, key: String, value: Option<Json>, at: i64) -> Input {
-    Input {
-        topic: topic.to_owned(),
-        key: Some(json!(key)),
-        event_type: None,
-        value,
-        at: Timestamp(at),
-        headers: BTreeMap::new(),
-    }
-}
-
 /// A record in each partition of each topic.
 fn everywhere(name: &str, at: i64) -> Vec<Input> {
-    let partitions = (0..PARTITIONS).flat_map(|partition| TOPICS.map(|topic| (topic, partition)));
+    let partitions = (0..PARTITIONS).flat_map(|partition| ORDERS_AND_ITEMS.map(|(_, topic)| (topic, partition)));
     let made = partitions.map(|(topic, partition)| {
         let mut keys = (0..).map(|number| format!("{name}{number}"));
         let key = keys.find(|key| partition_of(key.as_bytes(), PARTITIONS).0 as u32 == partition);
@@ -143,14 +90,21 @@ fn inputs(events: &[Event]) -> Vec<Input> {
     for event in events {
         now += event.later_ms;
         let value = json!({"amount": event.amount, "customer": (["x", "y", "z"][event.customer])});
-        inputs.push(input(TOPICS[event.topic], format!("k{}", event.key), (!event.deleted).then_some(value), now));
+        inputs.push(input(
+            ORDERS_AND_ITEMS[event.topic].1,
+            format!("k{}", event.key),
+            (!event.deleted).then_some(value),
+            now,
+        ));
     }
     inputs.extend(everywhere("end", END));
     inputs
 }
 
 fn start() -> World {
-    let mut world = world_with(TOPOLOGY, Setup { partitions: PARTITIONS, ..Setup::default() });
+    let results = ["of_orders", "of_items", "both"];
+    let topology = topology_of(&ORDERS_AND_ITEMS, NODES, &results, &["tens", "sessions"]);
+    let mut world = world_with(&topology, Setup { partitions: PARTITIONS, ..Setup::default() });
     everywhere("begin", 0).iter().for_each(|input| world.feed(input).unwrap());
     world
 }

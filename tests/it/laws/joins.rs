@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
-use tidemill::base::time::Timestamp;
 use tidemill::testing::{Input, Output};
 
-use super::{last, world_of, written};
+use super::{input, last, world_of, written};
 
 const KINDS: [&str; 3] = ["inner", "left", "outer"];
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -35,16 +34,10 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-fn input(place: usize, event: &Event) -> Input {
+fn row(place: usize, event: &Event) -> Input {
     let value = json!({"amount": place, "customer": (KEYS[event.refers_to])});
-    Input {
-        topic: if event.right { "rights" } else { "lefts" }.to_owned(),
-        key: Some(json!(KEYS[event.key])),
-        event_type: None,
-        value: (!event.deleted).then_some(value),
-        at: Timestamp(event.at),
-        headers: BTreeMap::new(),
-    }
+    let topic = if event.right { "rights" } else { "lefts" };
+    input(topic, KEYS[event.key], (!event.deleted).then_some(value), event.at)
 }
 
 /// Two sources of a kind, and a join of each kind of join with its sink.
@@ -121,9 +114,9 @@ proptest! {
         // What closes every window comes last, and meets nothing.
         let end = |right: bool, key: &str| Input {
             key: Some(json!(key)),
-            ..input(events.len(), &Event { right, key: 0, refers_to: 0, at: 1_000_000, deleted: false })
+            ..row(events.len(), &Event { right, key: 0, refers_to: 0, at: 1_000_000, deleted: false })
         };
-        let fed = events.iter().enumerate().map(|(place, event)| input(place, event));
+        let fed = events.iter().enumerate().map(|(place, event)| row(place, event));
         let found = outputs(&topology("stream stream", &KINDS, &window), fed.chain([end(false, "y"), end(true, "z")]));
 
         let rows = |right: bool| {
@@ -155,7 +148,7 @@ proptest! {
 
     #[test]
     fn a_join_of_tables_is_the_join_of_the_tables(events in events()) {
-        let fed = events.iter().enumerate().map(|(place, event)| input(place, event));
+        let fed = events.iter().enumerate().map(|(place, event)| row(place, event));
         let found = outputs(&topology("table table", &KINDS, ""), fed);
         let (lefts, rights) = (table(&events, false), table(&events, true));
         for kind in KINDS {
@@ -177,7 +170,7 @@ proptest! {
 
     #[test]
     fn a_join_by_foreign_key_is_the_join_of_the_tables(events in events()) {
-        let fed = events.iter().enumerate().map(|(place, event)| input(place, event));
+        let fed = events.iter().enumerate().map(|(place, event)| row(place, event));
         let found = outputs(&topology("table table", &KINDS[..2], "foreign_key = 'left.customer'\n"), fed);
         let (lefts, rights) = (table(&events, false), table(&events, true));
         for kind in &KINDS[..2] {
@@ -191,7 +184,7 @@ proptest! {
 
     #[test]
     fn a_row_of_a_stream_meets_the_table_as_it_stands(events in events()) {
-        let fed = events.iter().enumerate().map(|(place, event)| input(place, event));
+        let fed = events.iter().enumerate().map(|(place, event)| row(place, event));
         let found = outputs(&topology("stream table", &KINDS[..2], ""), fed);
         let rows = events.iter().enumerate().filter(|(_, event)| !event.right && !event.deleted);
         let mut left: Vec<Pair> = rows.map(|(place, event)| {

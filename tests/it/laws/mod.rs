@@ -16,16 +16,7 @@ use tidemill::testing::{Input, Output, Setup, World};
 use tidemill::topology::{Colour, Sources};
 use tidemill::{plan, topology};
 
-const TOPOLOGY: &str = r#"
-[topology]
-format = 1
-application_id = "laws"
-
-[stream.orders]
-topic = "orders"
-value_format = "json"
-schemas = ["Order.avsc"]
-
+const NODES: &str = r#"
 [table.newest]
 topic = "items"
 value_format = "json"
@@ -83,43 +74,6 @@ left = "orders"
 right = "newest"
 kind = "left"
 select = { amount = 'left.amount', item = 'right.?amount' }
-
-[sink.customers]
-from = "per_customer"
-topic = "customers"
-value_format = "json"
-
-[sink.hours_out]
-from = "hours"
-topic = "hours"
-key_format = "windowed"
-value_format = "json"
-
-[sink.sessions_out]
-from = "sessions"
-topic = "sessions"
-key_format = "windowed"
-value_format = "json"
-
-[sink.ticks_out]
-from = "ticks"
-topic = "ticks"
-value_format = "json"
-
-[sink.late_out]
-from = "late"
-topic = "late"
-value_format = "json"
-
-[sink.calm_out]
-from = "calm"
-topic = "calm"
-value_format = "json"
-
-[sink.looked_up_out]
-from = "looked_up"
-topic = "looked_up"
-value_format = "json"
 "#;
 
 const ORDER: &str = r#"{"type": "record", "name": "Order", "fields": [
@@ -130,8 +84,41 @@ const TOTALS: &str = r#"{"type": "record", "name": "Totals", "fields": [
     {"name": "rows", "type": "long", "default": 0}, {"name": "total", "type": "long", "default": 0},
     {"name": "most", "type": "long", "default": 0}, {"name": "last", "type": ["null", "string"], "default": null}]}"#;
 
+/// An event topic and a table.
+const ORDERS_AND_ITEMS: [(&str, &str); 2] = [("stream.orders", "orders"), ("table.items", "items")];
+
+/// A topology that reads `sources`, each a table of the language with its topic, and writes what each of `results` gives to a topic of its
+/// name; `windowed` have keys with windows.
+fn topology_of(sources: &[(&str, &str)], nodes: &str, results: &[&str], windowed: &[&str]) -> String {
+    let mut text = "[topology]\nformat = 1\napplication_id = \"laws\"\n".to_owned();
+    for (source, topic) in sources {
+        text += &format!("\n[{source}]\ntopic = \"{topic}\"\nvalue_format = \"json\"\nschemas = [\"Order.avsc\"]\n");
+    }
+    text += nodes;
+    for (names, key_format) in [(results, ""), (windowed, "key_format = \"windowed\"\n")] {
+        for name in names {
+            text += &format!(
+                "\n[sink.{name}_out]\nfrom = \"{name}\"\ntopic = \"{name}\"\nvalue_format = \"json\"\n{key_format}"
+            );
+        }
+    }
+    text
+}
+
 fn world() -> World {
-    world_of(TOPOLOGY)
+    let results = ["per_customer", "ticks", "late", "calm", "looked_up"];
+    world_of(&topology_of(&ORDERS_AND_ITEMS[..1], NODES, &results, &["hours", "sessions"]))
+}
+
+fn input(topic: &str, key: impl Into<Json>, value: Option<Json>, at: i64) -> Input {
+    Input {
+        topic: topic.to_owned(),
+        key: Some(key.into()),
+        event_type: None,
+        value,
+        at: Timestamp(at),
+        headers: BTreeMap::new(),
+    }
 }
 
 fn world_of(topology: &str) -> World {
@@ -151,20 +138,15 @@ fn inputs(seed: u64, count: usize) -> Vec<Input> {
     let mut rng = Rng::new(seed);
     let mut below = |most: u64| rng.next_u64() % most;
     let mut time = 100;
-    let mut input = |_| {
+    let mut next = |_| {
         time += i64::try_from(below(5)).unwrap();
         let topic = if below(3) == 0 { "orders" } else { "items" };
         let value = json!({"amount": below(9), "customer": (["x", "y", "z"][below(3) as usize])});
-        Input {
-            topic: topic.to_owned(),
-            key: Some(json!(["a", "b", "c", "d", "e"][below(5) as usize])),
-            event_type: None,
-            value: (topic == "orders" || below(6) > 0).then_some(value),
-            at: Timestamp(time - i64::try_from(below(8)).unwrap()),
-            headers: BTreeMap::new(),
-        }
+        let key = ["a", "b", "c", "d", "e"][below(5) as usize];
+        let value = (topic == "orders" || below(6) > 0).then_some(value);
+        input(topic, key, value, time - i64::try_from(below(8)).unwrap())
     };
-    (0..count).map(&mut input).collect()
+    (0..count).map(&mut next).collect()
 }
 
 fn written(world: &mut World) -> BTreeMap<String, Vec<Output>> {
@@ -228,43 +210,20 @@ fn what_comes_at_once_ends_as_what_comes_one_by_one() {
 }
 
 const REFERRING: &str = r#"
-[topology]
-format = 1
-application_id = "laws"
-
-[table.orders]
-topic = "orders"
-value_format = "json"
-schemas = ["Order.avsc"]
-
-[table.customers]
-topic = "customers"
-value_format = "json"
-schemas = ["Order.avsc"]
-
 [join.known]
 left = "orders"
 right = "customers"
 foreign_key = 'left.amount > 0 ? left.customer : null'
 select = { amount = 'left.amount', limit = 'right.amount' }
-
-[sink.known_out]
-from = "known"
-topic = "known"
-value_format = "json"
 "#;
 
 #[test]
 fn a_row_that_refers_to_none_and_goes_before_the_answer_leaves_no_result() {
-    let row = |topic: &str, key: &str, amount: Option<i64>, at: i64| Input {
-        topic: topic.to_owned(),
-        key: Some(json!(key)),
-        event_type: None,
-        value: amount.map(|amount| json!({"amount": amount, "customer": "ann"})),
-        at: Timestamp(at),
-        headers: BTreeMap::new(),
+    let row = |topic: &str, key: &str, amount: Option<i64>, at: i64| {
+        input(topic, key, amount.map(|amount| json!({"amount": amount, "customer": "ann"})), at)
     };
-    let mut world = world_of(REFERRING);
+    let sources = [("table.orders", "orders"), ("table.customers", "customers")];
+    let mut world = world_of(&topology_of(&sources, REFERRING, &["known"], &[]));
     world.feed(&row("customers", "ann", Some(9), 1)).unwrap();
     world.feed(&row("orders", "o", Some(5), 2)).unwrap();
     assert_eq!(
@@ -278,42 +237,22 @@ fn a_row_that_refers_to_none_and_goes_before_the_answer_leaves_no_result() {
 }
 
 const HELD: &str = r#"
-[topology]
-format = 1
-application_id = "laws"
-
-[table.items]
-topic = "items"
-value_format = "json"
-schemas = ["Order.avsc"]
-
 [suppress.calm]
 from = "items"
 until = "1h"
 BOUND
 when_full = "WHEN"
-
-[sink.calm_out]
-from = "calm"
-topic = "calm"
-value_format = "json"
 "#;
 
 #[test]
 fn what_is_held_back_is_bounded_by_rows_and_by_bytes() {
     for (bound, stops_at) in [("max_records = 2", 3), ("max_bytes = 100", 3)] {
         for when_full in ["stop", "emit_early"] {
-            let mut world = world_of(&HELD.replace("BOUND", bound).replace("WHEN", when_full));
+            let nodes = HELD.replace("BOUND", bound).replace("WHEN", when_full);
+            let mut world = world_of(&topology_of(&[("table.items", "items")], &nodes, &["calm"], &[]));
             for number in 1..=4 {
-                let input = Input {
-                    topic: "items".to_owned(),
-                    key: Some(json!(format!("k{number}"))),
-                    event_type: None,
-                    value: Some(json!({"amount": number, "customer": "twelve bytes"})),
-                    at: Timestamp(number),
-                    headers: BTreeMap::new(),
-                };
-                world.feed(&input).unwrap();
+                let value = json!({"amount": number, "customer": "twelve bytes"});
+                world.feed(&input("items", format!("k{number}"), Some(value), number)).unwrap();
                 let is_full = number >= stops_at;
                 let stopped = world.stopped();
                 assert_eq!(

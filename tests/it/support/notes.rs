@@ -24,6 +24,31 @@ from = "notes"
 select = { notes = 'count()', sum = 'sum(value.n)', text = 'last(value.text)' }
 "#;
 
+/// Counts another topic besides, so that one task can be seen to work while those of the notes do not.
+pub(crate) const BESIDE: &str = r#"
+[topology]
+format = 1
+application_id = "{id}"
+
+[stream.notes]
+topic = "{id}-notes"
+schemas = ["Note.avsc"]
+value_format = "json"
+
+[aggregate.newest]
+from = "notes"
+select = { notes = 'count()', sum = 'sum(value.n)' }
+
+[stream.others]
+topic = "{id}-others"
+schemas = ["Note.avsc"]
+value_format = "json"
+
+[aggregate.beside]
+from = "others"
+select = { notes = 'count()', sum = 'sum(value.n)' }
+"#;
+
 pub(crate) const SCHEMAS: &[(&str, &str)] = &[(
     "Note.avsc",
     r#"{"type": "record", "name": "Note", "namespace": "notes", "fields": [
