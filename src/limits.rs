@@ -34,6 +34,9 @@ pub const TASK_RUN_MS: u128 = 50;
 /// Milliseconds that a thread works on its tasks before it polls again; the tasks behind have their turn first then.
 pub const PROCESS_MS: u128 = 500;
 
+/// Bytes of the budget that nobody gets: what a process has before its first record, code, threads, the clients' own.
+pub const PROCESS_BYTES: usize = 32 * 1024 * 1024;
+
 /// Bytes that wait in a thread's source queues at most, whatever the budget, and at least; above, records stay with the client.
 pub const QUEUED_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const QUEUED_BYTES_MIN: usize = 1024 * 1024;

@@ -4,16 +4,13 @@
 //! process now. Bytes count as they are held, bookkeeping included.
 
 use crate::limits::{
-    GENERATION_BYTES_MAX, PREFETCH_BYTES_MAX, PREFETCH_BYTES_MIN, PRODUCER_QUEUE_BYTES_MAX, PRODUCER_QUEUE_BYTES_MIN,
+    GENERATION_BYTES_MAX, PREFETCH_BYTES_MAX, PREFETCH_BYTES_MIN, PROCESS_BYTES, PRODUCER_QUEUE_BYTES_MAX, PRODUCER_QUEUE_BYTES_MIN,
     QUEUED_BYTES_MAX, QUEUED_BYTES_MIN, ROW_CACHE_BYTES_MIN, SOURCE_QUEUE_BYTES_MIN, WRITE_BEHIND_BYTES_MAX,
     WRITE_BEHIND_BYTES_MIN,
 };
 use crate::store::StoresBudget;
 
-/// What a process has before its first record: code, threads, the clients' own, open databases.
-const PROCESS: usize = 32 * 1024 * 1024;
-
-/// Into so many parts the rest of the budget is divided. Those that are left over are what the allocator takes for itself, about a third of
+/// Into so many parts the budget is divided, but for what is the process's own. Those that are left over are what the allocator takes for itself, about a third of
 /// what is held, and for what has no bound of its own.
 const PARTS: usize = 20;
 const ROCKSDB: usize = 4;
@@ -39,7 +36,7 @@ impl MemoryBudget {
     }
 
     fn share(self, parts: usize) -> usize {
-        self.bytes.saturating_sub(PROCESS) / PARTS * parts
+        self.bytes.saturating_sub(PROCESS_BYTES) / PARTS * parts
     }
 
     /// RocksDB's block cache, memtables included.
@@ -79,5 +76,36 @@ impl MemoryBudget {
     /// What waits in one thread's producer to be sent.
     pub(super) fn produced(self) -> usize {
         (self.share(PRODUCED) / self.threads).clamp(PRODUCER_QUEUE_BYTES_MIN, PRODUCER_QUEUE_BYTES_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MEMORY_BUDGET_MIN_BYTES;
+
+    /// What all of it comes to, by so many threads, tasks and partitions.
+    fn all(budget: MemoryBudget, tasks: usize) -> usize {
+        let stores = budget.stores(tasks);
+        let of_threads = budget.uncommitted() + budget.queued() + budget.prefetched() + budget.produced();
+        budget.rocksdb() + tasks * (stores.cache_bytes + stores.write_behind_bytes) + budget.threads * of_threads
+    }
+
+    #[test]
+    fn the_shares_leave_a_quarter_and_what_the_process_has() {
+        for (bytes, threads, tasks) in [(128 << 20, 1, 1), (256 << 20, 2, 16), (1 << 30, 4, 64), (16 << 30, 8, 8)] {
+            let budget = MemoryBudget::new(bytes, threads);
+            let all = all(budget, tasks);
+            assert!(all <= (bytes - PROCESS_BYTES) / 4 * 3, "{bytes} by {threads} threads and {tasks} tasks: {all}");
+        }
+    }
+
+    #[test]
+    fn the_least_budget_gives_everyone_something() {
+        let least = MEMORY_BUDGET_MIN_BYTES as usize;
+        assert!(all(MemoryBudget::new(least, 1), 4) <= least - PROCESS_BYTES);
+        let budget = MemoryBudget::new(0, 0);
+        assert_eq!((budget.queued_of(1000), budget.prefetched()), (SOURCE_QUEUE_BYTES_MIN, PREFETCH_BYTES_MIN));
+        assert!(budget.stores(0).cache_bytes > 0 && budget.stores(1000).write_behind_bytes > 0);
     }
 }

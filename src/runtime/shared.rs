@@ -16,7 +16,6 @@ use crate::runtime::Error;
 use crate::runtime::clock::Clock;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::instances::Instances;
-use crate::runtime::memory::MemoryBudget;
 use crate::runtime::options::{Guarantee, Options};
 use crate::runtime::pace::RestorePace;
 use crate::runtime::rollout::Gate;
@@ -34,7 +33,6 @@ use crate::task::{FirstStart, GLOBAL, Witness};
 pub(super) struct Shared {
     pub(super) plan: Arc<Plan>,
     pub(super) options: Options,
-    pub(super) memory: MemoryBudget,
     pub(super) cluster: Cluster,
     pub(super) broker: Arc<dyn Broker>,
     pub(super) schemas: SchemaFetcher,
@@ -103,7 +101,6 @@ impl Shared {
             sources: Sources::new(cluster.read_topics(&plan)),
             restore_pace: RestorePace::new(options.restore_bytes_per_second),
             gate: Arc::default(),
-            memory: options.memory(),
             plan,
             options,
             cluster,
@@ -155,7 +152,7 @@ impl Shared {
         let mut producer = self.broker.producer(&ProducerSettings {
             transactional_id: exactly_once.then(|| format!("{application_id}-{instance_id}-{thread}")),
             transaction_timeout: exactly_once.then_some(*transaction_timeout),
-            queue_bytes_max: Some(self.memory.produced()),
+            queue_bytes_max: Some(self.options.memory().produced()),
         })?;
         if exactly_once {
             producer.init_transactions(limits::BROKER_WAIT_MAX).map_err(no_transactions)?;
@@ -172,7 +169,7 @@ impl Shared {
                 session_timeout: *session_timeout,
             }),
             isolation: Isolation::ReadCommitted,
-            prefetch_bytes_max: self.memory.prefetched(),
+            prefetch_bytes_max: self.options.memory().prefetched(),
         })?)
     }
 
@@ -180,13 +177,13 @@ impl Shared {
         Ok(self.broker.consumer(&ConsumerSettings {
             group: None,
             isolation: Isolation::ReadCommitted,
-            prefetch_bytes_max: self.memory.prefetched(),
+            prefetch_bytes_max: self.options.memory().prefetched(),
         })?)
     }
 
     /// What the stores of a task may take while as many tasks run in this process as now.
     pub(super) fn stores_budget(&self) -> StoresBudget {
-        self.memory.stores(self.owners.count() + usize::from(!self.plan.global_tables.is_empty()))
+        self.options.memory().stores(self.owners.count() + usize::from(!self.plan.global_tables.is_empty()))
     }
 
     /// Takes a task's stores from another thread of this process, or from a standby here, or opens them.

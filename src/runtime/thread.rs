@@ -359,13 +359,13 @@ impl StreamThread {
     /// client fetch again what it has.
     fn take_in(&mut self, wait: Duration, events: &mut Vec<Event>) -> Result<(), broker::Error> {
         let queued: usize = self.slots.values().map(|slot| slot.task.input_bytes()).sum();
-        if queued < self.shared.memory.queued() {
+        if queued < self.shared.options.memory().queued() {
             return self.consumer.poll(wait, events);
         }
         if self.has_work {
             return self.consumer.poll_group(wait, events);
         }
-        let share = self.shared.memory.queued_of(self.assigned.len());
+        let share = self.shared.options.memory().queued_of(self.assigned.len());
         let (slots, paused) = (&self.slots, &self.paused);
         let waiting = slots.values().flat_map(|slot| slot.task.queued());
         let full: Vec<TopicPartition> = waiting
@@ -382,7 +382,7 @@ impl StreamThread {
     /// Tells whether the tasks hold so much uncommitted that a commit comes first.
     pub(super) fn holds_enough(&self) -> bool {
         let held: usize = self.slots.values().map(|slot| slot.task.uncommitted_bytes()).sum();
-        held > self.shared.memory.uncommitted()
+        held > self.shared.options.memory().uncommitted()
     }
 
     /// Partitions whose queues have room again are read on.
@@ -391,7 +391,7 @@ impl StreamThread {
             return Ok(());
         }
         let mut ready = Vec::new();
-        let resumed_at = self.shared.memory.queued_of(self.assigned.len()) / 2;
+        let resumed_at = self.shared.options.memory().queued_of(self.assigned.len()) / 2;
         let queues = self.slots.values().flat_map(|slot| slot.task.queued());
         let full: BTreeSet<&TopicPartition> =
             queues.filter(|(_, bytes)| *bytes >= resumed_at).map(|(partition, _)| partition).collect();
