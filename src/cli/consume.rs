@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::args::Global;
 use super::client::Client;
 use super::output::{Form, Output};
-use super::{Exit, Failure, signals, table};
+use super::signals::Signals;
+use super::{Exit, Failure, table};
 
 /// Time between two looks when there was nothing new.
 const IDLE: Duration = Duration::from_millis(250);
@@ -45,6 +46,8 @@ struct Position {
 
 pub(crate) fn run(command: &Consume, global: &Global, output: &mut Output) -> Result<Exit, Failure> {
     let client = Client::reads(&global.url)?;
+    let mut signals =
+        client.block_on(async { Signals::watch() }).map_err(|error| Failure::from_error(Exit::Io, &error))?;
     let mut positions = positions(command, &client)?;
     let mut left = command.max.unwrap_or(u64::MAX);
     while left > 0 {
@@ -66,7 +69,7 @@ pub(crate) fn run(command: &Consume, global: &Global, output: &mut Output) -> Re
         }
         left = left.saturating_sub(round.len() as u64);
         output.flush()?;
-        if idle && client.block_on(signals::stop_within(IDLE)) {
+        if idle && client.block_on(signals.stop_within(IDLE)) {
             break;
         }
     }

@@ -7,7 +7,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 
 use super::args::Global;
-use super::{Exit, Failure, output, report, signals};
+use super::signals::Signals;
+use super::{Exit, Failure, output, report};
 use crate::config::{self, Environment, Machine, Settings};
 use crate::http::{self, Server};
 use crate::limits::HTTP_STOP_WAIT_MAX_MS;
@@ -47,10 +48,11 @@ pub(crate) enum Ended {
 pub(crate) struct Host {
     runtime: Runtime,
     server: Server,
+    signals: Signals,
 }
 
 impl Host {
-    /// Starts the listeners; probes are answered from here on.
+    /// Starts the listeners; probes are answered from here on, and a signal asks for a clean stop.
     ///
     /// # Errors
     /// Exit 78 when an address cannot be had.
@@ -65,12 +67,14 @@ impl Host {
             .enable_all()
             .build()
             .map_err(|error| Failure::from_error(Exit::Io, &error))?;
+        let signals =
+            runtime.block_on(async { Signals::watch() }).map_err(|error| Failure::from_error(Exit::Io, &error))?;
         let options = http::Options::new(settings, Some(topology));
         let server = runtime
             .block_on(http::start(options, service))
             .map_err(|error| Failure::from_error(Exit::Config, &error).code(error.code()))?;
         tracing::info!(http = %server.http_address(), admin = %server.admin_address(), "listening");
-        Ok(Self { runtime, server })
+        Ok(Self { runtime, server, signals })
     }
 
     /// The way to other instances, for as long as the listeners run.
@@ -93,23 +97,18 @@ impl Host {
         advertised
     }
 
-    /// Waits for a signal, or for the stream threads to say that they have ended. A sender that is dropped counts as an end.
-    pub(crate) fn wait(&self, ended: oneshot::Receiver<Result<(), Failure>>) -> Ended {
-        self.runtime.block_on(async {
+    /// Waits for a signal, or for the stream threads to say that they have ended, a sender that is dropped counts as an end; then ends the
+    /// listeners: before the stream threads stop answering, so that nobody is told half an answer. A second signal ends the process at once
+    /// for as long as the runtime is kept.
+    pub(crate) fn wait(self, ended: oneshot::Receiver<Result<(), Failure>>) -> (Ended, Runtime) {
+        let Self { runtime, server, signals } = self;
+        let outcome = runtime.block_on(async {
             tokio::select! {
-                requested = signals::stop_requested() => match requested {
-                    Ok(()) => Ended::Requested,
-                    Err(error) => Ended::ByItself(Err(Failure::from_error(Exit::Bug, &error))),
-                },
+                () = signals.stop_requested() => Ended::Requested,
                 end = ended => Ended::ByItself(end.unwrap_or(Ok(()))),
             }
-        })
-    }
-
-    /// Ends the listeners: before the stream threads stop answering, so that nobody is told half an answer.
-    pub(crate) fn stop(self) {
-        let within = Duration::from_millis(HTTP_STOP_WAIT_MAX_MS);
-        self.runtime.block_on(self.server.stop(within));
-        self.runtime.shutdown_timeout(within);
+        });
+        runtime.block_on(server.stop(Duration::from_millis(HTTP_STOP_WAIT_MAX_MS)));
+        (outcome, runtime)
     }
 }

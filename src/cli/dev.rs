@@ -136,10 +136,10 @@ fn host(plan: Plan, deployed: &Deployed, environment: Environment, settings: &Se
         // Nobody listens any more when a signal came first.
         drop(ended.send(Ok(())));
     });
-    let outcome = host.wait(end);
-    host.stop();
+    let (outcome, watching) = host.wait(end);
     daemon.request_stop();
     let finished = daemon.join().map_err(|error| stopped(&error));
+    watching.shutdown_background();
     match outcome {
         Ended::Requested => finished.map(|()| Exit::Ok),
         Ended::ByItself(failure) => {

@@ -2,32 +2,42 @@
 
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Waits for the first SIGTERM or SIGINT; from then on a further one exits with 130.
-///
-/// # Errors
-/// The process may not watch signals.
-pub(crate) async fn stop_requested() -> std::io::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(130);
-    });
-    Ok(())
+/// Watches for SIGTERM and SIGINT from where it is made: what arrives before anyone waits is not lost.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Waits for `wait`, and tells whether a stop was requested meanwhile.
-pub(crate) async fn stop_within(wait: Duration) -> bool {
-    tokio::select! {
-        stop = stop_requested() => stop.is_ok(),
-        () = tokio::time::sleep(wait) => false,
+impl Signals {
+    /// Begins to watch, in a runtime.
+    ///
+    /// # Errors
+    /// The process may not watch signals.
+    pub(crate) fn watch() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the first one; from then on a further one exits with 130.
+    pub(crate) async fn stop_requested(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            std::process::exit(130);
+        });
+    }
+
+    /// Waits for `wait`, and tells whether a stop was requested since the watch began.
+    pub(crate) async fn stop_within(&mut self, wait: Duration) -> bool {
+        tokio::time::timeout(wait, self.next()).await.is_ok()
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
