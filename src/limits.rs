@@ -199,6 +199,9 @@ pub const MEMORY_BUDGET_FALLBACK_BYTES: u64 = 512 * 1024 * 1024;
 /// Least `state.restore_bytes_per_second`; less is refused at start.
 pub const RESTORE_BYTES_PER_SECOND_MIN: u64 = 64 * 1024;
 
+/// Records that a restore takes in at once at most where `state.restore_bytes_per_second` is set; more are taken in in turn.
+pub const PACED_RECORDS_MAX: usize = 256;
+
 /// Milliseconds between two flushes while a store is restored slowly; a fast restore flushes by [`FLUSH_DISTANCE_BYTES_MAX`]. A crash
 /// has the restore go on from the last one.
 pub const RESTORE_FLUSH_MS: i64 = 5_000;

@@ -2,14 +2,14 @@
 //! when the restore began, after the group's offsets were stable: positions do not step over trailing transaction markers, so
 //! the end is reached when the broker says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use tracing::{info, warn};
 
 use crate::base::ids::{TaskId, TopicPartition};
 use crate::base::record::Record;
 use crate::base::time::Timestamp;
-use crate::broker::{Consumer, Event};
+use crate::broker::{Consumer, Event, Fetched};
 use crate::crash::{self, Step};
 use crate::limits;
 use crate::plan::SubTopology;
@@ -49,7 +49,8 @@ pub(super) struct Restorer {
     restores: BTreeMap<TaskId, Restore>,
     /// Tasks whose state failed at it.
     failed: Vec<(TaskId, store::Error)>,
-    events: Vec<Event>,
+    /// What was polled and not yet looked at: one poll may bring more than the pace allows for long.
+    polled: VecDeque<Event>,
     /// The last step found something to do.
     moved: bool,
 }
@@ -66,7 +67,7 @@ pub(super) struct Progress {
 impl Restorer {
     /// Takes a consumer without a group.
     pub(super) fn new(consumer: Box<dyn Consumer>) -> Self {
-        Self { consumer, restores: BTreeMap::new(), failed: Vec::new(), events: Vec::new(), moved: false }
+        Self { consumer, restores: BTreeMap::new(), failed: Vec::new(), polled: VecDeque::new(), moved: false }
     }
 
     /// Begins to restore a task's stores.
@@ -102,18 +103,14 @@ impl Restorer {
             return Ok(Vec::new());
         }
         let reads = self.choose(if pace.is_limited() { 1 } else { limits::RESTORES_AT_ONCE })?;
-        if reads && pace.may_read(now) {
-            let mut events = std::mem::take(&mut self.events);
-            match self.consumer.poll(std::time::Duration::ZERO, &mut events) {
-                Ok(()) => {}
-                Err(crate::broker::Error::Unavailable { message }) => warn!(message, "waiting for the broker"),
-                Err(error) => return Err(error.into()),
-            }
-            for event in events.drain(..) {
-                self.moved = true;
-                self.handle(event, pace, now)?;
-            }
-            self.events = events;
+        if reads && self.polled.is_empty() && pace.may_read(now) {
+            self.poll(pace)?;
+        }
+        while pace.may_read(now)
+            && let Some(event) = self.polled.pop_front()
+        {
+            self.moved = true;
+            self.handle(event, pace, now)?;
         }
         self.flush(now)?;
         self.say(now);
@@ -132,6 +129,29 @@ impl Restorer {
             }
         }
         Ok(restored)
+    }
+
+    /// Polls; records come in small pieces where there is a pace to keep to.
+    fn poll(&mut self, pace: &RestorePace) -> Result<(), Error> {
+        let mut events = Vec::new();
+        match self.consumer.poll(std::time::Duration::ZERO, &mut events) {
+            Ok(()) => {}
+            Err(crate::broker::Error::Unavailable { message }) => warn!(message, "waiting for the broker"),
+            Err(error) => return Err(error.into()),
+        }
+        let piece = if pace.is_limited() { limits::PACED_RECORDS_MAX } else { usize::MAX };
+        for event in events {
+            let Event::Records(Fetched { partition, records }) = event else {
+                self.polled.push_back(event);
+                continue;
+            };
+            let mut records = records.into_iter().peekable();
+            while records.peek().is_some() {
+                let records = records.by_ref().take(piece).collect();
+                self.polled.push_back(Event::Records(Fetched { partition: partition.clone(), records }));
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the loss of a kill small, also while the pace lets nothing be read.
@@ -194,7 +214,7 @@ impl Restorer {
                     let applied = restore.folding.apply(&task, at, &[], position, now);
                     if applied.is_ok() {
                         restore.folding.pending.swap_remove(at);
-                        self.consumer.unassign(&[partition])?;
+                        self.unassign(&[partition])?;
                     }
                     self.applied(task, applied)?;
                 }
@@ -202,6 +222,17 @@ impl Restorer {
             }
             Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) => Ok(()),
         }
+    }
+
+    /// Reads partitions no more; what was polled of them is nobody's.
+    fn unassign(&mut self, partitions: &[TopicPartition]) -> Result<(), Error> {
+        self.polled.retain(|event| match event {
+            Event::Records(Fetched { partition, .. }) | Event::EndOfPartition { partition, .. } => {
+                !partitions.contains(partition)
+            }
+            Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) => true,
+        });
+        Ok(self.consumer.unassign(partitions)?)
     }
 
     /// State that fails is its task's affair.
@@ -228,7 +259,7 @@ impl Restorer {
         let Some(restore) = self.restores.remove(task) else { return Ok(None) };
         let partitions: Vec<_> = restore.folding.pending.into_iter().map(|pending| pending.partition).collect();
         if restore.reads && !partitions.is_empty() {
-            self.consumer.unassign(&partitions)?;
+            self.unassign(&partitions)?;
         }
         Ok(Some(restore.folding.stores))
     }
