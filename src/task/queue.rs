@@ -27,7 +27,7 @@ type SourceTimestamp<'a> = dyn FnMut(SourceIndex, &Record, Option<&[u8]>, &Decod
 #[derive(Debug)]
 pub(super) struct SourceQueue {
     pub(super) partition: TopicPartition,
-    records: VecDeque<Record>,
+    records: Records,
     bytes: usize,
     head: Option<Head>,
     /// Offset after everything that was handed out, gaps included, once the end was reached.
@@ -67,11 +67,52 @@ pub(super) enum Next {
     NeedsSchema(SourceIndex, SchemaId),
 }
 
+/// Records in order, in the lists that they came in: none is copied.
+#[derive(Debug, Default)]
+struct Records {
+    /// Not empty, unless there are none at all.
+    front: VecDeque<Record>,
+    behind: VecDeque<Vec<Record>>,
+}
+
+impl Records {
+    /// Takes a list that is not empty.
+    fn push_back(&mut self, records: Vec<Record>) {
+        if self.front.is_empty() {
+            self.front = VecDeque::from(records);
+        } else {
+            self.behind.push_back(records);
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Record> {
+        let record = self.front.pop_front();
+        if self.front.is_empty()
+            && let Some(next) = self.behind.pop_front()
+        {
+            self.front = VecDeque::from(next);
+        }
+        record
+    }
+
+    fn push_front(&mut self, record: Record) {
+        self.front.push_front(record);
+    }
+
+    fn front(&self) -> Option<&Record> {
+        self.front.front()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.front.is_empty()
+    }
+}
+
 impl SourceQueue {
     pub(super) fn new(partition: TopicPartition) -> Self {
         Self {
             partition,
-            records: VecDeque::new(),
+            records: Records::default(),
             bytes: 0,
             head: None,
             end: None,
@@ -93,12 +134,13 @@ impl SourceQueue {
     }
 
     /// Takes fetched records in.
-    pub(super) fn push(&mut self, records: impl IntoIterator<Item = Record>) {
-        for record in records {
-            self.bytes += record.size_bytes();
-            self.end = None;
-            self.records.push_back(record);
+    pub(super) fn push(&mut self, records: Vec<Record>) {
+        if records.is_empty() {
+            return;
         }
+        self.end = None;
+        self.bytes += records.iter().map(Record::size_bytes).sum::<usize>();
+        self.records.push_back(records);
     }
 
     /// Notes that everything before `position` has been handed out.
@@ -123,8 +165,11 @@ impl SourceQueue {
     /// Returns the offset to commit: of the next record that waits, else after what was handed out (transaction markers and
     /// compaction's gaps included), else after what was taken. None where reading has not begun.
     pub(super) fn committable(&self) -> Option<Offset> {
-        let waiting =
-            self.head.as_ref().map(|head| head.record.offset).or_else(|| self.records.front().map(|r| r.offset));
+        let waiting = self
+            .head
+            .as_ref()
+            .map(|head| head.record.offset)
+            .or_else(|| self.records.front().map(|record| record.offset));
         waiting.or_else(|| self.end.max(self.taken))
     }
 

@@ -89,6 +89,8 @@ pub(super) struct BatchConsumer<C: ConsumerContext + 'static> {
     consumer: BaseConsumer<C>,
     /// Names that came by, so that a batch allocates none.
     names: HashMap<Box<str>, Topic>,
+    /// Room for drafts, used again by each batch.
+    drafts: Vec<(usize, Draft)>,
 }
 
 impl<C: ConsumerContext + 'static> BatchConsumer<C> {
@@ -99,7 +101,7 @@ impl<C: ConsumerContext + 'static> BatchConsumer<C> {
         let queue = Arc::new(unsafe { Queue::new(consumer.client().native_ptr()) });
         let waker = Arc::clone(&queue);
         consumer.set_nonempty_callback(move || waker.wake());
-        Self { queue: Some(queue), consumer, names: HashMap::new() }
+        Self { queue: Some(queue), consumer, names: HashMap::new(), drafts: Vec::new() }
     }
 
     /// The consumer, for everything but reading.
@@ -134,7 +136,7 @@ impl<C: ConsumerContext + 'static> BatchConsumer<C> {
             names: &mut self.names,
             arena: Vec::new(),
             reads: Vec::new(),
-            drafts: Vec::new(),
+            drafts: mem::take(&mut self.drafts),
             open: Vec::new(),
         };
         let queue = self.queue.as_ref().expect("taken in `drop` only").0.as_ptr();
@@ -144,7 +146,9 @@ impl<C: ConsumerContext + 'static> BatchConsumer<C> {
             c::rd_kafka_consume_callback_queue(queue, millis(wait), Some(on_message), opaque);
         }
         batch.settle();
-        batch.reads
+        let Batch { reads, drafts, .. } = batch;
+        self.drafts = drafts;
+        reads
     }
 }
 
@@ -177,7 +181,7 @@ unsafe extern "C" fn on_message(message: *mut c::rd_kafka_message_t, batch: *mut
     }
 }
 
-/// What is being read, in order per partition; records of one partition stand together up to an end or a failure.
+/// What is being read, in order per partition; records of one partition and arena stand together up to an end or a failure.
 struct Batch<'a> {
     names: &'a mut HashMap<Box<str>, Topic>,
     /// The bytes of the records that are drafts, side by side.
@@ -215,11 +219,20 @@ impl Batch<'_> {
     /// Makes records of the drafts.
     fn settle(&mut self) {
         let arena = Bytes::from(mem::take(&mut self.arena));
+        let mut counts = vec![0; self.reads.len()];
+        self.drafts.iter().for_each(|(at, _)| counts[*at] += 1);
+        for (read, count) in self.reads.iter_mut().zip(counts) {
+            if let Read::Records(fetched) = read {
+                fetched.records.reserve_exact(count);
+            }
+        }
         for (at, draft) in self.drafts.drain(..) {
             if let Read::Records(fetched) = &mut self.reads[at] {
                 fetched.records.push(draft.finish(&arena));
             }
         }
+        // What comes behind begins lists of its own: a list that grows is copied.
+        self.open.clear();
     }
 }
 
