@@ -1,4 +1,4 @@
-//! Records per second that each operator works on, by CPU time of the process: `cargo bench --bench operators`.
+//! Records per second that each operator works on, by CPU time of the process: `cargo bench --bench operators [-- PART OF A NAME]`.
 //!
 //! A topology on the in-memory broker and registry, state in memory, exactly once, one thread: consume, decode Avro, operator, encode,
 //! commit. Events are written before the clock is started.
@@ -85,8 +85,9 @@ fn main() {
     if std::env::args().any(|argument| argument == "--list") {
         return;
     }
+    let wanted = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     println!("{:<34} {:>16} {:>14}", "operator", "records / CPU s", "target");
-    for (name, keys, apart_ms, target, topology) in BENCHES {
+    for (name, keys, apart_ms, target, topology) in BENCHES.into_iter().filter(|bench| bench.0.contains(&wanted)) {
         let mut rates: Vec<f64> = (0..RUNS).map(|_| rate(keys, apart_ms, topology)).collect();
         rates.sort_by(f64::total_cmp);
         println!("{name:<34} {:>16} {target:>14}", grouped(rates[RUNS / 2] as u64));

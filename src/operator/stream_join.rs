@@ -257,6 +257,12 @@ fn what(side: Input, at: Timestamp, key: &[u8], sequence: u64) -> Vec<u8> {
     what
 }
 
+/// The time in the key of a side's row: before the number at its end.
+fn time_of(store_key: &[u8]) -> Option<Timestamp> {
+    let tail = store_key.len().checked_sub(16)?;
+    KeyReader::new(&store_key[tail..]).i64().ok().map(Timestamp)
+}
+
 /// A row that something is due for.
 struct Kept {
     side: Input,
@@ -337,7 +343,7 @@ pub struct Tidying {
 }
 
 /// Looks at a few rows of a side and deletes those that no look-up sees any more. A pass goes through the whole store, and the
-/// next begins when half of the time has passed for which rows are kept: so a store has half as much again as is seen.
+/// next begins when the time has passed for which rows are kept: so a store has as much again as is seen.
 ///
 /// # Errors
 /// The store's.
@@ -351,7 +357,7 @@ pub fn tidy_up(
     let kept = node.window.kept();
     let from = match (&tidying.cursor, tidying.began) {
         (Some(cursor), _) => cursor.clone(),
-        (None, Some(began)) if time < began.saturating_add(SpanMs(kept.0 / 2 + 1)) => return Ok(()),
+        (None, Some(began)) if time < began.saturating_add(SpanMs(kept.0.saturating_add(1))) => return Ok(()),
         (None, _) => {
             tidying.began = Some(time);
             Vec::new()
@@ -359,14 +365,14 @@ pub fn tidy_up(
     };
     let store = StoreIndex(node.side(side).store.0);
     let (mut seen, mut next, mut past) = (0, None, Vec::new());
-    stores.range(store, &from, None, &mut |store_key, row| {
+    stores.range_keys(store, &from, None, &mut |store_key| {
         if seen == TIDY_ROWS_MAX {
             next = Some(store_key.to_vec());
             return ControlFlow::Break(());
         }
         seen += 1;
         // One moment later than it must: what goes on unmatched has done so by then.
-        if row.timestamp.saturating_add(kept) < time {
+        if time_of(store_key).is_some_and(|at| at.saturating_add(kept) < time) {
             past.push(store_key.to_vec());
         }
         ControlFlow::Continue(())

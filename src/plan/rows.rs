@@ -159,7 +159,7 @@ pub(super) fn keyed(row: &Schema, key: &KeyFormat, kind: &StoreKind) -> Result<S
         StoreKind::Entity => "a state a key".to_owned(),
         StoreKind::History => "history".to_owned(),
         StoreKind::Due => "what is due".to_owned(),
-        StoreKind::Waiting => "what waits".to_owned(),
+        StoreKind::JoinSide | StoreKind::Waiting => "what waits".to_owned(),
         StoreKind::Subscriptions => "who refers to it".to_owned(),
     };
     let keys = match key {

@@ -176,6 +176,7 @@ pub(super) fn answer(plan: &Plan, sub: &SubTopology, stores: &TaskStores, read: 
                 | StoreKind::History
                 | StoreKind::Due
                 | StoreKind::Subscriptions
+                | StoreKind::JoinSide
                 | StoreKind::Waiting => view.key(key, stores),
             }
         }
@@ -286,6 +287,7 @@ impl<'a> View<'a> {
             | StoreKind::History
             | StoreKind::Due
             | StoreKind::Subscriptions
+            | StoreKind::JoinSide
             | StoreKind::Waiting => 0,
         };
         let fields = match (aggregate, store.row.value_type()) {
@@ -400,6 +402,7 @@ impl<'a> View<'a> {
             | StoreKind::History
             | StoreKind::Due
             | StoreKind::Subscriptions
+            | StoreKind::JoinSide
             | StoreKind::Waiting => None,
         };
         let from = match cursor {

@@ -217,7 +217,7 @@ impl Shared {
                     | StoreKind::Due
                     | StoreKind::Subscriptions
                     | StoreKind::Waiting => Access::Ordered,
-                    StoreKind::History => Access::Append,
+                    StoreKind::History | StoreKind::JoinSide => Access::Append,
                 },
             })
             .collect();

@@ -282,7 +282,8 @@ pub(super) fn kind_name(kind: &StoreKind) -> &'static str {
         StoreKind::History => "history",
         StoreKind::Due => "due",
         StoreKind::Subscriptions => "subscriptions",
-        StoreKind::Waiting => "joined",
+        StoreKind::JoinSide => "joined",
+        StoreKind::Waiting => "waiting",
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Hashed where order is needed only once per write-behind, a tree where every scan needs it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, btree_map};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -75,19 +75,42 @@ impl Committed {
     }
 
     /// Returns the entries of `from..to` in key order; `Hashed` collects and sorts them.
-    pub(super) fn range<'a>(
-        &'a self,
-        from: &[u8],
-        to: Option<&[u8]>,
-    ) -> Box<dyn DoubleEndedIterator<Item = (&'a [u8], &'a Encoded)> + 'a> {
+    pub(super) fn range(&self, from: &[u8], to: Option<&[u8]>) -> Range<'_> {
         match &self.rows {
             Rows::Hashed(rows) => {
                 let mut found: Vec<(&[u8], &Encoded)> =
                     rows.iter().map(|(key, value)| (&**key, value)).filter(|(key, _)| within(key, from, to)).collect();
                 found.sort_unstable_by_key(|(key, _)| *key);
-                Box::new(found.into_iter())
+                Range::Collected(found.into_iter())
             }
-            Rows::Sorted(rows) => Box::new(rows.range::<[u8], _>(bounds(from, to)).map(|(key, value)| (&**key, value))),
+            Rows::Sorted(rows) => Range::Sorted(rows.range::<[u8], _>(bounds(from, to))),
+        }
+    }
+}
+
+/// Entries in key order, from either end.
+#[derive(Debug)]
+pub(super) enum Range<'a> {
+    Collected(std::vec::IntoIter<(&'a [u8], &'a Encoded)>),
+    Sorted(btree_map::Range<'a, Key, Encoded>),
+}
+
+impl<'a> Iterator for Range<'a> {
+    type Item = (&'a [u8], &'a Encoded);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Collected(rows) => rows.next(),
+            Self::Sorted(rows) => rows.next().map(|(key, value)| (&**key, value)),
+        }
+    }
+}
+
+impl DoubleEndedIterator for Range<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::Collected(rows) => rows.next_back(),
+            Self::Sorted(rows) => rows.next_back().map(|(key, value)| (&**key, value)),
         }
     }
 }

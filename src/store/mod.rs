@@ -46,7 +46,7 @@ use crate::error::{Code, Kind, codes};
 
 pub use backend::{Backend, BackendNumbers, Backends, Batch, BatchOp, Visit};
 pub use behind::Written;
-pub use scan::VisitRow;
+pub use scan::{VisitKey, VisitRow};
 pub use stats::{Stats, StoreCounters, StoresBudget};
 pub use stores::{SealSink, TaskStores};
 
@@ -67,7 +67,8 @@ pub enum Access {
     Cached,
     /// Reads and writes by key, and range scans without sorting: windows, timers, versions.
     Ordered,
-    /// Keys are written once, encoded at once, and every write reaches the changelog: history. Rows are not cached.
+    /// Keys are written once or twice, encoded at once, and every write reaches the changelog: history, rows that wait for a join. Rows are not
+    /// cached.
     Append,
 }
 

@@ -2,17 +2,22 @@
 //! key decides; a deletion there hides the levels below.
 
 use std::cmp::Ordering;
-use std::iter::Peekable;
+use std::collections::btree_map;
 use std::ops::ControlFlow;
 
-use crate::store::committed::{Encoded, bounds, within};
-use crate::store::format::RowCodec;
+use crate::store::cache::Cache;
+use crate::store::committed::{self, Encoded, Key, bounds, within};
 use crate::store::keys::KeyKind;
 use crate::store::stores::{Change, Store, prefixed};
 use crate::store::{Access, Backend, Error, Row, StoreIndex, TaskStores};
 
 /// What is called with each row of a scan; it may end the scan.
 pub type VisitRow<'a> = dyn FnMut(&[u8], &Row) -> ControlFlow<()> + 'a;
+
+/// What is called with the key of each row of a scan; it may end the scan.
+pub type VisitKey<'a> = dyn FnMut(&[u8]) -> ControlFlow<()> + 'a;
+
+type VisitCell<'a> = dyn FnMut(&[u8], Cell<'_>) -> Result<ControlFlow<()>, Error> + 'a;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
@@ -32,11 +37,31 @@ impl<'a> Cell<'a> {
     fn of(encoded: &'a Encoded) -> Self {
         encoded.as_deref().map_or(Self::Deleted, Self::Bytes)
     }
+
+    fn of_slot(cache: &'a Cache, slot: u32) -> Self {
+        cache.slot(slot).row.as_ref().map_or(Self::Deleted, Self::Row)
+    }
 }
 
 type Entry<'a> = (&'a [u8], Cell<'a>);
-type Entries<'a> = Box<dyn DoubleEndedIterator<Item = Entry<'a>> + 'a>;
-type Directed<'a> = Box<dyn Iterator<Item = Entry<'a>> + 'a>;
+
+/// The entries of a level within a span.
+#[derive(Debug)]
+enum Entries<'a> {
+    Encoded(committed::Range<'a>),
+    Slots(btree_map::Range<'a, Key, u32>, &'a Cache),
+    Collected(std::vec::IntoIter<Entry<'a>>),
+}
+
+impl<'a> Entries<'a> {
+    fn step(&mut self, direction: Direction) -> Option<Entry<'a>> {
+        match self {
+            Self::Encoded(rows) => direction.step(rows).map(|(key, encoded)| (key, Cell::of(encoded))),
+            Self::Slots(rows, cache) => direction.step(rows).map(|(key, slot)| (&**key, Cell::of_slot(cache, *slot))),
+            Self::Collected(rows) => direction.step(rows),
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Span<'a> {
@@ -57,7 +82,21 @@ impl TaskStores {
         to: Option<&[u8]>,
         visit: &mut VisitRow<'_>,
     ) -> Result<(), Error> {
-        self.scan(index, Span { from, to, direction: Direction::Up }, visit)
+        self.scan(index, Span { from, to, direction: Direction::Up }, &mut self.decoded(index, visit))
+    }
+
+    /// Visits the keys of the rows of `from..to` upwards, own uncommitted writes included; without `to`, to the end. Decodes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; keys before it were visited.
+    pub fn range_keys(
+        &mut self,
+        index: StoreIndex,
+        from: &[u8],
+        to: Option<&[u8]>,
+        visit: &mut VisitKey<'_>,
+    ) -> Result<(), Error> {
+        self.scan(index, Span { from, to, direction: Direction::Up }, &mut |key, _| Ok(visit(key)))
     }
 
     /// Visits the rows of `from..to` downwards, own uncommitted writes included; without `to`, from the end.
@@ -71,7 +110,7 @@ impl TaskStores {
         to: Option<&[u8]>,
         visit: &mut VisitRow<'_>,
     ) -> Result<(), Error> {
-        self.scan(index, Span { from, to, direction: Direction::Down }, visit)
+        self.scan(index, Span { from, to, direction: Direction::Down }, &mut self.decoded(index, visit))
     }
 
     /// Visits the committed rows of `from..to` upwards: for queries.
@@ -86,7 +125,7 @@ impl TaskStores {
         visit: &mut VisitRow<'_>,
     ) -> Result<(), Error> {
         let (store, span) = (&self.stores[index.index()], Span { from, to, direction: Direction::Up });
-        merge(store, &*self.backend, vec![store.committed_entries(span)], span, visit)
+        merge(store, &*self.backend, [None, None], span, &mut self.decoded(index, visit))
     }
 
     /// Visits the committed rows of `from..to` downwards: for queries.
@@ -101,27 +140,38 @@ impl TaskStores {
         visit: &mut VisitRow<'_>,
     ) -> Result<(), Error> {
         let (store, span) = (&self.stores[index.index()], Span { from, to, direction: Direction::Down });
-        merge(store, &*self.backend, vec![store.committed_entries(span)], span, visit)
+        merge(store, &*self.backend, [None, None], span, &mut self.decoded(index, visit))
     }
 
-    fn scan(&self, index: StoreIndex, span: Span<'_>, visit: &mut VisitRow<'_>) -> Result<(), Error> {
-        let store = &self.stores[index.index()];
-        let mut levels: Vec<Entries<'_>> = Vec::with_capacity(3);
-        match store.spec.access {
-            Access::Append => {
-                for level in [&store.appended, &store.appended_sealed] {
-                    let rows = level.range::<[u8], _>(bounds(span.from, span.to));
-                    levels.push(Box::new(rows.map(|(key, encoded)| (&**key, Cell::of(encoded)))));
-                }
-            }
-            Access::Ordered => {
-                let rows = store.uncommitted.range::<[u8], _>(bounds(span.from, span.to));
-                levels.push(Box::new(rows.map(|(key, slot)| (&**key, self.slot_cell(*slot)))));
-            }
-            Access::Cached => levels.push(self.collected(index, span)),
+    /// Has each row decoded before it is visited.
+    fn decoded<'a>(
+        &'a self,
+        index: StoreIndex,
+        visit: &'a mut VisitRow<'_>,
+    ) -> impl FnMut(&[u8], Cell<'_>) -> Result<ControlFlow<()>, Error> + 'a {
+        let codec = &self.stores[index.index()].codec;
+        move |key, cell| match cell {
+            Cell::Row(row) => Ok(visit(key, row)),
+            Cell::Bytes(bytes) => Ok(visit(key, &codec.decode(bytes)?)),
+            Cell::Deleted => Ok(ControlFlow::Continue(())),
         }
-        levels.push(store.committed_entries(span));
-        merge(store, &*self.backend, levels, span, visit)
+    }
+
+    fn scan(&self, index: StoreIndex, span: Span<'_>, visit: &mut VisitCell<'_>) -> Result<(), Error> {
+        let store = &self.stores[index.index()];
+        let (from, to) = (span.from, span.to);
+        let uncommitted = match store.spec.access {
+            Access::Append => [&store.appended, &store.appended_sealed].map(|level| {
+                let rows = level.range::<[u8], _>(bounds(from, to));
+                Some(Entries::Encoded(committed::Range::Sorted(rows)))
+            }),
+            Access::Ordered => {
+                let rows = store.uncommitted.range::<[u8], _>(bounds(from, to));
+                [Some(Entries::Slots(rows, &self.cache)), None]
+            }
+            Access::Cached => [Some(self.collected(index, span)), None],
+        };
+        merge(store, &*self.backend, uncommitted, span, visit)
     }
 
     /// Returns the uncommitted rows of a store that keeps no index of them.
@@ -140,57 +190,66 @@ impl TaskStores {
             .collect();
         slots.sort_unstable_by(|a, b| self.cache.slot(*a).key.cmp(&self.cache.slot(*b).key));
         slots.dedup();
-        Box::new(slots.into_iter().map(|slot| (&*self.cache.slot(slot).key, self.slot_cell(slot))))
-    }
-
-    fn slot_cell(&self, slot: u32) -> Cell<'_> {
-        self.cache.slot(slot).row.as_ref().map_or(Cell::Deleted, Cell::Row)
+        let entry = |slot| (&*self.cache.slot(slot).key, Cell::of_slot(&self.cache, slot));
+        Entries::Collected(slots.into_iter().map(entry).collect::<Vec<_>>().into_iter())
     }
 }
 
-impl Store {
-    fn committed_entries(&self, span: Span<'_>) -> Entries<'_> {
-        Box::new(self.committed.range(span.from, span.to).map(|(key, encoded)| (key, Cell::of(encoded))))
-    }
+/// A level above the backend, and the entry that it is at.
+struct Level<'a> {
+    entries: Entries<'a>,
+    head: Option<Entry<'a>>,
 }
 
-/// The levels above the backend as one sequence without doubles.
+/// The levels above the backend, topmost first, as one sequence without doubles.
 struct Upper<'a> {
-    levels: Vec<Peekable<Directed<'a>>>,
+    levels: [Option<Level<'a>>; 3],
     direction: Direction,
+    /// The first key of all levels: looked at once for each row of the backend.
+    next: Option<&'a [u8]>,
 }
 
 impl<'a> Upper<'a> {
-    fn new(levels: Vec<Entries<'a>>, direction: Direction) -> Self {
-        let levels = levels.into_iter().map(|level| {
-            let directed: Directed<'a> = match direction {
-                Direction::Up => level,
-                Direction::Down => Box::new(level.rev()),
-            };
-            directed.peekable()
+    fn new(entries: [Option<Entries<'a>>; 3], direction: Direction) -> Self {
+        let levels = entries.map(|entries| {
+            let mut entries = entries?;
+            let head = entries.step(direction);
+            Some(Level { entries, head })
         });
-        Self { levels: levels.collect(), direction }
+        let mut upper = Self { levels, direction, next: None };
+        upper.look();
+        upper
     }
 
-    fn next_key(&mut self) -> Option<&'a [u8]> {
+    fn look(&mut self) {
         let direction = self.direction;
-        let keys = self.levels.iter_mut().filter_map(|level| level.peek().map(|(key, _)| *key));
-        keys.reduce(|first, other| if direction.order(other, first) == Ordering::Less { other } else { first })
+        let keys = self.levels.iter().flatten().filter_map(|level| level.head.as_ref().map(|(key, _)| *key));
+        self.next =
+            keys.reduce(|first, other| if direction.order(other, first) == Ordering::Less { other } else { first });
     }
 
     /// Takes the entry of a key, the topmost level's, off all levels.
     fn take(&mut self, key: &[u8]) -> Option<Cell<'a>> {
         let mut topmost = None;
-        for level in &mut self.levels {
-            if let Some((_, cell)) = level.next_if(|(next, _)| *next == key) {
+        for level in self.levels.iter_mut().flatten() {
+            if let Some((_, cell)) = level.head.take_if(|(head, _)| *head == key) {
                 topmost = topmost.or(Some(cell));
+                level.head = level.entries.step(self.direction);
             }
         }
+        self.look();
         topmost
     }
 }
 
 impl Direction {
+    fn step<I: DoubleEndedIterator>(self, entries: &mut I) -> Option<I::Item> {
+        match self {
+            Self::Up => entries.next(),
+            Self::Down => entries.next_back(),
+        }
+    }
+
     fn order(self, a: &[u8], b: &[u8]) -> Ordering {
         match self {
             Self::Up => a.cmp(b),
@@ -202,11 +261,13 @@ impl Direction {
 fn merge(
     store: &Store,
     backend: &dyn Backend,
-    levels: Vec<Entries<'_>>,
+    uncommitted: [Option<Entries<'_>>; 2],
     span: Span<'_>,
-    visit: &mut VisitRow<'_>,
+    visit: &mut VisitCell<'_>,
 ) -> Result<(), Error> {
-    let mut upper = Upper::new(levels, span.direction);
+    let committed = Entries::Encoded(store.committed.range(span.from, span.to));
+    let [open, sealed] = uncommitted;
+    let mut upper = Upper::new([open, sealed, Some(committed)], span.direction);
     let mut outcome: Result<ControlFlow<()>, Error> = Ok(ControlFlow::Continue(()));
     let head = store.row_prefix();
     let from = store.at_rest(span.from);
@@ -216,7 +277,7 @@ fn merge(
     };
     let mut at_backend = |key: &[u8], value: &[u8]| {
         let key = &key[head.len()..];
-        outcome = before_and_at(&mut upper, key, value, &store.codec, visit);
+        outcome = before_and_at(&mut upper, key, value, visit);
         if matches!(outcome, Ok(ControlFlow::Continue(()))) {
             ControlFlow::Continue(())
         } else {
@@ -230,8 +291,8 @@ fn merge(
     if outcome?.is_break() {
         return Ok(());
     }
-    while let Some(key) = upper.next_key() {
-        if show(upper.take(key), key, &store.codec, visit)?.is_break() {
+    while let Some(key) = upper.next {
+        if show(upper.take(key), key, visit)?.is_break() {
             break;
         }
     }
@@ -243,32 +304,26 @@ fn before_and_at(
     upper: &mut Upper<'_>,
     key: &[u8],
     value: &[u8],
-    codec: &RowCodec,
-    visit: &mut VisitRow<'_>,
+    visit: &mut VisitCell<'_>,
 ) -> Result<ControlFlow<()>, Error> {
-    while let Some(next) = upper.next_key() {
+    while let Some(next) = upper.next {
         match upper.direction.order(next, key) {
             Ordering::Less => {
-                if show(upper.take(next), next, codec, visit)?.is_break() {
+                if show(upper.take(next), next, visit)?.is_break() {
                     return Ok(ControlFlow::Break(()));
                 }
             }
-            Ordering::Equal => return show(upper.take(next), next, codec, visit),
+            Ordering::Equal => return show(upper.take(next), next, visit),
             Ordering::Greater => break,
         }
     }
-    show(Some(Cell::Bytes(value)), key, codec, visit)
+    visit(key, Cell::Bytes(value))
 }
 
-fn show(
-    cell: Option<Cell<'_>>,
-    key: &[u8],
-    codec: &RowCodec,
-    visit: &mut VisitRow<'_>,
-) -> Result<ControlFlow<()>, Error> {
+/// Shows a row that there is.
+fn show(cell: Option<Cell<'_>>, key: &[u8], visit: &mut VisitCell<'_>) -> Result<ControlFlow<()>, Error> {
     match cell {
-        Some(Cell::Row(row)) => Ok(visit(key, row)),
-        Some(Cell::Bytes(bytes)) => Ok(visit(key, &codec.decode(bytes)?)),
         Some(Cell::Deleted) | None => Ok(ControlFlow::Continue(())),
+        Some(cell) => visit(key, cell),
     }
 }

@@ -36,7 +36,7 @@ impl Emitter<'_, '_> {
                 let mut stores = Vec::new();
                 for (name, shape) in sides {
                     let row = self.record(part.node, rows::joined_row(&name, self.fields_of(shape)))?;
-                    stores.push(self.named(id, &name, row, StoreKind::Waiting)?);
+                    stores.push(self.named(id, &name, row, StoreKind::JoinSide)?);
                 }
                 stores.push(self.due(id)?);
                 Ok(stores)

@@ -449,7 +449,7 @@ impl Out {
             StoreKind::History => "every version per key".to_owned(),
             StoreKind::Due => "when to look at which row".to_owned(),
             StoreKind::Subscriptions => "who refers to which row".to_owned(),
-            StoreKind::Waiting => "row per key and time".to_owned(),
+            StoreKind::JoinSide | StoreKind::Waiting => "row per key and time".to_owned(),
         };
         let schema = self.schema(&store.row);
         writeln!(self.text, "  store {}: {kind}, {} keys, changelog {}", store.name, key(&store.key), store.changelog)?;

@@ -535,7 +535,9 @@ pub enum StoreKind {
     Due,
     /// Which rows of another table refer to a row.
     Subscriptions,
-    /// Rows that wait: for those of the other side of a join, or for a time.
+    /// Rows of one side of a stream-stream join, where those of the other side find them.
+    JoinSide,
+    /// Rows that wait for a time.
     Waiting,
 }
 
