@@ -39,9 +39,11 @@ lint: ## format check and clippy, warnings denied
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 
+# Tests wait for servers more than they work: twice as many at once as there are processors.
 test: lint build ## all checks and tests, also on a real Kafka and registry
 	@data="$$(deploy/setup/data)" && avro="$$(deploy/setup/jars tests/avro_judge 'Java Avro 1.12.1 (6 MB)')" && \
-	    TIDEMILL_DATA="$$data" TIDEMILL_TEST_AVRO="$$avro" exec tests/servers/run -- cargo test --locked
+	    TIDEMILL_DATA="$$data" TIDEMILL_TEST_AVRO="$$avro" exec tests/servers/run -- \
+	    cargo test --locked -- --test-threads=$$((2 * $$(nproc)))
 
 bench: ## the figures of the README, measured on this machine
 	@deploy/setup/packages bench

@@ -109,7 +109,7 @@ fn many_notes(app: &App) -> (String, (i64, i64)) {
 fn a_disk_that_fills_up_stops_its_tasks_until_there_is_room() {
     let app = notes::open(&Place::kafka_and_registry(), TOPOLOGY);
     let (last, wanted) = many_notes(&app);
-    let settings = "[memory]\nbudget = \"1GiB\"\n";
+    let settings = "[memory]\nbudget = \"480MiB\"\n";
     let mut run = app.start(&Launch { mount: Some("size=8m"), settings, ..Launch::default() });
     // All is committed while there is memory for it; a memtable that is full goes to the disk with the next write, in the background.
     notes::wait_for(&mut run, &last, wanted);

@@ -4,7 +4,7 @@ use tidemill::base::hash::partition_of;
 use tidemill::base::record::Outgoing;
 
 use super::process::Run;
-use super::{App, Place, topics, until};
+use super::{App, Place, topics, until_or_said};
 
 pub(crate) const PARTITIONS: u32 = 2;
 pub(crate) const AT: i64 = 1_700_000_000_000;
@@ -87,10 +87,9 @@ pub(crate) fn of(run: &mut Run, store: &str, key: &str) -> Option<(i64, i64)> {
 }
 
 pub(crate) fn wait_for(run: &mut Run, key: &str, wanted: (i64, i64)) {
-    let mut last = None;
-    until(&format!("`{key}` is {wanted:?}"), || {
-        last = of(run, "newest", key);
+    until_or_said(&format!("`{key}` is {wanted:?}"), || {
+        let last = of(run, "newest", key);
         assert!(last.is_none_or(|(notes, _)| notes <= wanted.0), "{last:?} is beyond {wanted:?}");
-        (last == Some(wanted)).then_some(())
+        if last == Some(wanted) { Ok(()) } else { Err(format!("{last:?}\n{}", run.said())) }
     });
 }
