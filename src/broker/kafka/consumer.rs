@@ -388,6 +388,14 @@ impl KafkaConsumer {
     }
 }
 
+/// What it may mean that the group's offsets are not told: librdkafka gives one error for both.
+fn unstable(message: &str) -> String {
+    format!(
+        "the group's committed offsets: {message}; the coordinator is away, or a transaction that never ends holds them \
+         (`kafka-transactions.sh find-hanging`)"
+    )
+}
+
 impl Consumer for KafkaConsumer {
     fn subscribe(&mut self, topics: &[Topic]) -> Result<(), Error> {
         self.require_group()?;
@@ -469,7 +477,7 @@ impl Consumer for KafkaConsumer {
             match found {
                 Err(Error::Unavailable { message }) => match self.fatal() {
                     Some(fatal) => return Err(fatal),
-                    None if deadline.passed() => return Err(Error::Unavailable { message }),
+                    None if deadline.passed() => return Err(Error::Unavailable { message: unstable(&message) }),
                     None => deadline.pause(Duration::from_millis(50)),
                 },
                 outcome => return outcome,
