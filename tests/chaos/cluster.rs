@@ -8,6 +8,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 
+use crate::support::proxy::Proxy;
 use crate::support::until;
 
 const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers");
@@ -17,6 +18,8 @@ pub(crate) struct Cluster {
     folder: tempfile::TempDir,
     jars: PathBuf,
     ports: Vec<u16>,
+    /// The way to each broker that the daemons take.
+    links: Vec<Proxy>,
     nodes: Vec<Option<Child>>,
 }
 
@@ -26,14 +29,16 @@ impl Cluster {
         let fetched = Command::new(format!("{SERVERS}/fetch")).output().unwrap();
         assert!(fetched.status.success(), "{}", String::from_utf8_lossy(&fetched.stderr));
         let jars = PathBuf::from(String::from_utf8(fetched.stdout).unwrap().trim()).join("kafka/*");
-        let held: Vec<TcpListener> = (0..2 * count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let held: Vec<TcpListener> = (0..3 * count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let mut ports: Vec<u16> = held.iter().map(|held| held.local_addr().unwrap().port()).collect();
         drop(held);
+        let linked = ports.split_off(2 * count);
         let controllers = ports.split_off(count);
+        let links = linked.iter().map(|port| Proxy::start(&format!("127.0.0.1:{port}"))).collect();
         let folder = tempfile::tempdir().unwrap();
-        let mut cluster = Self { folder, jars, ports, nodes: (0..count).map(|_| None).collect() };
-        for node in 0..count {
-            cluster.write_properties(node, &controllers);
+        let mut cluster = Self { folder, jars, ports, links, nodes: (0..count).map(|_| None).collect() };
+        for (node, linked) in linked.into_iter().enumerate() {
+            cluster.write_properties(node, &controllers, linked);
             let format = ["kafka.tools.StorageTool", "format", "-t", "tidemillTestServer0003", "-c"];
             let formatted = cluster.java(node, &format).status().unwrap();
             assert!(formatted.success(), "{}", cluster.log(node));
@@ -45,7 +50,7 @@ impl Cluster {
         cluster
     }
 
-    fn write_properties(&self, node: usize, controllers: &[u16]) {
+    fn write_properties(&self, node: usize, controllers: &[u16], linked: u16) {
         let count = controllers.len();
         let (replicas, least) = if count >= 3 { (3, 2) } else { (1, 1) };
         let voters = controllers.iter().enumerate().map(|(id, port)| format!("{}@127.0.0.1:{port}", id + 1));
@@ -62,6 +67,13 @@ impl Cluster {
                 text.replace(&format!("{name}.replication.factor=1"), &format!("{name}.replication.factor={replicas}"));
         }
         text = text.replace("transaction.state.log.min.isr=1", &format!("transaction.state.log.min.isr={least}"));
+        let (port, advertised) = (self.ports[node], self.links[node].address());
+        text.push_str(&format!(
+            "\nlisteners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{},LINK://127.0.0.1:{linked}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port},LINK://{advertised}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,LINK:PLAINTEXT\n",
+            controllers[node],
+        ));
         text.push_str(&format!(
             "\ndefault.replication.factor={replicas}\nmin.insync.replicas={least}\nbroker.session.timeout.ms=3000\n"
         ));
@@ -90,6 +102,16 @@ impl Cluster {
 
     pub(crate) fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Where the brokers are by way of the links.
+    pub(crate) fn linked_servers(&self) -> String {
+        self.links.iter().map(Proxy::address).collect::<Vec<_>>().join(",")
+    }
+
+    /// The link to one of the brokers, or all of them.
+    pub(crate) fn links(&self, node: Option<usize>) -> &[Proxy] {
+        node.map_or(&*self.links, |node| std::slice::from_ref(&self.links[node]))
     }
 
     pub(crate) fn servers(&self) -> String {

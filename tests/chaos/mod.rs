@@ -38,6 +38,10 @@ enum Blow {
     Broker,
     /// The registry is away while a daemon comes back.
     Registry,
+    /// The daemons do not reach one of the brokers, or none of them, for a while.
+    Cut,
+    /// What daemons and brokers say to each other is held up for a while.
+    Slow,
 }
 
 /// How hard it is.
@@ -134,14 +138,16 @@ impl Figures {
     }
 }
 
-fn choose(rng: &mut Rng, plan: &Plan, registry: bool) -> Blow {
+fn choose(rng: &mut Rng, plan: &Plan) -> Blow {
     match rng.below(20) {
         0..=9 => Blow::Kill,
         10 | 11 => Blow::KillTwo,
         12 | 13 => Blow::Freeze,
         14 => Blow::Restart,
-        15 | 16 if registry => Blow::Registry,
-        17.. if plan.brokers > 1 => Blow::Broker,
+        15 => Blow::Registry,
+        16 => Blow::Cut,
+        17 => Blow::Slow,
+        18.. if plan.brokers > 1 => Blow::Broker,
         _ => Blow::Kill,
     }
 }
@@ -152,7 +158,7 @@ fn run(plan: &Plan) -> Figures {
     let registry = Proxy::start(registry_url.trim_start_matches("http://").split('/').next().unwrap());
     let path = registry_url.trim_start_matches("http://").split_once('/').unwrap().1;
     let registry_place = format!("http://{}/{path}", registry.address());
-    let place = Place::Kafka { servers: cluster.servers(), registry: Some(registry_place) };
+    let place = Place::Kafka { servers: cluster.linked_servers(), registry: Some(registry_place) };
     let app = App::new(place.clone(), shop::TOPOLOGY, shop::SCHEMAS);
     topics::create(&*app.broker(), &app.topic("orders"), PARTITIONS as u32, &[]);
     let settings = "commit_interval = \"100ms\"\n".to_owned();
@@ -165,7 +171,7 @@ fn run(plan: &Plan) -> Figures {
     let mut rng = Rng::new(plan.seed);
     let mut figures = Figures { blows: BTreeMap::new(), records: 0, recoveries_ms: Vec::new(), set_aside: 0 };
     for number in 1..=plan.blows {
-        let blow = choose(&mut rng, plan, true);
+        let blow = choose(&mut rng, plan);
         *figures.blows.entry(blow).or_default() += 1;
         std::thread::park_timeout(Duration::from_millis(rng.below(700)));
         strike(blow, &mut rng, plan, &mut daemons, &mut cluster, &registry);
@@ -221,8 +227,27 @@ fn strike(blow: Blow, rng: &mut Rng, plan: &Plan, daemons: &mut Daemons<'_>, clu
             std::thread::park_timeout(Duration::from_millis(rng.below(3_000)));
             registry.mend();
         }
+        Blow::Cut => {
+            let some = cluster.links(cut_off(rng, cluster));
+            some.iter().for_each(Proxy::cut);
+            std::thread::park_timeout(Duration::from_millis(rng.below(plan.freeze_ms_max)));
+            some.iter().for_each(Proxy::mend);
+        }
+        Blow::Slow => {
+            let some = cluster.links(cut_off(rng, cluster));
+            let by = Duration::from_millis(20 + rng.below(280));
+            some.iter().for_each(|link| link.slow_down(by));
+            std::thread::park_timeout(Duration::from_millis(rng.below(plan.freeze_ms_max)));
+            some.iter().for_each(Proxy::mend);
+        }
     }
     daemons.supervise();
+}
+
+/// One of the brokers, or none for all of them.
+fn cut_off(rng: &mut Rng, cluster: &Cluster) -> Option<usize> {
+    let node = rng.below(cluster.len() as u64 + 1) as usize;
+    (node < cluster.len()).then_some(node)
 }
 
 /// Waits until what was there a moment ago is worked off, and returns how long that took.

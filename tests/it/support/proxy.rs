@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::until;
 
@@ -18,6 +19,8 @@ enum Link {
     },
     /// Nobody gets a producer id for transactions, as where a broker has none.
     NoTransactions,
+    /// Everything takes so much longer, each way.
+    Slow(Duration),
 }
 
 /// When a trap snaps.
@@ -92,6 +95,11 @@ impl Proxy {
         self.inner.lock().unwrap().link = Link::NoTransactions;
     }
 
+    /// Holds up what passes, each way.
+    pub(crate) fn slow_down(&self, by: Duration) {
+        self.inner.lock().unwrap().link = Link::Slow(by);
+    }
+
     /// Waits until the trap has snapped.
     pub(crate) fn wait_for_trap(&self) {
         until("the trap snaps", || (self.inner.lock().unwrap().link == Link::Down).then_some(()));
@@ -126,6 +134,9 @@ impl Proxy {
             if count == 0 || self.link() == Link::Down {
                 break;
             }
+            if let Link::Slow(by) = self.link() {
+                std::thread::park_timeout(by);
+            }
             held.extend_from_slice(&buffer[..count]);
             // Frames are cut at their ends at all times, so that a trap finds their beginnings. Anything but Kafka is one "frame".
             while let Some(length) = frame_length(&held) {
@@ -145,7 +156,7 @@ impl Proxy {
 
     fn passes_request(&self, frame: &[u8], sent: &Mutex<Vec<[u8; 4]>>) -> bool {
         let (api, when) = match self.link() {
-            Link::Up | Link::Down => return true,
+            Link::Up | Link::Down | Link::Slow(_) => return true,
             Link::Trap { api, when } => (api, when),
             Link::NoTransactions if is_for_transactions(frame) => (INIT_PRODUCER_ID, When::InsteadOfTheAnswer),
             Link::NoTransactions => return true,
