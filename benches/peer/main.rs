@@ -40,7 +40,7 @@ struct Arguments {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=99))]
     repeat: u32,
     /// tidemill's `memory.budget`
-    #[arg(long, default_value = "128MiB")]
+    #[arg(long, default_value = "256MiB")]
     budget: String,
     /// Seconds of each latency run, the first third not counted; 0 leaves latency out
     #[arg(long, default_value_t = 45)]
