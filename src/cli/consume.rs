@@ -69,7 +69,8 @@ pub(crate) fn run(command: &Consume, global: &Global, output: &mut Output) -> Re
         }
         left = left.saturating_sub(round.len() as u64);
         output.flush()?;
-        if idle && client.block_on(signals.stop_within(IDLE)) {
+        let wait = if idle { IDLE } else { Duration::ZERO };
+        if client.block_on(signals.stop_within(wait)) {
             break;
         }
     }

@@ -139,7 +139,10 @@ impl Restorer {
             Err(crate::broker::Error::Unavailable { message }) => warn!(message, "waiting for the broker"),
             Err(error) => return Err(error.into()),
         }
-        let piece = if pace.is_limited() { limits::PACED_RECORDS_MAX } else { usize::MAX };
+        if !pace.is_limited() {
+            self.polled.extend(events);
+            return Ok(());
+        }
         for event in events {
             let Event::Records(Fetched { partition, records }) = event else {
                 self.polled.push_back(event);
@@ -147,7 +150,7 @@ impl Restorer {
             };
             let mut records = records.into_iter().peekable();
             while records.peek().is_some() {
-                let records = records.by_ref().take(piece).collect();
+                let records = records.by_ref().take(limits::PACED_RECORDS_MAX).collect();
                 self.polled.push_back(Event::Records(Fetched { partition: partition.clone(), records }));
             }
         }

@@ -49,7 +49,7 @@ fn metric(run: &mut Run, name: &str, store: &str) -> f64 {
 
 #[test]
 fn a_slow_restore_is_told_of_holds_nobody_up_and_goes_on_where_it_was_killed() {
-    let app = notes::open(&Place::kafka(), notes::BESIDE);
+    let app = notes::open(&Place::kafka(), &notes::beside());
     topics::create(&*app.broker(), &app.topic("others"), 1, &[]);
     topics::write(&*app.broker(), (0..KEYS).map(|number| notes::note(&app, &key(number), AT, r#"{"n": 1}"#)));
     write_beside(&app);

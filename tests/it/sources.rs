@@ -8,7 +8,7 @@ use crate::support::process::Run;
 use crate::support::{App, DEADLINE, Launch, Place, topics, until};
 
 fn open(place: &Place) -> App {
-    let app = notes::open(place, notes::BESIDE);
+    let app = notes::open(place, &notes::beside());
     topics::create(&*app.broker(), &app.topic("others"), 1, &[]);
     app
 }

@@ -24,21 +24,7 @@ from = "notes"
 select = { notes = 'count()', sum = 'sum(value.n)', text = 'last(value.text)' }
 "#;
 
-/// Counts another topic besides, so that one task can be seen to work while those of the notes do not.
-pub(crate) const BESIDE: &str = r#"
-[topology]
-format = 1
-application_id = "{id}"
-
-[stream.notes]
-topic = "{id}-notes"
-schemas = ["Note.avsc"]
-value_format = "json"
-
-[aggregate.newest]
-from = "notes"
-select = { notes = 'count()', sum = 'sum(value.n)' }
-
+const OTHERS: &str = r#"
 [stream.others]
 topic = "{id}-others"
 schemas = ["Note.avsc"]
@@ -48,6 +34,11 @@ value_format = "json"
 from = "others"
 select = { notes = 'count()', sum = 'sum(value.n)' }
 "#;
+
+/// Counts another topic besides, so that one task can be seen to work while those of the notes do not.
+pub(crate) fn beside() -> String {
+    format!("{TOPOLOGY}{OTHERS}")
+}
 
 pub(crate) const SCHEMAS: &[(&str, &str)] = &[(
     "Note.avsc",
