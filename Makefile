@@ -16,7 +16,7 @@ export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
 # What `make setup` prepares: demo, test or bench.
 LEVEL ?= test
 
-.PHONY: help setup build demo test lint bench bench-peer conformance conformance-random sim chaos memory formats
+.PHONY: help setup build demo test lint bench bench-peer conformance conformance-random sim chaos steady memory formats
 
 help: ## list the commands
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-18s %s\n", $$1, $$2 }'
@@ -89,6 +89,14 @@ RATE ?= 300
 chaos: build ## kill daemons, brokers and links of a real cluster (KILLS=how many RATE=orders a second)
 	@TIDEMILL_CHAOS_KILLS='$(KILLS)' TIDEMILL_CHAOS_RATE='$(RATE)' TIDEMILL_CHAOS_SEED='$(SEED)' tests/servers/run --only registry -- \
 	    cargo test --locked --test it kills_that_were_asked_for -- --ignored --nocapture
+
+# How long.
+MINUTES ?= 60
+
+steady: build ## watch daemons under a steady load, and draw what they hold (MINUTES=how long RATE=orders a second)
+	@TIDEMILL_STEADY_MINUTES='$(MINUTES)' TIDEMILL_STEADY_RATE='$(RATE)' TIDEMILL_STEADY_PLOT='$(CURDIR)/docs/operations/steady.svg' \
+	    tests/servers/run --only registry -- \
+	    cargo test --locked --test it a_steady_load_that_was_asked_for -- --ignored --nocapture
 
 # How many keys, each in ten stores of 16 tasks, and the budget in MiB.
 KEYS ?= 1000000

@@ -261,10 +261,19 @@ pub enum CommitProgress {
     Finished(Result<Acknowledged, Error>),
 }
 
-/// For each partition that was written to since the last commit, the offset of the last record: where a changelog stands.
+/// The partitions that were written to since the last commit, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
-    pub last_offsets: Vec<(TopicPartition, Offset)>,
+    pub written: Vec<Written>,
+}
+
+/// What was written to a partition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Written {
+    pub partition: TopicPartition,
+    /// The offset of the last record: where a changelog stands.
+    pub last: Offset,
+    pub records: u64,
 }
 
 /// Writes records, in transactions where it has a transactional id.

@@ -192,7 +192,9 @@ impl Joining<'_> {
         settled: bool,
     ) -> Result<Option<Timestamp>, Error> {
         let window = &self.node.window;
-        if at.saturating_add(window.kept()) <= self.times.of(side) {
+        let waits = self.node.keeps(side) && !settled;
+        // One that nobody sees any more may still have to go on unmatched, the moment after.
+        if !waits && at.saturating_add(window.kept()) <= self.times.of(side) {
             return Ok(None);
         }
         let mut store_key = keys::timed(key, at);
@@ -200,7 +202,7 @@ impl Joining<'_> {
         let fields = std::iter::once(Value::Bool(settled)).chain(slots.iter().cloned()).collect();
         let store = StoreIndex(self.node.side(side).store.0);
         self.stores.put(store, &store_key, Some(store::Row { timestamp: at, fields }))?;
-        if !self.node.keeps(side) || settled {
+        if !waits {
             return Ok(None);
         }
         let due = window.closes_at(side, at);

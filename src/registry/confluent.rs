@@ -274,7 +274,12 @@ impl Registry for ConfluentRegistry {
             let (path, text) = (path.clone(), text.clone());
             async move {
                 let supplied = SuppliedSchema::new(None, SchemaType::Avro, text);
-                post_schema(&remote.converter, path, supplied).await.map_err(Failure::of)
+                let post = || post_schema(&remote.converter, path.clone(), supplied.clone());
+                match post().await.map_err(Failure::of) {
+                    // Also said to one of several who register a schema at once; the others' is there when it asks again.
+                    Err(Failure::Answer { status: 409, .. }) => post().await.map_err(Failure::of),
+                    outcome => outcome,
+                }
             }
         });
         match registered {

@@ -113,7 +113,15 @@ impl StreamThread {
             CommitProgress::Finished(Err(error)) => self.broker_failed(error, now),
             CommitProgress::Finished(Ok(acknowledged)) => {
                 crash::at(Step::Answered);
-                if self.shared.options.guarantee == Guarantee::AtLeastOnce && !self.committing.is_empty() {
+                let at_least_once = self.shared.options.guarantee == Guarantee::AtLeastOnce;
+                if at_least_once
+                    && let Some((task, _)) =
+                        self.slots.iter().find(|(_, slot)| !slot.task.wrote_alone(&acknowledged.written))
+                {
+                    let message = format!("another instance wrote to the changelogs of {task}, too");
+                    return self.broker_failed(broker::Error::OutcomeUnknown { message }, now);
+                }
+                if at_least_once && !self.committing.is_empty() {
                     let committing = std::mem::take(&mut self.committing);
                     if let Err(error) = self.consumer.commit(&committing, limits::BROKER_WAIT_MAX) {
                         // The rows are in the changelogs: state goes on, the records may be processed again after a crash.
@@ -132,7 +140,7 @@ impl StreamThread {
 
     fn confirm(&mut self, acknowledged: &Acknowledged, now: Timestamp) {
         for slot in self.slots.values_mut() {
-            slot.task.committed(&acknowledged.last_offsets, now);
+            slot.task.committed(&acknowledged.written, now);
         }
         self.committing.clear();
         if let Some(watch) = self.commit_started.take() {

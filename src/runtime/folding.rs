@@ -79,6 +79,7 @@ impl Folding {
                 }
             };
             stores.set_topic_id(index, facts.topic_id);
+            stores.set_changelog_end(index, ends.high);
             stores.set_row_bytes_max(index, cluster.record_bytes_max(&store.changelog));
             stores.begin_restore(index, now);
             pending.push(Pending { partition, target: Target::Store(index), position: from, end: ends.high });

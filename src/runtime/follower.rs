@@ -292,7 +292,7 @@ impl Follower {
 
     /// Shows what stands where, a few times a second.
     fn publish(&mut self, now: Timestamp) {
-        if now < self.published.saturating_add(PUBLISH_EVERY) {
+        if self.published <= now && now < self.published.saturating_add(PUBLISH_EVERY) {
             return;
         }
         self.published = now;

@@ -99,6 +99,11 @@ impl Quarantine {
         self.retry_at = Some(now.saturating_add(SpanMs(wait)));
     }
 
+    /// A clock that was put back does not make the wait longer.
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.retry_at.is_some_and(|at| !(self.since..at).contains(&now))
+    }
+
     fn log(&self, task: &TaskId) {
         let code = self.code.map(|code| code.to_string()).unwrap_or_default();
         let (topic, partition, offset) = match &self.record {
@@ -179,6 +184,10 @@ impl StreamThread {
 
     /// Keeps a task from running. `clean`: what it did so far may be committed.
     pub(super) fn stop_task(&mut self, id: &TaskId, quarantine: Quarantine, clean: bool) {
+        // It failed, and then everybody went back to what is committed: it starts from there with the others.
+        if self.waiting.contains(id) {
+            return;
+        }
         quarantine.log(id);
         if let Some(slot) = self.slots.get_mut(id) {
             slot.quarantined = Some(quarantine);
@@ -220,7 +229,7 @@ impl StreamThread {
 
     /// Tasks whose time has come are tried again.
     pub(super) fn try_again(&mut self, now: Timestamp) -> Result<(), Error> {
-        let due = self.quarantines().filter(|(_, quarantine)| quarantine.retry_at.is_some_and(|at| at <= now));
+        let due = self.quarantines().filter(|(_, quarantine)| quarantine.is_due(now));
         let due: Vec<TaskId> = due.map(|(id, _)| id.clone()).collect();
         for id in due {
             warn!(task = %id, "trying the task's state again");

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::ids::{Offset, TaskId, TopicPartition};
 use crate::base::record::{Outgoing, Record};
 use crate::base::time::Timestamp;
+use crate::broker::Written;
 use crate::runtime::Error;
 use crate::runtime::schemas::Answer;
 use crate::runtime::shared::Shared;
@@ -70,10 +71,13 @@ impl Replay {
         let sent: Vec<Outgoing> = self.task.outgoing().drain(..).collect();
         self.commits += 1;
         // Where the rows are does not matter here, only that they are somewhere.
-        let places = sent.iter().map(|record| (record.topic.clone(), record.partition));
-        let last_offsets: Vec<(TopicPartition, Offset)> =
-            places.map(|(topic, partition)| (TopicPartition { topic, partition }, Offset(self.commits))).collect();
-        self.task.committed(&last_offsets, now);
+        let written = |record: &Outgoing| Written {
+            partition: TopicPartition { topic: record.topic.clone(), partition: record.partition },
+            last: Offset(self.commits),
+            records: 1,
+        };
+        let written: Vec<Written> = sent.iter().map(written).collect();
+        self.task.committed(&written, now);
         Ok(sent)
     }
 

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use crate::assign::{Group, standbys};
 use crate::base::ids::{Partition, TaskId, Topic, TopicPartition};
-use crate::base::time::{SpanMs, Timestamp};
+use crate::base::time::Timestamp;
 use crate::broker::{self, Consumer, Event};
 use crate::error::Kind;
 use crate::instances::{Roster, Standby};
@@ -178,7 +178,7 @@ struct Keeper {
     /// What the placement was made of.
     roster: Option<Arc<Roster>>,
     wanted: BTreeSet<TaskId>,
-    /// Standbys whose state failed, and when they are tried again.
+    /// Standbys whose state failed, and when.
     set_back: BTreeMap<TaskId, Timestamp>,
     /// When the end of a partition was looked at last, and of which.
     looked: (Timestamp, Option<TopicPartition>),
@@ -281,7 +281,9 @@ impl Keeper {
     }
 
     fn begin_wanted(&mut self, now: Timestamp) -> Result<(), Error> {
-        let waits = |task: &TaskId| self.set_back.get(task).is_some_and(|until| now < *until);
+        let waits = |task: &TaskId| {
+            self.set_back.get(task).is_some_and(|since| (0..limits::STATE_RETRY_MAX_MS).contains(&(now.0 - since.0)))
+        };
         let missing: Vec<TaskId> = {
             let kept = self.shared.standbys.lock();
             let missing = self.wanted.iter().filter(|task| !kept.tasks.contains_key(*task));
@@ -316,7 +318,7 @@ impl Keeper {
 
     fn set_back(&mut self, task: TaskId, error: &store::Error, now: Timestamp) {
         warn!(%task, %error, "a standby stops, and is tried again");
-        self.set_back.insert(task, now.saturating_add(SpanMs(limits::STATE_RETRY_MAX_MS)));
+        self.set_back.insert(task, now);
     }
 
     /// Asks where one followed partition ends, one after the other.

@@ -61,6 +61,8 @@ pub(super) struct Store {
     pub(super) spec: StoreSpec,
     pub(super) codec: RowCodec,
     pub(super) facts: StoreFacts,
+    /// Where the changelog ended before a restore.
+    pub(super) changelog_end: Offset,
     pub(super) committed: Committed,
     /// `Ordered`: the uncommitted keys and their slots.
     pub(super) uncommitted: BTreeMap<Key, u32>,
@@ -384,6 +386,17 @@ impl TaskStores {
         facts.offset.map(|offset| ChangelogPosition { topic_id: facts.topic_id.clone(), offset })
     }
 
+    /// Says where the changelog ends before anything is restored.
+    pub fn set_changelog_end(&mut self, index: StoreIndex, end: Offset) {
+        self.stores[index.index()].changelog_end = end;
+    }
+
+    /// Returns where the store's next row is to stand in its changelog, once it is restored.
+    pub fn next_offset(&self, index: StoreIndex) -> Offset {
+        let store = &self.stores[index.index()];
+        store.facts.offset.unwrap_or(store.changelog_end)
+    }
+
     /// Returns the wall clock of the last moment at which the store was known to be complete up to its position; what
     /// [`RestoreFacts::last_durable`](crate::store::restore::RestoreFacts) asks for after a start.
     pub fn last_durable(&self, index: StoreIndex) -> Option<Timestamp> {
@@ -460,6 +473,7 @@ impl Store {
             spec: spec.clone(),
             codec,
             facts,
+            changelog_end: Offset(0),
             committed: Committed::new(spec.access),
             uncommitted: BTreeMap::new(),
             appended: BTreeMap::new(),

@@ -33,6 +33,7 @@ use crate::base::ids::{Offset, Partition, SchemaId, TaskId, Topic, TopicPartitio
 use crate::base::record::{Headers, Outgoing, Record};
 use crate::base::time::{SpanMs, Timestamp};
 use crate::base::value::Value;
+use crate::broker::Written;
 use crate::error::Kind;
 use crate::operator::{DropReason, Evaluator};
 use crate::plan::{Plan, Source, SourceIndex, SubTopology};
@@ -476,18 +477,28 @@ impl Task {
         self.queues.iter().filter_map(offset).collect()
     }
 
-    /// The sealed generation is committed, at `now` by the wall clock; `last_offsets` are the acknowledged offsets of what was
-    /// written.
-    pub fn committed(&mut self, last_offsets: &[(TopicPartition, Offset)], now: Timestamp) {
+    /// Tells whether nobody else wrote to the changelogs between what the stores amount to and what was `written`. Transactions see to
+    /// that by fencing; without them, an instance that does not know yet that it has lost the task may have. The marker of a
+    /// transaction from before counts as somebody else.
+    pub fn wrote_alone(&self, written: &[Written]) -> bool {
+        let mut stores = self.plan.sub_topologies[self.sub_topology].stores.iter().enumerate();
+        stores.all(|(index, store)| {
+            let next = self.graph.stores.next_offset(StoreIndex(index as u16));
+            let alone = |written: &Written| next.0 + written.records as i64 == written.last.next().0;
+            self.written_to(&store.changelog, written).is_none_or(alone)
+        })
+    }
+
+    fn written_to<'a>(&self, topic: &Topic, written: &'a [Written]) -> Option<&'a Written> {
+        written.iter().find(|to| to.partition.topic == *topic && to.partition.partition == self.id.partition)
+    }
+
+    /// The sealed generation is committed, at `now` by the wall clock; `written` is what the broker acknowledged.
+    pub fn committed(&mut self, written: &[Written], now: Timestamp) {
         let Some(sealed) = self.sealed.take() else { return };
         self.graph.latencies.committed(now);
         let sub = &self.plan.sub_topologies[self.sub_topology];
-        let next = |topic: &Topic| {
-            last_offsets
-                .iter()
-                .find(|(written, _)| written.topic == *topic && written.partition == self.id.partition)
-                .map(|(_, last)| last.next())
-        };
+        let next = |topic: &Topic| self.written_to(topic, written).map(|written| written.last.next());
         let positions: Vec<(StoreIndex, Offset)> = sub
             .stores
             .iter()

@@ -32,7 +32,8 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn start(servers: &str, topic: &str, per_second: u64) -> Self {
+    /// Begins; each partition has so many customers.
+    pub(crate) fn start(servers: &str, topic: &str, per_second: u64, customers: u64) -> Self {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", servers)
             .set("enable.idempotence", "true")
@@ -52,7 +53,9 @@ impl Load {
                     break;
                 }
                 let entry = entry(n, &mut rng);
-                order(&producer, &topic, &entry, &mut rng);
+                // A customer's orders are in one partition.
+                let customer = i64::from(entry.partition) + i64::from(PARTITIONS) * rng.below(customers) as i64;
+                order(&producer, &topic, &entry, &format!("c{customer}"));
                 book.lock().unwrap().push(entry);
                 counted.fetch_add(1, Ordering::Relaxed);
                 let due = Duration::from_micros(1_000_000 / per_second * n as u64);
@@ -82,12 +85,9 @@ fn entry(n: i64, rng: &mut Rng) -> Entry {
     Entry { n, item: format!("i{}", rng.below(7)), amount, at: START_MS + n * 200, partition: rng.below(3) as i32 }
 }
 
-fn order(producer: &BaseProducer, topic: &str, entry: &Entry, rng: &mut Rng) {
-    // A customer's orders are in one partition.
-    let customer = format!("c{}", i64::from(entry.partition) + i64::from(PARTITIONS) * rng.below(12) as i64);
+fn order(producer: &BaseProducer, topic: &str, entry: &Entry, customer: &str) {
     let value = json!({"n": entry.n, "item": entry.item, "amount": entry.amount}).to_string();
-    let mut record =
-        BaseRecord::to(topic).key(&customer).payload(&value).partition(entry.partition).timestamp(entry.at);
+    let mut record = BaseRecord::to(topic).key(customer).payload(&value).partition(entry.partition).timestamp(entry.at);
     while let Err((_, refused)) = producer.send(record) {
         // The queue is full while no broker answers.
         producer.poll(Duration::from_millis(10));

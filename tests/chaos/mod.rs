@@ -1,11 +1,12 @@
 //! Real kills: real brokers, three daemons in a group, orders at a steady pace; daemons and brokers are killed, frozen and cut off, by
 //! seed, one after the other. In the end a verifier of its own holds what is committed against the ledger. `make chaos KILLS=300` runs
-//! three brokers; every run of the tests kills some daemons beside one broker.
+//! three brokers; every run of the tests kills some daemons beside one broker. `make steady` watches what an hour leaves behind.
 
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a run of real time that tells its figures")]
 
 mod cluster;
 mod load;
+mod steady;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -68,6 +69,9 @@ struct Daemons<'a> {
 /// Longer than the others need to take a broker's partitions over (its session is 3 s). One that is back before leads them still, and may
 /// forget to end a transaction (docs/operations/failure-modes.md), which no client can mend.
 const BROKER_NOTICED: Duration = Duration::from_millis(4_000);
+
+/// Customers of each partition.
+const CUSTOMERS: u64 = 12;
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -169,7 +173,7 @@ fn run(plan: &Plan) -> Figures {
     let mut daemons =
         Daemons { app: &app, place, settings, runs: NAMES.iter().map(|_| None).collect(), said: Vec::new() };
     daemons.supervise();
-    let load = Load::start(&cluster.servers(), &app.topic("orders"), plan.per_second);
+    let load = Load::start(&cluster.servers(), &app.topic("orders"), plan.per_second, CUSTOMERS);
     let mut verifier = Verifier::new(&cluster.servers(), &app.id);
     catch_up(&mut verifier, &mut daemons, plan, "the beginning");
     let mut rng = Rng::new(plan.seed);

@@ -16,7 +16,7 @@ use tidemill::base::time::Timestamp;
 use tidemill::broker::kafka::{KafkaBroker, KafkaSettings};
 use tidemill::broker::{
     Admin, Broker, Commit, CommitProgress, Consumer, ConsumerSettings, Error, Event, GroupSettings, Isolation, Leave,
-    NewTopic, Producer, ProducerSettings,
+    NewTopic, Producer, ProducerSettings, Written,
 };
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -64,11 +64,11 @@ fn write(broker: &KafkaBroker, topic: &Topic, partition: i32, values: &[&str]) {
     finish(&mut *producer).unwrap();
 }
 
-fn finish(producer: &mut dyn Producer) -> Result<Vec<(TopicPartition, Offset)>, Error> {
+fn finish(producer: &mut dyn Producer) -> Result<Vec<Written>, Error> {
     let end = Instant::now() + WAIT;
     loop {
         match producer.poll_commit(Duration::from_millis(200)) {
-            CommitProgress::Finished(outcome) => return outcome.map(|acknowledged| acknowledged.last_offsets),
+            CommitProgress::Finished(outcome) => return outcome.map(|acknowledged| acknowledged.written),
             CommitProgress::Pending => assert!(Instant::now() < end, "the commit does not end"),
             CommitProgress::Idle => panic!("no commit was started"),
         }
@@ -366,7 +366,7 @@ fn committed_waits_for_the_transaction_that_is_about_to_change_it() {
     let group_metadata = consumer.consumer.group_metadata();
     producer.commit(Commit { offsets: vec![(partition.clone(), Offset(1))], group: group_metadata });
     let last = finish(&mut *producer).unwrap();
-    assert_eq!(last, [(partition.clone(), Offset(1))]);
+    assert_eq!(last, [Written { partition: partition.clone(), last: Offset(1), records: 1 }]);
     let committed = consumer.consumer.committed(std::slice::from_ref(&partition), WAIT).unwrap();
     assert_eq!(committed, [Some(Offset(1))]);
     // The broker answers for a commit before it has written the markers.
@@ -436,7 +436,8 @@ fn a_record_above_what_its_topic_takes_is_refused_and_stays_in_front() {
     assert_eq!(records.len(), 1);
     producer.commit(Commit::default());
     let last = finish(&mut *producer).unwrap();
-    assert_eq!(last, [(TopicPartition { topic, partition: Partition(0) }, Offset(19))]);
+    let partition = TopicPartition { topic, partition: Partition(0) };
+    assert_eq!(last, [Written { partition, last: Offset(19), records: 20 }]);
 }
 
 #[test]

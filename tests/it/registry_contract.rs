@@ -98,6 +98,23 @@ fn the_contract_holds_on_a_real_registry() {
 }
 
 #[test]
+fn several_register_a_schema_at_once_and_all_are_told_its_id() {
+    for round in 0..10 {
+        let name = unique("AtOnce");
+        let (subject, schema) = (format!("{name}-value"), record(&name, "a"));
+        let register = || confluent().register(&subject, &schema, WAIT);
+        let told: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(register)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let first = told[0].as_ref().unwrap_or_else(|error| panic!("round {round}: {error}"));
+        for other in &told {
+            assert_eq!(other.as_ref().ok(), Some(first), "round {round}: {other:?}");
+        }
+    }
+}
+
+#[test]
 fn a_real_registry_says_what_breaks() {
     let registry = confluent();
     let name = unique("Breaks");

@@ -205,7 +205,7 @@ fn outputs(world: &World, onlooker: &Stepped, logs: &Logs) -> Result<(), String>
 
 fn is_of_a_join(world: &World, topic: &Topic) -> bool {
     let mut stores = world.workload.plan.sub_topologies.iter().flat_map(|sub| &sub.stores);
-    stores.any(|store| store.changelog == *topic && matches!(store.kind, StoreKind::Waiting))
+    stores.any(|store| store.changelog == *topic && matches!(store.kind, StoreKind::JoinSide))
 }
 
 fn tasks(world: &World, logs: &Logs) -> BTreeSet<(String, i32)> {

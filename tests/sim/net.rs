@@ -35,6 +35,8 @@ struct Connected {
     producers: Vec<Weak<ProducerCell>>,
     /// Clients of the dead, with the time at which the broker gives them up.
     left_behind: Vec<(i64, LeftBehind)>,
+    /// Until when records are on their way to somebody.
+    on_the_way_until_ms: i64,
 }
 
 #[expect(dead_code, reason = "what is left behind is kept, until it is dropped")]
@@ -97,9 +99,10 @@ impl Net {
         }
     }
 
-    /// Tells whether nobody's session is still to time out.
+    /// Tells whether nobody's session is still to time out, and nothing is on its way.
     pub(crate) fn is_settled(&self) -> bool {
-        self.lock().left_behind.is_empty()
+        let connected = self.lock();
+        connected.left_behind.is_empty() && connected.on_the_way_until_ms < self.fates.now_ms()
     }
 
     /// Puts an instance's members out of the group, as when they are not heard of.
@@ -239,6 +242,8 @@ impl SimConsumer {
             }
             queue.push_back((due_ms, piece));
         }
+        let mut connected = self.net.lock();
+        connected.on_the_way_until_ms = connected.on_the_way_until_ms.max(due_ms);
     }
 
     /// Hands out what is there, the partitions in any order.

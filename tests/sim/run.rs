@@ -92,7 +92,7 @@ impl World {
             fates.clock(number);
             Instance { number, disk: Disk::new(fates), daemon: None, paused_until_ms: 0, wants_in: true }
         };
-        Self {
+        let mut world = Self {
             instances: (0..shape.instances).map(instance).collect(),
             producer: net.local.producer(&ProducerSettings::default()).unwrap(),
             to_come: records.into_iter(),
@@ -103,7 +103,9 @@ impl World {
             workload: Arc::clone(workload),
             shape,
             rival: None,
-        }
+        };
+        world.feed(workload.begun(shape.partitions));
+        world
     }
 
     fn options(&self, instance: usize) -> Options {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value as Json, json};
+use tidemill::base::hash::partition_of;
 use tidemill::base::record::Outgoing;
 use tidemill::base::rng::Rng;
 use tidemill::base::time::Timestamp;
@@ -24,6 +25,7 @@ pub(crate) struct Workload {
     events: Vec<Event>,
     /// Topics whose last value of each key is the same, whatever the tasks' speeds.
     pub(crate) finals: &'static [&'static str],
+    begun: bool,
 }
 
 enum Event {
@@ -74,6 +76,9 @@ struct Family {
     /// Milliseconds that a record may be behind those before it.
     late_ms: u64,
     bad: bool,
+    /// Each partition has a record before anything begins. A task that never had one holds nobody's windows open, and whether it has one
+    /// by the time it is asked is up to its speed.
+    begun: bool,
 }
 
 const FAMILIES: &[Family] = &[
@@ -105,6 +110,7 @@ record = "sim.Large"
         finals: &["totals", "large"],
         late_ms: 3000,
         bad: true,
+        begun: false,
     },
     Family {
         name: "closing",
@@ -136,6 +142,7 @@ record = "sim.All"
         finals: &["all"],
         late_ms: 4000,
         bad: false,
+        begun: true,
     },
     Family {
         name: "windows",
@@ -174,6 +181,7 @@ key_format = "windowed"
         finals: &[],
         late_ms: 9000,
         bad: true,
+        begun: false,
     },
     Family {
         name: "tables",
@@ -204,6 +212,7 @@ record = "sim.Level"
         finals: &["levels"],
         late_ms: 2000,
         bad: false,
+        begun: false,
     },
     Family {
         name: "pairs",
@@ -226,6 +235,7 @@ record = "sim.Paid"
         finals: &[],
         late_ms: 3000,
         bad: false,
+        begun: false,
     },
     Family {
         name: "held",
@@ -257,6 +267,7 @@ record = "sim.Bell"
         finals: &[],
         late_ms: 2000,
         bad: true,
+        begun: false,
     },
 ];
 
@@ -285,6 +296,11 @@ impl Workload {
         self.events.iter().filter(|event| matches!(event, Event::Bad { .. })).count()
     }
 
+    /// How many records are there before anything begins.
+    pub(crate) fn begun(&self, partitions: u32) -> usize {
+        if self.begun { partitions as usize } else { 0 }
+    }
+
     /// Makes the input topics and returns all records, in order.
     pub(crate) fn records(&self, broker: &dyn Broker, registry: &dyn Registry, partitions: u32) -> Vec<Outgoing> {
         let inputs = Inputs::prepare(&self.plan, broker, registry, partitions).unwrap();
@@ -292,14 +308,15 @@ impl Workload {
             Event::Good(input) => inputs.record(input).unwrap_or_else(|error| panic!("{}: {error}", self.name)),
             Event::Bad { key, at } => Outgoing {
                 topic: "orders".into(),
-                partition: tidemill::base::hash::partition_of(key.as_bytes(), partitions),
+                partition: partition_of(key.as_bytes(), partitions),
                 timestamp: *at,
                 key: Some(key.clone().into()),
                 value: Some(vec![9, 9, 9].into()),
                 headers: tidemill::base::record::Headers::default(),
             },
         };
-        self.events.iter().map(record).collect()
+        let begun: Vec<Event> = (0..self.begun(partitions)).map(|partition| first_of(partition, partitions)).collect();
+        begun.iter().chain(&self.events).map(record).collect()
     }
 }
 
@@ -357,7 +374,21 @@ fn of_family(family: &'static Family, rng: &mut Rng) -> Workload {
         Event::Good(input(topic, key, value, at))
     };
     let events = (0..count).map(event).collect();
-    Workload { name: family.name.to_owned(), plan: plan(family.name, sources), events, finals: family.finals }
+    Workload {
+        name: family.name.to_owned(),
+        plan: plan(family.name, sources),
+        events,
+        finals: family.finals,
+        begun: family.begun,
+    }
+}
+
+/// A partition's first order.
+fn first_of(partition: usize, partitions: u32) -> Event {
+    let is_there = |key: &String| partition_of(key.as_bytes(), partitions).index() == partition;
+    let key = (0..).map(|n| format!("first {n}")).find(is_there).expect("some key is of the partition");
+    let value = json!({"n": 0, "item": "first", "amount": 0});
+    Event::Good(input("orders", key, Some(value), Timestamp(START_MS)))
 }
 
 fn input(topic: &str, key: String, value: Option<Json>, at: Timestamp) -> Input {
@@ -378,7 +409,7 @@ fn shipped(name: &str, rng: &mut Rng, make: fn(&mut Rng, Timestamp) -> Input) ->
         Event::Good(make(rng, at))
     };
     let events = (0..count).map(event).collect();
-    Workload { name: name.to_owned(), plan, events, finals: &[] }
+    Workload { name: name.to_owned(), plan, events, finals: &[], begun: false }
 }
 
 fn time(at: Timestamp) -> Json {
@@ -431,7 +462,7 @@ fn random(seed: u64) -> Workload {
     let mut found = (seed..).map(of).filter(|(plan, _)| plan.global_tables.is_empty() && !punctuates(plan));
     let (plan, inputs) = found.next().expect("there are seeds without end");
     let events = inputs.into_iter().map(Event::Good).collect();
-    Workload { name: format!("random {seed}"), plan, events, finals: &[] }
+    Workload { name: format!("random {seed}"), plan, events, finals: &[], begun: false }
 }
 
 fn punctuates(plan: &Plan) -> bool {

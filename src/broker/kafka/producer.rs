@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use super::{Cluster, Deadline, SLICE, config, error, native};
 use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::base::record::Outgoing;
 use crate::base::time::Timestamp;
-use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer, ProducerSettings};
+use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer, ProducerSettings, Written};
 use crate::crash::{self, Step};
 
 /// How long adding offsets to a transaction may take. librdkafka can hang there (its issue 5511), hence a bound in any case.
@@ -45,8 +45,28 @@ const NONE: i64 = -1;
 struct Slot {
     partition: TopicPartition,
     last_offset: AtomicI64,
+    /// How many were acknowledged.
+    records: AtomicU64,
     /// Somebody waits for this one.
     watched: bool,
+}
+
+impl Slot {
+    fn new(partition: TopicPartition, watched: bool) -> Self {
+        Self { partition, last_offset: AtomicI64::new(NONE), records: AtomicU64::new(0), watched }
+    }
+
+    /// What came through; none when nothing did.
+    fn written(&self) -> Option<Written> {
+        match self.last_offset.load(Ordering::Acquire) {
+            NONE => None,
+            last => Some(Written {
+                partition: self.partition.clone(),
+                last: Offset(last),
+                records: self.records.load(Ordering::Relaxed),
+            }),
+        }
+    }
 }
 
 /// A topic that is written to.
@@ -96,6 +116,7 @@ impl ProducerContext for Deliveries {
         match result {
             // A report without an offset is of a duplicate that the broker has already: written, but nobody knows where.
             Ok(message) if message.offset() >= 0 => {
+                slot.records.fetch_add(1, Ordering::Relaxed);
                 slot.last_offset.fetch_max(message.offset(), Ordering::Release);
             }
             Ok(message) => self.fail(&slot, Code::DuplicateSequenceNumber, message),
@@ -248,7 +269,7 @@ impl KafkaProducer {
             return Ok(Arc::clone(slot));
         }
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
-        let slot = Arc::new(Slot { partition, last_offset: AtomicI64::new(NONE), watched: false });
+        let slot = Arc::new(Slot::new(partition, false));
         if topic.partitions.len() <= index {
             topic.partitions.resize(index + 1, None);
         }
@@ -388,7 +409,7 @@ impl Producer for KafkaProducer {
         self.require(Phase::Idle)?;
         check_size(&record, self.cluster.limit(&record.topic))?;
         let partition = TopicPartition { topic: record.topic.clone(), partition: record.partition };
-        let slot = Arc::new(Slot { partition, last_offset: AtomicI64::new(NONE), watched: true });
+        let slot = Arc::new(Slot::new(partition, true));
         let deadline = Deadline::after(wait);
         while self.send_one(&record, Arc::clone(&slot))?.is_none() {
             if deadline.passed() {
@@ -481,16 +502,9 @@ fn carry_out(client: &Client, desk: &Desk, transactional: bool, job: Job) -> Res
         end_transaction(client, desk)?;
         crash::at(Step::Ended);
     }
-    let mut last_offsets: Vec<(TopicPartition, Offset)> = job
-        .written
-        .iter()
-        .filter_map(|slot| match slot.last_offset.load(Ordering::Acquire) {
-            NONE => None,
-            offset => Some((slot.partition.clone(), Offset(offset))),
-        })
-        .collect();
-    last_offsets.sort();
-    Ok(Acknowledged { last_offsets })
+    let mut written: Vec<Written> = job.written.iter().filter_map(|slot| slot.written()).collect();
+    written.sort();
+    Ok(Acknowledged { written })
 }
 
 /// Returns the fatal error that made another one happen, if there is one.

@@ -207,6 +207,10 @@ pub(super) struct Body {
 }
 
 impl Body {
+    pub(super) fn records(&self) -> u64 {
+        u64::from(self.records)
+    }
+
     /// Gives the records their offsets.
     pub(super) fn place(self, kind: BatchKind, transaction: u64, base: i64) -> Batch {
         let mut buffer = self.buffer;

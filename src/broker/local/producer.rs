@@ -20,7 +20,7 @@ use crate::broker::local::faults::Step;
 use crate::broker::local::groups::Membership;
 use crate::broker::local::state::{State, no_partition, unknown};
 use crate::broker::local::transactions::Session;
-use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer};
+use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer, Written};
 use crate::crash;
 use crate::limits;
 
@@ -37,8 +37,8 @@ pub(super) struct LocalProducer {
     by_topic: AHashMap<Topic, usize>,
     /// The route of the record before: most often the next one's.
     route_before: usize,
-    /// Last offsets since the last commit.
-    written: BTreeMap<TopicPartition, Offset>,
+    /// Last offsets and numbers of records since the last commit.
+    written: BTreeMap<TopicPartition, (Offset, u64)>,
 }
 
 #[derive(Debug)]
@@ -191,13 +191,15 @@ impl LocalProducer {
             let topic = state.topics.get_mut(&place.topic).filter(|topic| topic.incarnation == incarnation);
             let topic = topic.ok_or_else(|| unknown(&place.topic))?;
             let log = &mut topic.partitions[place.partition.index()];
+            let records = body.records();
             let last = log.append(body, transaction);
             let should_write = transaction == NO_TRANSACTION || log.should_write();
             state.note_written(transaction, &place, incarnation);
             if should_write {
                 places.push(place.clone());
             }
-            self.written.insert(place, Offset(last));
+            let before = self.written.get(&place).map_or(0, |(_, records)| *records);
+            self.written.insert(place, (Offset(last), before + records));
         }
         places.iter().try_for_each(|place| state.write(place))
     }
@@ -215,9 +217,10 @@ impl LocalProducer {
             self.transaction = None;
             shared.changed.notify_all();
         }
-        let last_offsets = mem::take(&mut self.written).into_iter().collect();
+        let written = mem::take(&mut self.written).into_iter();
+        let written = written.map(|(partition, (last, records))| Written { partition, last, records }).collect();
         shared.strike(Step::Acknowledge)?;
-        Ok(Acknowledged { last_offsets })
+        Ok(Acknowledged { written })
     }
 
     fn stage(&mut self, commit: Commit) -> Result<(), Error> {
@@ -331,7 +334,7 @@ impl Producer for LocalProducer {
         }
         let place = TopicPartition { topic: record.topic.clone(), partition: record.partition };
         self.send(&mut VecDeque::from([record]))?;
-        self.written.get(&place).copied().ok_or_else(|| no_partition(&place))
+        self.written.get(&place).map(|(last, _)| *last).ok_or_else(|| no_partition(&place))
     }
 }
 

@@ -27,7 +27,7 @@ macro_rules! contract_tests {
                 transactions::contract_newer_producer_fences_the_older,
                 transactions::contract_offsets_commit_with_the_transaction_or_not_at_all,
                 transactions::contract_stale_generation_cannot_commit_offsets,
-                transactions::contract_acknowledged_tells_last_offsets,
+                transactions::contract_acknowledged_tells_what_was_written,
                 transactions::contract_end_is_said_behind_markers_and_aborted_records,
                 groups::contract_each_record_is_processed_once_across_a_rebalance,
                 groups::contract_range_aligns_equal_numbers_of_two_topics,

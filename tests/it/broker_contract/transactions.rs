@@ -1,7 +1,7 @@
 //! Transactions: what is seen of them, and who may end them.
 
 use tidemill::base::ids::Offset;
-use tidemill::broker::{Broker, Commit, Error, Event, Isolation};
+use tidemill::broker::{Broker, Commit, Error, Event, Isolation, Written};
 
 use super::kit::*;
 
@@ -127,23 +127,24 @@ pub(crate) fn contract_stale_generation_cannot_commit_offsets(broker: &dyn Broke
     assert_eq!(read_values(broker, Isolation::ReadCommitted, &place(&output, 0)), ["alive"]);
 }
 
-pub(crate) fn contract_acknowledged_tells_last_offsets(broker: &dyn Broker, unique: &str) {
+pub(crate) fn contract_acknowledged_tells_what_was_written(broker: &dyn Broker, unique: &str) {
     let topic = create(broker, unique, 3, &[]);
     let mut producer = transactional(broker, unique);
     producer.begin().unwrap();
     send(&mut *producer, [record(&topic, 2, "a"), record(&topic, 0, "b"), record(&topic, 2, "c")]);
-    let mut told = commit(&mut *producer, Commit::default()).unwrap().last_offsets;
-    told.sort();
-    assert_eq!(told, [(place(&topic, 0), Offset(0)), (place(&topic, 2), Offset(1))]);
+    let written =
+        |partition, last, records| Written { partition: place(&topic, partition), last: Offset(last), records };
+    let told = commit(&mut *producer, Commit::default()).unwrap().written;
+    assert_eq!(told, [written(0, 0, 1), written(2, 1, 2)]);
     producer.begin().unwrap();
     send(&mut *producer, [record(&topic, 2, "d")]);
-    let told = commit(&mut *producer, Commit::default()).unwrap().last_offsets;
-    assert_eq!(told, [(place(&topic, 2), Offset(3))], "behind the marker at 2, and only of this transaction");
+    let told = commit(&mut *producer, Commit::default()).unwrap().written;
+    assert_eq!(told, [written(2, 3, 1)], "behind the marker at 2, and only of this transaction");
     let mut quick = plain(broker);
     send(&mut *quick, [record(&topic, 1, "e"), record(&topic, 1, "f")]);
-    let told = commit(&mut *quick, Commit::default()).unwrap().last_offsets;
-    assert_eq!(told, [(place(&topic, 1), Offset(1))]);
-    assert_eq!(commit(&mut *quick, Commit::default()).unwrap().last_offsets, []);
+    let told = commit(&mut *quick, Commit::default()).unwrap().written;
+    assert_eq!(told, [written(1, 1, 2)]);
+    assert_eq!(commit(&mut *quick, Commit::default()).unwrap().written, []);
 }
 
 pub(crate) fn contract_end_is_said_behind_markers_and_aborted_records(broker: &dyn Broker, unique: &str) {

@@ -55,12 +55,22 @@ impl Run {
 
     /// The memory it has in use now and had at most, in KiB.
     pub(crate) fn resident_kib(&self) -> (u64, u64) {
+        (self.status("VmRSS:"), self.status("VmHWM:"))
+    }
+
+    pub(crate) fn threads(&self) -> u64 {
+        self.status("Threads:")
+    }
+
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// A number that the kernel says of the process.
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let of = |name: &str| {
-            let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-            line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
-        };
-        (of("VmRSS:"), of("VmHWM:"))
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
