@@ -36,11 +36,13 @@ pub enum Mistake {
     RowAtRestLost,
     /// A record that cannot be read goes nowhere.
     DeadLetterForgotten,
+    /// A standby reads records and keeps none of them.
+    StandbyRowsLost,
 }
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::TimesNotRewound,
         Self::RowsNotRewound,
         Self::InputsNotRewound,
@@ -55,6 +57,7 @@ impl Mistake {
         Self::CacheOutlivesRestore,
         Self::RowAtRestLost,
         Self::DeadLetterForgotten,
+        Self::StandbyRowsLost,
     ];
 }
 

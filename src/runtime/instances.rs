@@ -57,7 +57,7 @@ impl Instances {
 }
 
 /// This instance among the others.
-pub(super) struct Presence<'a> {
+pub(super) struct Presence {
     shared: Arc<Shared>,
     consumer: Box<dyn Consumer>,
     producer: Box<dyn Producer>,
@@ -70,7 +70,6 @@ pub(super) struct Presence<'a> {
     read: Option<Offset>,
     /// What this instance said last, and when by its own clock.
     said: Option<(Announcement, Timestamp)>,
-    rollout: &'a mut Rollout,
     events: Vec<Event>,
 }
 
@@ -79,9 +78,9 @@ pub(super) fn take_part(shared: &Arc<Shared>) {
     let (mut failures, mut complaint) = (0, String::new());
     let mut rollout = Rollout::new(shared);
     while !shared.instances.leaves.load(Ordering::Relaxed) {
-        let failure = match Presence::open(shared, &mut rollout) {
-            Ok(mut presence) => match presence.turn_until_leave(&mut failures) {
-                Ok(()) => return presence.leave(),
+        let failure = match Presence::open(shared) {
+            Ok(mut presence) => match presence.turn_until_leave(&mut rollout, &mut failures) {
+                Ok(()) => return presence.leave(clock::now()),
                 Err(failure) => failure,
             },
             Err(failure) => failure,
@@ -95,12 +94,12 @@ pub(super) fn take_part(shared: &Arc<Shared>) {
     }
 }
 
-impl<'a> Presence<'a> {
+impl Presence {
     /// Begins to read the topic; nothing is said before the first turn.
     ///
     /// # Errors
     /// The broker's.
-    pub(super) fn open(shared: &Arc<Shared>, rollout: &'a mut Rollout) -> Result<Self, Error> {
+    pub(super) fn open(shared: &Arc<Shared>) -> Result<Self, Error> {
         let place = TopicPartition { topic: topic(&shared.plan)?, partition: Partition(0) };
         let mut consumer = shared.broker.consumer(&ConsumerSettings {
             group: None,
@@ -118,14 +117,13 @@ impl<'a> Presence<'a> {
             complete: false,
             read: None,
             said: None,
-            rollout,
             events: Vec::new(),
         })
     }
 
-    fn turn_until_leave(&mut self, failures: &mut u32) -> Result<(), Error> {
+    fn turn_until_leave(&mut self, rollout: &mut Rollout, failures: &mut u32) -> Result<(), Error> {
         while !self.shared.instances.leaves.load(Ordering::Relaxed) {
-            self.turn(clock::now(), LISTEN_WAIT)?;
+            self.turn(rollout, clock::now(), LISTEN_WAIT)?;
             *failures = 0;
         }
         Ok(())
@@ -135,18 +133,18 @@ impl<'a> Presence<'a> {
     ///
     /// # Errors
     /// The broker's, after which a new one is opened.
-    pub(super) fn turn(&mut self, now: Timestamp, wait: Duration) -> Result<(), Error> {
-        self.rollout.wakes(now);
-        self.speak(now)?;
+    pub(super) fn turn(&mut self, rollout: &mut Rollout, now: Timestamp, wait: Duration) -> Result<(), Error> {
+        rollout.wakes(now);
+        self.speak(rollout, now)?;
         self.listen(wait)?;
         if let Some(read) = self.read.filter(|_| self.complete) {
-            self.rollout.heard(&self.roster, read);
+            rollout.heard(&self.roster, read);
         }
         Ok(())
     }
 
-    fn speak(&mut self, now: Timestamp) -> Result<(), Error> {
-        let says = self.says();
+    fn speak(&mut self, rollout: &mut Rollout, now: Timestamp) -> Result<(), Error> {
+        let says = self.says(rollout);
         let due = self.said.as_ref().is_none_or(|(said, at)| {
             // A clock that was put back makes no silence.
             let heartbeat = !(at.0..at.0.saturating_add(limits::INSTANCE_HEARTBEAT_MS)).contains(&now.0);
@@ -157,7 +155,7 @@ impl<'a> Presence<'a> {
         }
         self.tell_shape(&says.fingerprint, now)?;
         let offset = self.write(says.instance.clone(), Some(says.encode()), now)?;
-        self.rollout.spoke(offset, now);
+        rollout.spoke(offset, now);
         self.said = Some((says, now));
         let forgotten: Vec<String> = self.roster.forgotten().map(str::to_owned).collect();
         for instance in forgotten {
@@ -185,13 +183,13 @@ impl<'a> Presence<'a> {
     }
 
     /// What this instance is now.
-    fn says(&self) -> Announcement {
+    fn says(&self, rollout: &Rollout) -> Announcement {
         let Shared { options, plan, instances, .. } = &*self.shared;
         let snapshots = self.shared.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
         let tasks = snapshots.iter().flat_map(|snapshot| &snapshot.tasks);
         let active: BTreeSet<TaskId> = tasks.filter_map(|task| TaskId::parse(&task.task)).collect();
         drop(snapshots);
-        let (processes, claim) = self.rollout.word();
+        let (processes, claim) = rollout.word();
         Announcement {
             instance: options.instance_id.clone(),
             http: instances.http.lock().unwrap_or_else(PoisonError::into_inner).clone(),
@@ -247,16 +245,16 @@ impl<'a> Presence<'a> {
     }
 
     /// Says that this instance is no more. What cannot be said is seen by its silence.
-    fn leave(mut self) {
+    pub(super) fn leave(mut self, now: Timestamp) {
         let instance = self.shared.options.instance_id.clone();
-        if let Err(error) = self.write(instance, None, clock::now()) {
+        if let Err(error) = self.write(instance, None, now) {
             warn!(%error, "the other instances are not told that this one leaves");
         }
         self.consumer.close(Leave::Group);
     }
 }
 
-impl std::fmt::Debug for Presence<'_> {
+impl std::fmt::Debug for Presence {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Presence").field("place", &self.place).finish_non_exhaustive()
     }

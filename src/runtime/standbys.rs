@@ -19,6 +19,7 @@ use crate::broker::{self, Consumer, Event};
 use crate::error::Kind;
 use crate::instances::{Roster, Standby};
 use crate::limits;
+use crate::planted::{self, Mistake};
 use crate::runtime::folding::Folding;
 use crate::runtime::service::TaskStatus;
 use crate::runtime::shared::{Shared, pause_before_rejoin};
@@ -149,7 +150,7 @@ impl Kept {
 
     /// Folds in what came; of no use is what came of a task that was ended since.
     fn handle(&mut self, event: Event, now: Timestamp) -> Option<(TaskId, Result<(), store::Error>)> {
-        let (partition, records, next) = match event {
+        let (partition, mut records, next) = match event {
             Event::Records(fetched) => {
                 let next = fetched.records.last()?.offset.next();
                 (fetched.partition, fetched.records, next)
@@ -157,6 +158,9 @@ impl Kept {
             Event::EndOfPartition { partition, position } => (partition, Vec::new(), position),
             Event::Assigned(_) | Event::Revoked(_) | Event::Lost(_) => return None,
         };
+        if planted::is(Mistake::StandbyRowsLost) {
+            records.clear();
+        }
         let (task, at) = self.place_of(&partition)?;
         let folded = self.tasks.get_mut(&task)?.apply(&task, at, &records, next, now);
         Some((task, folded))
@@ -171,7 +175,7 @@ impl Kept {
 }
 
 /// What keeps the standbys.
-struct Keeper {
+pub(super) struct Keeper {
     shared: Arc<Shared>,
     /// Asks for the ends of partitions, which takes a while.
     asker: Box<dyn Consumer>,
@@ -200,7 +204,7 @@ pub(super) fn keep(shared: &Arc<Shared>) {
 }
 
 /// Ends all standbys, written out as far as they are.
-fn close(shared: &Shared, now: Timestamp) {
+pub(super) fn close(shared: &Shared, now: Timestamp) {
     let mut kept = shared.standbys.lock();
     let tasks: Vec<TaskId> = kept.tasks.keys().cloned().collect();
     let ended: Vec<_> = tasks.into_iter().filter_map(|task| Some((kept.remove(&task)?, task))).collect();
@@ -222,7 +226,9 @@ fn end(task: &TaskId, folding: Folding, now: Timestamp) {
 }
 
 impl Keeper {
-    fn open(shared: &Arc<Shared>) -> Result<Self, Error> {
+    /// # Errors
+    /// The broker's.
+    pub(super) fn open(shared: &Arc<Shared>) -> Result<Self, Error> {
         shared.standbys.lock().consumer = Some(shared.open_restore_consumer()?);
         Ok(Self {
             asker: shared.open_restore_consumer()?,
@@ -246,7 +252,10 @@ impl Keeper {
     }
 
     /// One round: ends and begins standbys as the placement says, reads on, shows how far they are. Tells whether there was anything.
-    fn turn(&mut self, now: Timestamp) -> Result<bool, Error> {
+    ///
+    /// # Errors
+    /// The broker's; all standbys are to be ended then, and others begun.
+    pub(super) fn turn(&mut self, now: Timestamp) -> Result<bool, Error> {
         let roster = self.shared.instances.roster();
         if let Some(roster) =
             roster.filter(|roster| self.roster.as_ref().is_none_or(|known| !Arc::ptr_eq(known, roster)))

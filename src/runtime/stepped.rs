@@ -17,12 +17,15 @@ use crate::plan::Plan;
 use crate::registry::Registry;
 use crate::runtime::cluster::Cluster;
 use crate::runtime::follower::Follower;
+use crate::runtime::instances::Presence;
 use crate::runtime::options::Options;
 use crate::runtime::query::{self, Request};
 use crate::runtime::replay::Replay;
+use crate::runtime::rollout::Rollout;
 use crate::runtime::schemas::SchemaFetcher;
 use crate::runtime::service::{Read, ReadError};
 use crate::runtime::shared::{Host, Shared, pause_after};
+use crate::runtime::standbys::{self, Keeper};
 use crate::runtime::thread::{Connection, StreamThread, Wait};
 use crate::runtime::{Clock, Error};
 use crate::store::{Backend, Backends, TaskStores};
@@ -43,7 +46,38 @@ pub struct Ground {
 pub struct Stepped {
     shared: Arc<Shared>,
     follower: Option<Follower>,
+    company: Option<Company>,
     seats: Vec<Seat>,
+}
+
+/// What this instance has to do with the others, where there are to be standbys: they stand where the tasks do not run.
+struct Company {
+    rollout: Rollout,
+    presence: Option<Presence>,
+    keeper: Option<Keeper>,
+}
+
+impl Company {
+    /// What fails is opened anew in a turn to come.
+    fn turn(&mut self, shared: &Arc<Shared>, now: Timestamp) {
+        if self.presence.is_none() {
+            self.presence = Presence::open(shared).ok();
+        }
+        if let Some(presence) = &mut self.presence
+            && presence.turn(&mut self.rollout, now, Duration::ZERO).is_err()
+        {
+            self.presence = None;
+        }
+        if self.keeper.is_none() {
+            self.keeper = Keeper::open(shared).ok();
+        }
+        if let Some(keeper) = &mut self.keeper
+            && keeper.turn(now).is_err()
+        {
+            standbys::close(shared, now);
+            self.keeper = None;
+        }
+    }
 }
 
 /// A stream thread's place in the daemon.
@@ -85,7 +119,9 @@ impl Stepped {
         let host = Host { broker, schemas, clock, backends, witness };
         let shared = Arc::new(Shared::new(plan, options, cluster, host));
         let follower = Follower::open(&shared, now)?;
-        Ok(Self { shared, follower, seats })
+        let keeps_standbys = shared.options.standby_replicas > 0;
+        let company = keeps_standbys.then(|| Company { rollout: Rollout::new(&shared), presence: None, keeper: None });
+        Ok(Self { shared, follower, company, seats })
     }
 
     /// One turn of one stream thread, as a running daemon gives it: with a new start after what a new start can mend.
@@ -110,6 +146,9 @@ impl Stepped {
                     seat.failed(failure, now);
                 }
             },
+        }
+        if let Some(company) = &mut self.company {
+            company.turn(&self.shared, now);
         }
     }
 
@@ -169,6 +208,10 @@ impl Stepped {
                 let closed = thread.close(now, Leave::Group).map(drop);
                 outcome = outcome.and(closed);
             }
+        }
+        if let Some(company) = self.company {
+            standbys::close(&self.shared, now);
+            company.presence.into_iter().for_each(|presence| presence.leave(now));
         }
         let written = self.shared.close_parked(now).map_err(Error::from);
         outcome.and(written)

@@ -59,9 +59,8 @@ impl Load {
                 book.lock().unwrap().push(entry);
                 counted.fetch_add(1, Ordering::Relaxed);
                 let due = Duration::from_micros(1_000_000 / per_second * n as u64);
-                while begun.elapsed() < due {
-                    producer.poll(Duration::from_millis(1));
-                }
+                producer.poll(Duration::ZERO);
+                std::thread::park_timeout(due.saturating_sub(begun.elapsed()));
             }
             producer.flush(Duration::from_secs(120)).unwrap();
         });

@@ -49,10 +49,13 @@ pub(crate) enum Fault {
     Disk,
     /// A stop and a new start, as a rollout does.
     Restart,
+    /// The group's and the transactions' coordinators are away for a while, where records come and go; the new ones may not know the
+    /// members.
+    CoordinatorMove,
 }
 
 impl Fault {
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Crash,
         Self::LostDisk,
         Self::Pause,
@@ -69,6 +72,7 @@ impl Fault {
         Self::RegistryDown,
         Self::Disk,
         Self::Restart,
+        Self::CoordinatorMove,
     ];
 }
 
@@ -109,6 +113,7 @@ struct Inner {
     /// By instance: its clock, and how far it is off.
     clocks: Vec<(Clock, i64)>,
     down_until_ms: i64,
+    coordinators_away_until_ms: i64,
     registry_down_until_ms: i64,
     bad_disks_until_ms: i64,
 }
@@ -124,7 +129,12 @@ impl Fates {
     pub(crate) fn new(seed: u64, traced: bool) -> Self {
         let mut rng = Rng::new(seed);
         let share = 1 + rng.below(4);
-        let known = Fault::ALL.into_iter().filter(|_| rng.chance(share, 5)).collect();
+        let others = Fault::ALL.into_iter().filter(|fault| *fault != Fault::CoordinatorMove);
+        let mut known: Vec<Fault> = others.filter(|_| rng.chance(share, 5)).collect();
+        // Not of the same chances, so that the other seeds stay what they were before it was known.
+        if Rng::new(seed ^ 0xC0_0D).chance(1, 4) {
+            known.push(Fault::CoordinatorMove);
+        }
         Self(Arc::new(Mutex::new(Inner {
             rng,
             now_ms: START_MS,
@@ -137,6 +147,7 @@ impl Fates {
             died_at: "",
             clocks: Vec::new(),
             down_until_ms: 0,
+            coordinators_away_until_ms: 0,
             registry_down_until_ms: 0,
             bad_disks_until_ms: 0,
         })))
@@ -200,7 +211,8 @@ impl Fates {
     pub(crate) fn heal(&self) {
         let mut inner = self.lock();
         inner.healed = true;
-        (inner.down_until_ms, inner.registry_down_until_ms, inner.bad_disks_until_ms) = (0, 0, 0);
+        (inner.down_until_ms, inner.coordinators_away_until_ms) = (0, 0);
+        (inner.registry_down_until_ms, inner.bad_disks_until_ms) = (0, 0);
         for (_, skew_ms) in &mut inner.clocks {
             *skew_ms = 0;
         }
@@ -306,6 +318,28 @@ impl Fates {
             self.pass((until_ms - now_ms).min(wait_ms));
         }
         !self.is_down()
+    }
+
+    pub(crate) fn take_coordinators_away(&self, ms: i64) {
+        let mut inner = self.lock();
+        inner.coordinators_away_until_ms = inner.now_ms + ms;
+    }
+
+    pub(crate) fn coordinators_are_away(&self) -> bool {
+        let inner = self.lock();
+        inner.now_ms < inner.down_until_ms.max(inner.coordinators_away_until_ms)
+    }
+
+    /// Waits up to `wait_ms` while there is no coordinator, and tells whether there is one.
+    pub(crate) fn wait_for_coordinators(&self, wait_ms: i64) -> bool {
+        let (now_ms, until_ms) = {
+            let inner = self.lock();
+            (inner.now_ms, inner.down_until_ms.max(inner.coordinators_away_until_ms))
+        };
+        if until_ms > now_ms {
+            self.pass((until_ms - now_ms).min(wait_ms));
+        }
+        !self.coordinators_are_away()
     }
 
     pub(crate) fn take_registry_down(&self, ms: i64) {

@@ -34,7 +34,7 @@ struct Outcome {
 fn simulate(seed: u64, traced: bool) -> Outcome {
     let fates = Fates::new(seed, traced);
     let workload = Arc::new(Workload::new(seed));
-    let shape = Shape::new(&fates);
+    let shape = Shape::new(&fates, seed);
     let about = format!("{} ({} records) {shape:?}", workload.name, workload.len());
     let played = catch_unwind(AssertUnwindSafe(|| play(seed, &fates, &workload, shape)));
     let problem = match played {

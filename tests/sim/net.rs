@@ -326,6 +326,9 @@ impl Consumer for SimConsumer {
         if self.cell.in_group && self.notice(events)? {
             return Ok(());
         }
+        if self.net.fates.coordinators_are_away() {
+            return Ok(());
+        }
         let before = events.len();
         self.below(|inner| inner.poll_group(Duration::ZERO, events))?;
         for event in &events[before..] {
@@ -396,7 +399,7 @@ impl Consumer for SimConsumer {
         self.net.fates.moment("committed");
         let mut left_ms = wait.as_millis() as i64;
         loop {
-            if !self.net.fates.wait_out(left_ms) || self.net.fates.strikes(Fault::Unavailable, 1, 40) {
+            if !self.net.fates.wait_for_coordinators(left_ms) || self.net.fates.strikes(Fault::Unavailable, 1, 40) {
                 return Err(away("no offsets"));
             }
             match self.below(|inner| inner.committed(partitions, Duration::ZERO)) {
@@ -421,7 +424,9 @@ impl Consumer for SimConsumer {
 
     fn commit(&mut self, offsets: &[(TopicPartition, Offset)], wait: Duration) -> Result<(), Error> {
         self.net.fates.moment("before offsets");
-        if !self.net.fates.wait_out(wait.as_millis() as i64) || self.net.fates.strikes(Fault::Unavailable, 1, 20) {
+        if !self.net.fates.wait_for_coordinators(wait.as_millis() as i64)
+            || self.net.fates.strikes(Fault::Unavailable, 1, 20)
+        {
             return Err(away("offsets are not committed"));
         }
         self.below(|inner| inner.commit(offsets, wait))?;

@@ -115,7 +115,7 @@ impl Producer for SimProducer {
     fn init_transactions(&mut self, wait: Duration) -> Result<(), Error> {
         let fates = self.net.fates.clone();
         fates.moment("init_transactions");
-        if !fates.wait_out(wait.as_millis() as i64) || fates.strikes(Fault::Unavailable, 1, 20) {
+        if !fates.wait_for_coordinators(wait.as_millis() as i64) || fates.strikes(Fault::Unavailable, 1, 20) {
             return Err(away("no transactions"));
         }
         self.below(|inner| inner.init_transactions(wait))?;
@@ -173,7 +173,8 @@ impl Producer for SimProducer {
         if self.is_expired() {
             return CommitProgress::Finished(Err(fenced()));
         }
-        if fates.is_down() || self.answered_ms > fates.now_ms() {
+        let nobody = fates.is_down() || self.transactional && fates.coordinators_are_away();
+        if nobody || self.answered_ms > fates.now_ms() {
             fates.pass(wait.as_millis() as i64);
             self.net.expire();
             return CommitProgress::Pending;
@@ -205,7 +206,7 @@ impl Producer for SimProducer {
     fn abort(&mut self, wait: Duration) -> Result<(), Error> {
         let fates = self.net.fates.clone();
         fates.moment("before an abort");
-        if !fates.wait_out(wait.as_millis() as i64) || fates.strikes(Fault::Unavailable, 1, 10) {
+        if !fates.wait_for_coordinators(wait.as_millis() as i64) || fates.strikes(Fault::Unavailable, 1, 10) {
             return Err(away("no abort"));
         }
         self.below(|inner| inner.abort(wait))?;

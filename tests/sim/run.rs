@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tidemill::base::ids::TopicPartition;
 use tidemill::base::record::Outgoing;
+use tidemill::base::rng::Rng;
 use tidemill::base::time::{SpanMs, Timestamp};
 use tidemill::broker::{
     Broker as _, Consumer, ConsumerSettings, Event, GroupSettings, Isolation, Producer, ProducerSettings,
@@ -32,11 +33,15 @@ pub(crate) struct Shape {
     pub(crate) commit_interval_ms: i64,
     pub(crate) steps: u64,
     pub(crate) guarantee: Guarantee,
+    pub(crate) standby_replicas: usize,
 }
 
 impl Shape {
-    pub(crate) fn new(fates: &Fates) -> Self {
+    pub(crate) fn new(fates: &Fates, seed: u64) -> Self {
+        // Not of the fates' chances, so that the other seeds stay what they are.
+        let standby_replicas = usize::from(Rng::new(seed ^ 0x57A4D).chance(1, 5));
         Self {
+            standby_replicas,
             partitions: fates.between(1, 4) as u32,
             instances: fates.between(1, 3) as usize,
             threads: fates.between(1, 2) as usize,
@@ -48,7 +53,7 @@ impl Shape {
 
     /// One instance to which nothing happens.
     pub(crate) fn calm(self) -> Self {
-        Self { instances: 1, threads: 1, ..self }
+        Self { instances: 1, threads: 1, standby_replicas: 0, ..self }
     }
 }
 
@@ -127,7 +132,7 @@ impl World {
             deployed: None,
             allow_breaking_readers: false,
             restore_bytes_per_second: None,
-            standby_replicas: 0,
+            standby_replicas: self.shape.standby_replicas,
             keep_set_aside: 1,
         }
     }
@@ -202,6 +207,12 @@ impl World {
         }
         if fates.strikes(Fault::Outage, 1, 80) {
             fates.take_down(fates.between(1, 40_000) as i64);
+        }
+        if fates.strikes(Fault::CoordinatorMove, 1, 50) {
+            fates.take_coordinators_away(fates.between(1, 20_000) as i64);
+            if fates.chance(1, 3) {
+                (0..self.instances.len()).for_each(|number| self.net.put_out(number));
+            }
         }
         if fates.strikes(Fault::RegistryDown, 1, 40) {
             fates.take_registry_down(fates.between(1, 5_000) as i64);
