@@ -131,6 +131,13 @@ impl Cluster {
         }
     }
 
+    /// Waits until the others have taken over from one that was killed. One that is back before leads its partitions still, and may
+    /// forget to end a transaction (docs/operations/failure-modes.md), which no client can mend.
+    pub(crate) fn wait_until_noticed(&self) {
+        let alive = self.nodes.iter().flatten().count();
+        until("the others have noticed", || (self.brokers_seen() == alive).then_some(()));
+    }
+
     /// Starts a broker on the data that it has, and waits until it is one of them again.
     pub(crate) fn resume(&mut self, node: usize) {
         self.spawn(node);

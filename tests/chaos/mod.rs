@@ -66,10 +66,6 @@ struct Daemons<'a> {
     said: Vec<String>,
 }
 
-/// Longer than the others need to take a broker's partitions over (its session is 3 s). One that is back before leads them still, and may
-/// forget to end a transaction (docs/operations/failure-modes.md), which no client can mend.
-const BROKER_NOTICED: Duration = Duration::from_millis(4_000);
-
 /// Customers of each partition.
 const CUSTOMERS: u64 = 12;
 
@@ -225,7 +221,8 @@ fn strike(blow: Blow, rng: &mut Rng, plan: &Plan, daemons: &mut Daemons<'_>, clu
         Blow::Broker => {
             let node = rng.below(cluster.len() as u64) as usize;
             cluster.kill(node);
-            std::thread::park_timeout(BROKER_NOTICED + Duration::from_millis(rng.below(5_000)));
+            cluster.wait_until_noticed();
+            std::thread::park_timeout(Duration::from_millis(rng.below(5_000)));
             cluster.resume(node);
         }
         Blow::Registry => {
@@ -268,7 +265,8 @@ fn catch_up(verifier: &mut Verifier, daemons: &mut Daemons<'_>, plan: &Plan, aft
         {
             return begun.elapsed();
         }
-        assert!(begun.elapsed() < plan.recovery_max, "after {after} there is lag still:\n{}", daemons.all_said());
+        let told = || format!("{}\n{}", daemons.all_said(), verifier.told(PARTITIONS));
+        assert!(begun.elapsed() < plan.recovery_max, "after {after} there is lag still:\n{}", told());
         std::thread::park_timeout(Duration::from_millis(50));
     }
 }

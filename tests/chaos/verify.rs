@@ -61,6 +61,15 @@ impl Verifier {
         self.ends[0].1.iter().enumerate().map(of).sum()
     }
 
+    /// What the lag is made of, for a person: ends, and offsets or why there are none.
+    pub(crate) fn told(&self, partitions: i32) -> String {
+        let topic = self.topic("orders");
+        let ends = (0..partitions).map(|partition| self.group.fetch_watermarks(&topic, partition, WAIT));
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition_range(&topic, 0, partitions - 1);
+        format!("ends {:?}, committed {:?}", ends.collect::<Vec<_>>(), self.group.committed_offsets(asked, WAIT))
+    }
+
     /// All committed records of a topic, partition by partition: key and value.
     fn read(&self, topic: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
         let consumer: BaseConsumer = ClientConfig::new()

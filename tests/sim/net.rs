@@ -139,6 +139,10 @@ impl Broker for Net {
     fn producer(&self, settings: &ProducerSettings) -> Result<Box<dyn Producer>, Error> {
         let cell = Arc::new(ProducerCell::new(self.local.producer(settings)?));
         self.lock().producers.push(Arc::downgrade(&cell));
+        // A stream thread's has a bound of its own; the announcements' has none.
+        if settings.queue_bytes_max.is_some() {
+            self.history.forget(self.fates.actor());
+        }
         Ok(Box::new(SimProducer::new(self.clone(), settings.transactional_id.is_some(), cell)))
     }
 

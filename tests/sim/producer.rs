@@ -60,7 +60,6 @@ pub(crate) struct SimProducer {
 impl SimProducer {
     pub(crate) fn new(net: Net, transactional: bool, cell: std::sync::Arc<ProducerCell>) -> Self {
         let actor = net.fates.actor();
-        net.history.forget(actor);
         Self { net, transactional, cell, actor, answered_ms: 0, committing: Vec::new() }
     }
 
