@@ -23,6 +23,7 @@ impl Signals {
     /// Waits for the first one; from then on a further one exits with 130.
     pub(crate) async fn stop_requested(mut self) {
         self.next().await;
+        tracing::info!("stopping; a second signal ends the process at once");
         tokio::spawn(async move {
             self.next().await;
             std::process::exit(130);

@@ -75,7 +75,8 @@ impl Cluster {
             controllers[node],
         ));
         text.push_str(&format!(
-            "\ndefault.replication.factor={replicas}\nmin.insync.replicas={least}\nbroker.session.timeout.ms=3000\n"
+            "\ndefault.replication.factor={replicas}\nmin.insync.replicas={least}\nbroker.session.timeout.ms=3000\n\
+             broker.heartbeat.interval.ms=500\n"
         ));
         std::fs::write(self.folder.path().join(format!("kafka-{node}.properties")), text).unwrap();
     }

@@ -113,6 +113,12 @@ impl Daemons<'_> {
         }
     }
 
+    /// What each says of its tasks and of itself.
+    fn tasks(&mut self) -> String {
+        let of = |run: &mut Run| ["/v1/tasks", "/v1/instances", "/readyz"].map(|path| run.ask(path).1).join("\n");
+        self.runs.iter_mut().flatten().map(of).collect::<Vec<_>>().join("\n")
+    }
+
     fn all_said(&self) -> String {
         let alive = self.runs.iter().flatten().map(Run::said);
         self.said.iter().cloned().chain(alive).collect::<Vec<_>>().join("\n")
@@ -265,8 +271,10 @@ fn catch_up(verifier: &mut Verifier, daemons: &mut Daemons<'_>, plan: &Plan, aft
         {
             return begun.elapsed();
         }
-        let told = || format!("{}\n{}", daemons.all_said(), verifier.told(PARTITIONS));
-        assert!(begun.elapsed() < plan.recovery_max, "after {after} there is lag still:\n{}", told());
+        if begun.elapsed() > plan.recovery_max {
+            let (said, tasks) = (daemons.all_said(), daemons.tasks());
+            panic!("after {after} there is lag still:\n{said}\n{tasks}\n{}", verifier.told(PARTITIONS));
+        }
         std::thread::park_timeout(Duration::from_millis(50));
     }
 }

@@ -1,11 +1,13 @@
 //! The binary as a process: what it prints where, and how it exits.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 use std::thread::JoinHandle;
 
 use serde_json::Value;
+
+use crate::support::until;
 
 fn tidemill(arguments: &[&str]) -> Output {
     with_input(arguments, "")
@@ -257,6 +259,37 @@ fn produce_stops_at_a_line_that_is_no_object() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("line 1 is not a JSON object"), "{}", text(&output.stderr));
     assert_eq!(with_input(&["produce", "t", "--admin-url", "http://127.0.0.1:1"], "\n").status.code(), Some(2));
+}
+
+#[test]
+fn ctrl_c_ends_consume_in_the_middle_of_a_backlog() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    // There is always more.
+    std::thread::spawn(move || {
+        let end = i64::MAX;
+        Fake::answer(
+            &listener,
+            200,
+            &format!(r#"{{"topic":"t","partitions":[{{"partition":0,"start":0,"end":{end}}}]}}"#),
+        );
+        for next in 1.. {
+            let record =
+                format!(r#"{{"offset":{},"timestamp":"2013-01-01T10:00:00Z","key":"a","value":{{}}}}"#, next - 1);
+            Fake::answer(&listener, 200, &format!(r#"{{"next":{next},"records":[{record}]}}"#));
+        }
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+    command.args(["consume", "t", "--from-beginning", "--json", "--url", &url]).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    let draining = std::thread::spawn(move || lines.count());
+    let sent = Command::new("kill").arg("-INT").arg(child.id().to_string()).status().unwrap();
+    assert!(sent.success());
+    let status = until("it ends", || child.try_wait().unwrap());
+    assert_eq!(status.code(), Some(0));
+    draining.join().unwrap();
 }
 
 #[test]

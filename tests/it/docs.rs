@@ -48,12 +48,13 @@ fn every_excerpt_stands_in_its_file() {
     assert!(excerpts >= 25, "{excerpts} excerpts");
 }
 
-/// What stands between backquotes on a page and names a test: `module::test`.
+/// What stands between backquotes on a page and names a test: `module::test`, the module one of `tests/it`, a folder of `tests`, or of `src`,
+/// then with its path.
 fn named_tests(page: &str) -> Vec<(String, String)> {
     let quoted = page.split('`').skip(1).step_by(2);
-    let named = quoted.filter_map(|text| text.split_once("::"));
+    let named = quoted.filter_map(|text| text.rsplit_once("::"));
     let named = named.filter(|(module, test)| {
-        [module, test].iter().all(|part| part.chars().all(|c| c.is_alphanumeric() || c == '_'))
+        [module, test].iter().all(|part| part.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':'))
     });
     named.map(|(module, test)| (module.to_owned(), test.to_owned())).collect()
 }
@@ -65,9 +66,14 @@ fn every_failure_mode_names_a_test_that_is_there() {
     let named = named_tests(&page);
     assert!(named.len() >= 30, "{named:?}");
     for (module, test) in &named {
-        let file = root.join(format!("tests/it/{module}.rs"));
-        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        assert!(text.contains(&format!("#[test]\nfn {test}()")), "{module} has no test `{test}`");
+        let of_source = module.strip_suffix("::tests").map(|module| format!("src/{}.rs", module.replace("::", "/")));
+        let files = [Some(format!("tests/it/{module}.rs")), Some(format!("tests/{module}/mod.rs")), of_source];
+        let text = files.iter().flatten().find_map(|file| fs::read_to_string(root.join(file)).ok());
+        let text = text.unwrap_or_else(|| panic!("there is no module `{module}`"));
+        let there = text.lines().zip(text.lines().skip(1)).any(|(attribute, function)| {
+            attribute.trim() == "#[test]" && function.trim().starts_with(&format!("fn {test}()"))
+        });
+        assert!(there, "{module} has no test `{test}`");
     }
     let rows = page.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| fault"));
     for row in rows {

@@ -38,6 +38,21 @@ fn a_broker_that_goes_away_is_waited_for() {
     shop::assert_no_store_was_set_aside(&run.stop());
 }
 
+#[test]
+fn a_second_signal_ends_a_daemon_that_waits_for_its_broker() {
+    let kafka = KafkaServer::start();
+    let app = shop::open(kafka.place());
+    // What is processed is committed at the stop only.
+    let mut run = app.start(&Launch { settings: "commit_interval = \"60s\"\n", ..Launch::default() });
+    shop::place_orders(&app, &shop::orders(FIRST));
+    until("orders are worked on", || (run.consumed() > 0).then_some(()));
+    kafka.proxy.cut();
+    run.signal("TERM");
+    run.says("stopping");
+    run.signal("INT");
+    assert_eq!(run.wait().code(), Some(130), "{}", run.said());
+}
+
 /// The link to the broker is cut when a transaction is being ended, for so long that nobody can tell what became of it.
 fn lose_an_outcome(when: When) {
     let kafka = KafkaServer::start();

@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 
 use crate::support::notes::{AT, SCHEMAS};
-use crate::support::process::Run;
 use crate::support::{App, Launch, Place, topics, until};
 use tidemill::base::hash::partition_of;
 
@@ -31,12 +30,6 @@ value_format = "json"
     text
 }
 
-fn consumed(run: &mut Run) -> u64 {
-    let metrics = run.ask("/metrics").1;
-    let lines = metrics.lines().filter(|line| line.starts_with("tidemill_records_consumed_total{"));
-    lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
-}
-
 /// Gives every one of `keys` keys two records: all are made, then all are found again. Prints the curve.
 #[expect(clippy::print_stdout, reason = "the curve is for a person")]
 fn resident_size_stays_below(keys: usize, budget_mib: u64) {
@@ -57,7 +50,7 @@ fn resident_size_stays_below(keys: usize, budget_mib: u64) {
     let (mut shown, mut last) = (0, 0);
     while last < records as u64 {
         // The wait is for progress, not for the end.
-        last = until("records are worked on", || Some(consumed(&mut run)).filter(|now| *now > last));
+        last = until("records are worked on", || Some(run.consumed()).filter(|now| *now > last));
         if last - shown >= records as u64 / 20 || last == records as u64 {
             println!("{last:>10} {:>12}", run.resident_kib().0 / 1024);
             shown = last;

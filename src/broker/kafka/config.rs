@@ -80,7 +80,9 @@ pub(super) fn check(settings: &KafkaSettings) -> Result<(), Error> {
 /// What all clients get.
 fn base(settings: &KafkaSettings) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config.set_log_level(RDKafkaLogLevel::Info);
+    // What `debug` asks for is said where `log.level` lets it through.
+    let debugs = settings.properties.contains_key("debug");
+    config.set_log_level(if debugs { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     config.set("socket.keepalive.enable", "true");
     // The first reconnects come fast: a broker that restarts is back within seconds.
     config.set("reconnect.backoff.max.ms", "2000");

@@ -17,7 +17,7 @@ use rdkafka::consumer::ConsumerGroupMetadata;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, DeliveryResult, Header as RdHeader, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
-use rdkafka::{ClientContext, Statistics};
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 
 use super::convert::list_at;
 use super::figures::FigureSink;
@@ -28,8 +28,12 @@ use crate::base::time::Timestamp;
 use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer, ProducerSettings, Written};
 use crate::crash::{self, Step};
 
-/// How long adding offsets to a transaction may take. librdkafka can hang there (its issue 5511), hence a bound in any case.
+/// How long adding offsets to a transaction may take.
 const OFFSETS_WAIT: Duration = Duration::from_secs(10);
+
+/// librdkafka does not always keep to that: where the group's coordinator moves meanwhile its call may never return (its issue 5511).
+/// After this much longer nobody waits for it any more.
+const OFFSETS_GRACE: Duration = Duration::from_secs(2);
 
 /// How long the end of a transaction is asked for until its outcome counts as unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
@@ -163,6 +167,8 @@ struct Desk {
 struct DeskInner {
     job: Option<Job>,
     done: Option<Result<Acknowledged, Error>>,
+    /// By when offsets must have been added, while they are.
+    offsets_due: Option<Deadline>,
 }
 
 impl Desk {
@@ -185,6 +191,8 @@ enum Phase {
     Idle,
     Open,
     Committing,
+    /// The committing thread does not come back: good for nothing but to be dropped, and fenced by the next one.
+    Hung,
 }
 
 /// A producer to a Kafka cluster.
@@ -381,6 +389,11 @@ impl Producer for KafkaProducer {
                 self.phase = if self.transactional && done.is_err() { Phase::Open } else { Phase::Idle };
                 return CommitProgress::Finished(done);
             }
+            if inner.offsets_due.is_some_and(Deadline::passed) {
+                self.phase = Phase::Hung;
+                let message = "the client does not come back from adding offsets".to_owned();
+                return CommitProgress::Finished(Err(Error::OutcomeUnknown { message }));
+            }
             if deadline.passed() {
                 return CommitProgress::Pending;
             }
@@ -392,6 +405,7 @@ impl Producer for KafkaProducer {
         match self.phase {
             Phase::Idle => return Ok(()),
             Phase::Committing => return Err(invalid("a commit is under way")),
+            Phase::Hung => return Err(invalid("the producer hangs")),
             Phase::Open => {}
         }
         self.client().abort_transaction(wait).map_err(|e| error::map(&e, None))?;
@@ -518,8 +532,21 @@ fn fatal_or(client: &Client, error: Error) -> Error {
 fn send_offsets(client: &Client, desk: &Desk, commit: &Commit, group: &ConsumerGroupMetadata) -> Result<(), Error> {
     let offsets = list_at(commit.offsets.iter().map(|(partition, offset)| (partition, *offset)))?;
     let deadline = Deadline::after(OFFSETS_WAIT);
+    desk.lock().offsets_due = Some(Deadline::after(OFFSETS_WAIT + OFFSETS_GRACE));
+    let added = add_offsets(client, desk, &offsets, group, deadline);
+    desk.lock().offsets_due = None;
+    added
+}
+
+fn add_offsets(
+    client: &Client,
+    desk: &Desk,
+    offsets: &TopicPartitionList,
+    group: &ConsumerGroupMetadata,
+    deadline: Deadline,
+) -> Result<(), Error> {
     loop {
-        match client.send_offsets_to_transaction(&offsets, group, deadline.left()).map_err(|e| error::map(&e, None)) {
+        match client.send_offsets_to_transaction(offsets, group, deadline.left()).map_err(|e| error::map(&e, None)) {
             Ok(()) => return Ok(()),
             Err(Error::Unavailable { message }) if deadline.passed() || desk.is_stopped() => {
                 return Err(Error::Aborted { message });
@@ -581,4 +608,32 @@ fn timestamp(timestamp: Timestamp) -> Option<i64> {
 
 fn invalid(message: impl Into<String>) -> Error {
     Error::Invalid { message: message.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::broker::kafka::{KafkaBroker, KafkaSettings};
+
+    #[test]
+    fn a_client_that_does_not_come_back_from_adding_offsets_is_given_up() {
+        let broker = KafkaBroker::new(KafkaSettings {
+            bootstrap_servers: "127.0.0.1:1".to_owned(),
+            properties: BTreeMap::new(),
+            client_id: "test".to_owned(),
+        })
+        .unwrap();
+        let settings = ProducerSettings { transactional_id: Some("t".to_owned()), ..ProducerSettings::default() };
+        let mut producer = KafkaProducer::new(Arc::clone(&broker.cluster), &settings).unwrap();
+        producer.phase = Phase::Committing;
+        producer.desk.lock().offsets_due = Some(Deadline::after(Duration::from_secs(60)));
+        assert!(matches!(producer.poll_commit(Duration::ZERO), CommitProgress::Pending));
+        producer.desk.lock().offsets_due = Some(Deadline::after(Duration::ZERO));
+        let told = producer.poll_commit(Duration::ZERO);
+        assert!(matches!(told, CommitProgress::Finished(Err(Error::OutcomeUnknown { .. }))), "{told:?}");
+        assert!(matches!(producer.poll_commit(Duration::ZERO), CommitProgress::Idle), "said once");
+        assert!(producer.begin().is_err() && producer.abort(Duration::ZERO).is_err(), "good for nothing any more");
+    }
 }

@@ -178,6 +178,13 @@ impl Run {
         Ok((status, serde_json::from_str(&body).map_err(std::io::Error::other)?))
     }
 
+    /// How many records it has worked on, by its metrics.
+    pub(crate) fn consumed(&mut self) -> u64 {
+        let metrics = self.ask("/metrics").1;
+        let lines = metrics.lines().filter(|line| line.starts_with("tidemill_records_consumed_total{"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+    }
+
     /// A JSON answer; none when there is something in the way for now.
     pub(crate) fn json(&mut self, path: &str) -> Option<Json> {
         let (status, body) = self.ask(path);
