@@ -44,25 +44,26 @@ impl Verifier {
     /// How far the group is behind the ends of the input, as they were `ago`; none while nobody answers.
     pub(crate) fn lag(&mut self, partitions: i32, ago: Duration) -> Option<i64> {
         let lag = self.ask_for_lag(partitions, ago);
-        if lag.is_none() {
+        if lag.is_err() {
             // A client that met a partition without a leader may take it for unknown ever after.
             self.group = client(&self.servers, &self.application_id);
         }
-        lag
+        lag.ok().flatten()
     }
 
-    fn ask_for_lag(&mut self, partitions: i32, ago: Duration) -> Option<i64> {
+    /// The same; none while it is not known yet what the ends were then.
+    fn ask_for_lag(&mut self, partitions: i32, ago: Duration) -> Result<Option<i64>, KafkaError> {
         let topic = self.topic("orders");
         let mut ends = Vec::new();
         for partition in 0..partitions {
-            ends.push(self.group.fetch_watermarks(&topic, partition, WAIT).ok()?.1);
+            ends.push(self.group.fetch_watermarks(&topic, partition, WAIT)?.1);
         }
         self.ends.push((Instant::now(), ends));
-        let before = self.ends.iter().rposition(|(at, _)| at.elapsed() >= ago)?;
+        let Some(before) = self.ends.iter().rposition(|(at, _)| at.elapsed() >= ago) else { return Ok(None) };
         self.ends.drain(..before);
         let mut asked = TopicPartitionList::new();
         asked.add_partition_range(&topic, 0, partitions - 1);
-        let committed = self.group.committed_offsets(asked, WAIT).ok()?;
+        let committed = self.group.committed_offsets(asked, WAIT)?;
         let of = |(partition, end): (usize, &i64)| {
             let offset = match committed.find_partition(&topic, partition as i32)?.offset() {
                 Offset::Offset(offset) => offset,
@@ -70,7 +71,7 @@ impl Verifier {
             };
             Some((end - offset).max(0))
         };
-        self.ends[0].1.iter().enumerate().map(of).sum()
+        Ok(self.ends[0].1.iter().enumerate().map(of).sum())
     }
 
     /// What the lag is made of, for a person: ends, and offsets or why there are none.
