@@ -95,8 +95,12 @@ fn append(broker: &dyn Broker, topic: &Topic, mode: Mode) -> Duration {
 }
 
 fn consume(broker: &dyn Broker, topic: &Topic) -> Duration {
-    let settings =
-        ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: 64 * 1024 * 1024 };
+    let settings = ConsumerSettings {
+        group: None,
+        isolation: Isolation::ReadCommitted,
+        prefetch_bytes_max: 64 * 1024 * 1024,
+        end_wait: None,
+    };
     let mut consumer = broker.consumer(&settings).expect("a consumer");
     let places: Vec<_> = (0..PARTITIONS as i32).map(|p| (TopicPartition::new(topic.clone(), p), Offset(0))).collect();
     consumer.assign(&places).expect("the partitions are assigned");

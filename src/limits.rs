@@ -62,6 +62,13 @@ pub const ROW_CACHE_BYTES_MIN: usize = 256 * 1024;
 /// A single wait for the broker; a stop and the heartbeat are seen between two.
 pub const BROKER_WAIT_SLICE: std::time::Duration = std::time::Duration::from_millis(200);
 
+/// How long the broker may wait for more records before it says that a partition is at its end, where a read is over there: what is
+/// restored, a page of a topic. Kafka's default of half a second is for those that read on.
+pub const END_WAIT: std::time::Duration = std::time::Duration::from_millis(10);
+
+/// The same where the instances of an application listen to each other: a start waits for the end, and all listen on.
+pub const INSTANCES_END_WAIT: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// How long a broker call is tried before the thread joins anew.
 pub const BROKER_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(30);
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::base::ids::{Offset, Partition, Topic};
+use crate::base::ids::{Offset, Partition, Topic, TopicPartition};
 use crate::base::time::Timestamp;
 use crate::base::value::Text;
 
@@ -119,4 +119,13 @@ impl Outgoing {
         let payload = self.key.as_ref().map_or(0, Bytes::len) + self.value.as_ref().map_or(0, Bytes::len);
         size_of::<Self>() + payload + self.headers.size_bytes()
     }
+}
+
+/// What was written to a partition.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Written {
+    pub partition: TopicPartition,
+    /// The offset of the last record: where a changelog stands.
+    pub last: Offset,
+    pub records: u64,
 }

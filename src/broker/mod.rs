@@ -15,7 +15,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::base::ids::{Offset, Topic, TopicPartition};
-use crate::base::record::{Outgoing, Record};
+use crate::base::record::{Outgoing, Record, Written};
 use crate::error::{Code, Kind, codes};
 
 /// A broker or cluster that consumers, producers and admin clients connect to.
@@ -89,6 +89,8 @@ pub struct ConsumerSettings {
     pub isolation: Isolation,
     /// Bytes fetched ahead of `poll`, for the whole consumer.
     pub prefetch_bytes_max: usize,
+    /// How long the broker may wait for more before it says that a partition is at its end; none: as long as suits one that reads on.
+    pub end_wait: Option<Duration>,
 }
 
 /// Membership of a consumer group.
@@ -265,15 +267,6 @@ pub enum CommitProgress {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acknowledged {
     pub written: Vec<Written>,
-}
-
-/// What was written to a partition.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Written {
-    pub partition: TopicPartition,
-    /// The offset of the last record: where a changelog stands.
-    pub last: Offset,
-    pub records: u64,
 }
 
 /// Writes records, in transactions where it has a transactional id.

@@ -157,6 +157,7 @@ fn records_there(
         group: None,
         isolation: Isolation::ReadCommitted,
         prefetch_bytes_max: 1 << 20,
+        end_wait: None,
     })?;
     let mut there = BTreeMap::new();
     for (topic, count) in partitions {

@@ -263,6 +263,7 @@ impl DeadLetters {
             group: None,
             isolation: Isolation::ReadCommitted,
             prefetch_bytes_max: limits::TOPIC_PAGE_BYTES_MAX,
+            end_wait: Some(limits::END_WAIT),
         };
         let mut consumer = self.broker.consumer(&settings).map_err(|error| failed(&error))?;
         let mut open = Vec::new();

@@ -97,7 +97,7 @@ impl Follower {
         shared.cluster.globals.open(shared.open_global_stores()?);
         let mut follower = Self {
             tables: GlobalTables::new(Arc::clone(&shared.plan), shared.cluster.globals.clone())?,
-            consumer: shared.open_restore_consumer()?,
+            consumer: shared.open_restore_consumer(None)?,
             shared: Arc::clone(shared),
             parts: BTreeMap::new(),
             waiting: VecDeque::new(),

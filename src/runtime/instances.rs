@@ -105,6 +105,7 @@ impl Presence {
             group: None,
             isolation: Isolation::ReadCommitted,
             prefetch_bytes_max: PREFETCH_BYTES,
+            end_wait: Some(limits::INSTANCES_END_WAIT),
         })?;
         let ends = consumer.watermarks(&place, limits::BROKER_WAIT_MAX)?;
         consumer.assign(&[(place.clone(), ends.low)])?;
@@ -270,8 +271,12 @@ pub(super) fn heard(broker: &dyn Broker, plan: &Plan) -> Result<Option<Roster>, 
         return Ok(None);
     }
     let place = TopicPartition { topic, partition: Partition(0) };
-    let settings =
-        ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: PREFETCH_BYTES };
+    let settings = ConsumerSettings {
+        group: None,
+        isolation: Isolation::ReadCommitted,
+        prefetch_bytes_max: PREFETCH_BYTES,
+        end_wait: Some(limits::END_WAIT),
+    };
     let mut consumer = broker.consumer(&settings)?;
     let ends = consumer.watermarks(&place, limits::BROKER_WAIT_MAX)?;
     consumer.assign(&[(place, ends.low)])?;

@@ -4,9 +4,8 @@
 use std::sync::Arc;
 
 use crate::base::ids::{Offset, TaskId, TopicPartition};
-use crate::base::record::{Outgoing, Record};
+use crate::base::record::{Outgoing, Record, Written};
 use crate::base::time::Timestamp;
-use crate::broker::Written;
 use crate::runtime::Error;
 use crate::runtime::schemas::Answer;
 use crate::runtime::shared::Shared;

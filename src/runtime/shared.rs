@@ -170,14 +170,16 @@ impl Shared {
             }),
             isolation: Isolation::ReadCommitted,
             prefetch_bytes_max: self.options.memory().prefetched(),
+            end_wait: None,
         })?)
     }
 
-    pub(super) fn open_restore_consumer(&self) -> Result<Box<dyn Consumer>, Error> {
+    pub(super) fn open_restore_consumer(&self, end_wait: Option<Duration>) -> Result<Box<dyn Consumer>, Error> {
         Ok(self.broker.consumer(&ConsumerSettings {
             group: None,
             isolation: Isolation::ReadCommitted,
             prefetch_bytes_max: self.options.memory().prefetched(),
+            end_wait,
         })?)
     }
 

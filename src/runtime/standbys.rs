@@ -229,9 +229,9 @@ impl Keeper {
     /// # Errors
     /// The broker's.
     pub(super) fn open(shared: &Arc<Shared>) -> Result<Self, Error> {
-        shared.standbys.lock().consumer = Some(shared.open_restore_consumer()?);
+        shared.standbys.lock().consumer = Some(shared.open_restore_consumer(None)?);
         Ok(Self {
-            asker: shared.open_restore_consumer()?,
+            asker: shared.open_restore_consumer(None)?,
             shared: Arc::clone(shared),
             roster: None,
             wanted: BTreeSet::new(),

@@ -111,7 +111,7 @@ impl Connection {
         let producer = shared.open_producer(index)?;
         beat();
         let mut consumer = shared.open_consumer(index)?;
-        let restorer = Restorer::new(shared.open_restore_consumer()?);
+        let restorer = Restorer::new(shared.open_restore_consumer(Some(limits::END_WAIT))?);
         consumer.subscribe(&shared.cluster.input_topics)?;
         info!(thread = index, topics = shared.cluster.input_topics.len(), "joined the group");
         beat();

@@ -101,6 +101,7 @@ impl TopicReader {
             group: None,
             isolation: Isolation::ReadCommitted,
             prefetch_bytes_max: limits::TOPIC_PAGE_BYTES_MAX,
+            end_wait: Some(limits::END_WAIT),
         };
         self.broker.consumer(&settings).map_err(|error| broker_failed(&error))
     }

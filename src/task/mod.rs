@@ -30,10 +30,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::ids::{Offset, Partition, SchemaId, TaskId, Topic, TopicPartition};
-use crate::base::record::{Headers, Outgoing, Record};
+use crate::base::record::{Headers, Outgoing, Record, Written};
 use crate::base::time::{SpanMs, Timestamp};
 use crate::base::value::Value;
-use crate::broker::Written;
 use crate::error::Kind;
 use crate::operator::{DropReason, Evaluator};
 use crate::plan::{Plan, Source, SourceIndex, SubTopology};

@@ -237,8 +237,12 @@ impl World {
     /// The committed records of a partition from an offset on, and where they end.
     fn written_to(&self, topic: &str, partition: Partition, from: Offset) -> Result<(Vec<Record>, Offset), WorldError> {
         let place = TopicPartition::new(topic, partition.0);
-        let settings =
-            ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: 1 << 20 };
+        let settings = ConsumerSettings {
+            group: None,
+            isolation: Isolation::ReadCommitted,
+            prefetch_bytes_max: 1 << 20,
+            end_wait: None,
+        };
         let mut consumer = self.broker.consumer(&settings).map_err(failed)?;
         let end = consumer.watermarks(&place, WAIT).map_err(failed)?.high;
         if from >= end {

@@ -89,7 +89,9 @@ impl Daemons<'_> {
     }
 
     fn stop(&mut self, which: usize) {
-        if let Some(run) = self.runs[which].take() {
+        if let Some(mut run) = self.runs[which].take() {
+            // Before that a signal ends it as it ends any process.
+            run.says("\"message\":\"listening\"");
             self.said.push(run.stop());
         }
     }

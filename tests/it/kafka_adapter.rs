@@ -11,12 +11,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use tidemill::base::ids::{Offset, Partition, Topic, TopicPartition};
-use tidemill::base::record::{Header, Headers, Outgoing, Record};
+use tidemill::base::record::{Header, Headers, Outgoing, Record, Written};
 use tidemill::base::time::Timestamp;
 use tidemill::broker::kafka::{KafkaBroker, KafkaSettings};
 use tidemill::broker::{
     Admin, Broker, Commit, CommitProgress, Consumer, ConsumerSettings, Error, Event, GroupSettings, Isolation, Leave,
-    NewTopic, Producer, ProducerSettings, Written,
+    NewTopic, Producer, ProducerSettings,
 };
 
 const WAIT: Duration = Duration::from_secs(20);
@@ -76,7 +76,12 @@ fn finish(producer: &mut dyn Producer) -> Result<Vec<Written>, Error> {
 }
 
 fn by_hand(broker: &KafkaBroker) -> Box<dyn Consumer> {
-    let settings = ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: 1 << 20 };
+    let settings = ConsumerSettings {
+        group: None,
+        isolation: Isolation::ReadCommitted,
+        prefetch_bytes_max: 1 << 20,
+        end_wait: None,
+    };
     broker.consumer(&settings).unwrap()
 }
 
@@ -89,6 +94,7 @@ fn member(broker: &KafkaBroker, group: &str, instance: Option<&str>) -> Box<dyn 
         }),
         isolation: Isolation::ReadCommitted,
         prefetch_bytes_max: 1 << 20,
+        end_wait: None,
     };
     broker.consumer(&settings).unwrap()
 }

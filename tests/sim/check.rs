@@ -55,7 +55,12 @@ impl Line {
 
 /// Reads what of a partition a `read_committed` reader sees.
 fn read(broker: &dyn Broker, place: &TopicPartition) -> Vec<Record> {
-    let settings = ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: 1 << 20 };
+    let settings = ConsumerSettings {
+        group: None,
+        isolation: Isolation::ReadCommitted,
+        prefetch_bytes_max: 1 << 20,
+        end_wait: None,
+    };
     let mut consumer = broker.consumer(&settings).unwrap();
     consumer.assign(&[(place.clone(), Offset(0))]).unwrap();
     let (mut records, mut events, mut ended) = (Vec::new(), Vec::new(), false);

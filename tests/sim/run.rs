@@ -343,6 +343,7 @@ impl World {
             }),
             isolation: Isolation::ReadCommitted,
             prefetch_bytes_max: 1 << 20,
+            end_wait: None,
         }
     }
 

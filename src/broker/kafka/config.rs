@@ -133,6 +133,9 @@ pub(super) fn consumer(settings: &KafkaSettings, consumer: &ConsumerSettings) ->
     default(&mut config, settings, "fetch.max.bytes", response);
     let prefetch_kb = (consumer.prefetch_bytes_max / 1024).clamp(1, 2_097_151);
     default(&mut config, settings, "queued.max.messages.kbytes", prefetch_kb);
+    if let Some(wait) = consumer.end_wait {
+        default(&mut config, settings, "fetch.wait.max.ms", wait.as_millis());
+    }
     let isolation = match consumer.isolation {
         Isolation::ReadCommitted => "read_committed",
         Isolation::ReadUncommitted => "read_uncommitted",
@@ -236,6 +239,7 @@ mod tests {
             }),
             isolation: Isolation::ReadCommitted,
             prefetch_bytes_max: 8 * 1024 * 1024,
+            end_wait: None,
         }
     }
 

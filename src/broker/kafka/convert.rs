@@ -6,7 +6,7 @@ use rdkafka::topic_partition_list::Offset as RdOffset;
 
 use super::error;
 use crate::base::ids::{Offset, Partition, Topic, TopicPartition};
-use crate::base::record::{Header, Headers, Record};
+use crate::base::record::{Header, Headers, Outgoing, Record};
 use crate::base::time::Timestamp;
 use crate::base::value::Text;
 use crate::broker::{Error, Fetched};
@@ -74,4 +74,36 @@ pub(super) fn fetched(message: &BorrowedMessage<'_>) -> Fetched {
     };
     let partition = TopicPartition { topic: Topic::new(message.topic()), partition: Partition(message.partition()) };
     Fetched { partition, records: vec![record] }
+}
+
+/// What a record costs in a batch beside its bytes, at most: the batch's head and the record's own numbers.
+const OVERHEAD_BYTES: usize = 61 + 30;
+
+/// Checks a record against what its topic takes, as far as that is known.
+pub(super) fn check_size(record: &Outgoing, limit: Option<usize>) -> Result<(), Error> {
+    let size_bytes = payload_bytes(record);
+    match limit {
+        Some(limit) if size_bytes + OVERHEAD_BYTES > limit => {
+            Err(Error::RecordTooLarge { topic: record.topic.clone(), size_bytes })
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn payload_bytes(record: &Outgoing) -> usize {
+    let headers: usize = record
+        .headers
+        .iter()
+        .map(|header| header.name.len() + header.value.as_ref().map_or(0, bytes::Bytes::len) + 10)
+        .sum();
+    record.key.as_ref().map_or(0, bytes::Bytes::len) + record.value.as_ref().map_or(0, bytes::Bytes::len) + headers
+}
+
+/// librdkafka reads 0 as "the current time", so the first millisecond of 1970 is written as the second one.
+pub(super) fn timestamp(timestamp: Timestamp) -> Option<i64> {
+    match timestamp {
+        Timestamp::UNKNOWN => None,
+        Timestamp(0) => Some(1),
+        Timestamp(millis) => Some(millis),
+    }
 }

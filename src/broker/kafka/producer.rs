@@ -19,13 +19,12 @@ use rdkafka::message::{BorrowedMessage, DeliveryResult, Header as RdHeader, Mess
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 
-use super::convert::list_at;
+use super::convert::{check_size, list_at, payload_bytes, timestamp};
 use super::figures::FigureSink;
 use super::{Cluster, Deadline, SLICE, config, error, native};
 use crate::base::ids::{Offset, Topic, TopicPartition};
-use crate::base::record::Outgoing;
-use crate::base::time::Timestamp;
-use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer, ProducerSettings, Written};
+use crate::base::record::{Outgoing, Written};
+use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer, ProducerSettings};
 use crate::crash::{self, Step};
 
 /// How long adding offsets to a transaction may take.
@@ -37,9 +36,6 @@ const OFFSETS_GRACE: Duration = Duration::from_secs(2);
 
 /// How long the end of a transaction is asked for until its outcome counts as unknown.
 const COMMIT_WAIT: Duration = Duration::from_secs(30);
-
-/// What a record costs in a batch beside its bytes, at most: the batch's head and the record's own numbers.
-const OVERHEAD_BYTES: usize = 61 + 30;
 
 /// No offset.
 const NONE: i64 = -1;
@@ -575,35 +571,6 @@ fn end_transaction(client: &Client, desk: &Desk) -> Result<(), Error> {
 fn spawn(name: String, work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
     let spawned = std::thread::Builder::new().name(name).spawn(work);
     spawned.map(drop).map_err(|error| Error::Unavailable { message: format!("no thread for a producer: {error}") })
-}
-
-/// Checks a record against what its topic takes, as far as that is known.
-fn check_size(record: &Outgoing, limit: Option<usize>) -> Result<(), Error> {
-    let size_bytes = payload_bytes(record);
-    match limit {
-        Some(limit) if size_bytes + OVERHEAD_BYTES > limit => {
-            Err(Error::RecordTooLarge { topic: record.topic.clone(), size_bytes })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn payload_bytes(record: &Outgoing) -> usize {
-    let headers: usize = record
-        .headers
-        .iter()
-        .map(|header| header.name.len() + header.value.as_ref().map_or(0, bytes::Bytes::len) + 10)
-        .sum();
-    record.key.as_ref().map_or(0, bytes::Bytes::len) + record.value.as_ref().map_or(0, bytes::Bytes::len) + headers
-}
-
-/// librdkafka reads 0 as "the current time", so the first millisecond of 1970 is written as the second one.
-fn timestamp(timestamp: Timestamp) -> Option<i64> {
-    match timestamp {
-        Timestamp::UNKNOWN => None,
-        Timestamp(0) => Some(1),
-        Timestamp(millis) => Some(millis),
-    }
 }
 
 fn invalid(message: impl Into<String>) -> Error {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use ahash::AHashMap;
 
 use crate::base::ids::{Offset, Topic, TopicPartition};
-use crate::base::record::Outgoing;
+use crate::base::record::{Outgoing, Written};
 use crate::base::time::Timestamp;
 use crate::broker::local::Shared;
 use crate::broker::local::batch::{BatchBuilder, Body, Checksum, NO_TRANSACTION, kafka_size_bytes};
@@ -20,7 +20,7 @@ use crate::broker::local::faults::Step;
 use crate::broker::local::groups::Membership;
 use crate::broker::local::state::{State, no_partition, unknown};
 use crate::broker::local::transactions::Session;
-use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer, Written};
+use crate::broker::{Acknowledged, Commit, CommitProgress, Error, Producer};
 use crate::crash;
 use crate::limits;
 

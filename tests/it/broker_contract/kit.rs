@@ -93,7 +93,9 @@ pub(crate) fn commit(producer: &mut dyn Producer, commit: Commit) -> Result<Ackn
 }
 
 pub(crate) fn consumer(broker: &dyn Broker, isolation: Isolation) -> Box<dyn Consumer> {
-    broker.consumer(&ConsumerSettings { group: None, isolation, prefetch_bytes_max: 1024 * 1024 }).unwrap()
+    broker
+        .consumer(&ConsumerSettings { group: None, isolation, prefetch_bytes_max: 1024 * 1024, end_wait: None })
+        .unwrap()
 }
 
 pub(crate) fn member(broker: &dyn Broker, group_id: &str, instance_id: Option<&str>) -> Box<dyn Consumer> {
@@ -103,7 +105,7 @@ pub(crate) fn member(broker: &dyn Broker, group_id: &str, instance_id: Option<&s
         session_timeout: Duration::from_secs(10),
     };
     let (group, isolation) = (Some(group), Isolation::ReadCommitted);
-    broker.consumer(&ConsumerSettings { group, isolation, prefetch_bytes_max: 1024 * 1024 }).unwrap()
+    broker.consumer(&ConsumerSettings { group, isolation, prefetch_bytes_max: 1024 * 1024, end_wait: None }).unwrap()
 }
 
 pub(crate) fn place(topic: &Topic, partition: i32) -> TopicPartition {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use tidemill::base::ids::{Offset, Topic};
+use tidemill::base::record::Written;
 use tidemill::broker::local::LocalBroker;
-use tidemill::broker::{Commit, Event, Isolation, Producer, Written};
+use tidemill::broker::{Commit, Event, Isolation, Producer};
 
 use super::kit::*;
 

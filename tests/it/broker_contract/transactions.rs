@@ -1,7 +1,8 @@
 //! Transactions: what is seen of them, and who may end them.
 
 use tidemill::base::ids::Offset;
-use tidemill::broker::{Broker, Commit, Error, Event, Isolation, Written};
+use tidemill::base::record::Written;
+use tidemill::broker::{Broker, Commit, Error, Event, Isolation};
 
 use super::kit::*;
 

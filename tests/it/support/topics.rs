@@ -50,7 +50,12 @@ pub(crate) fn write(broker: &dyn Broker, records: impl IntoIterator<Item = Outgo
 
 /// All committed records of a topic's first `partitions` partitions.
 pub(crate) fn read(broker: &dyn Broker, topic: &str, partitions: i32) -> Vec<Record> {
-    let settings = ConsumerSettings { group: None, isolation: Isolation::ReadCommitted, prefetch_bytes_max: 1 << 20 };
+    let settings = ConsumerSettings {
+        group: None,
+        isolation: Isolation::ReadCommitted,
+        prefetch_bytes_max: 1 << 20,
+        end_wait: None,
+    };
     let mut consumer = broker.consumer(&settings).unwrap();
     let mut open: Vec<TopicPartition> =
         (0..partitions).map(|partition| TopicPartition::new(topic, partition)).collect();
