@@ -310,14 +310,14 @@ impl Fates {
 
     /// Waits up to `wait_ms` while the broker is away, and tells whether it is there.
     pub(crate) fn wait_out(&self, wait_ms: i64) -> bool {
-        let (now_ms, until_ms) = {
-            let inner = self.lock();
-            (inner.now_ms, inner.down_until_ms)
-        };
-        if until_ms > now_ms {
-            self.pass((until_ms - now_ms).min(wait_ms));
-        }
+        let until_ms = self.lock().down_until_ms;
+        self.wait_until(until_ms, wait_ms);
         !self.is_down()
+    }
+
+    /// Lets time pass until then, up to `wait_ms`.
+    fn wait_until(&self, until_ms: i64, wait_ms: i64) {
+        self.pass((until_ms - self.now_ms()).min(wait_ms).max(0));
     }
 
     pub(crate) fn take_coordinators_away(&self, ms: i64) {
@@ -326,19 +326,17 @@ impl Fates {
     }
 
     pub(crate) fn coordinators_are_away(&self) -> bool {
+        self.now_ms() < self.without_coordinators_until_ms()
+    }
+
+    fn without_coordinators_until_ms(&self) -> i64 {
         let inner = self.lock();
-        inner.now_ms < inner.down_until_ms.max(inner.coordinators_away_until_ms)
+        inner.down_until_ms.max(inner.coordinators_away_until_ms)
     }
 
     /// Waits up to `wait_ms` while there is no coordinator, and tells whether there is one.
     pub(crate) fn wait_for_coordinators(&self, wait_ms: i64) -> bool {
-        let (now_ms, until_ms) = {
-            let inner = self.lock();
-            (inner.now_ms, inner.down_until_ms.max(inner.coordinators_away_until_ms))
-        };
-        if until_ms > now_ms {
-            self.pass((until_ms - now_ms).min(wait_ms));
-        }
+        self.wait_until(self.without_coordinators_until_ms(), wait_ms);
         !self.coordinators_are_away()
     }
 

@@ -527,9 +527,8 @@ fn fatal_or(client: &Client, error: Error) -> Error {
 
 fn send_offsets(client: &Client, desk: &Desk, commit: &Commit, group: &ConsumerGroupMetadata) -> Result<(), Error> {
     let offsets = list_at(commit.offsets.iter().map(|(partition, offset)| (partition, *offset)))?;
-    let deadline = Deadline::after(OFFSETS_WAIT);
     desk.lock().offsets_due = Some(Deadline::after(OFFSETS_WAIT + OFFSETS_GRACE));
-    let added = add_offsets(client, desk, &offsets, group, deadline);
+    let added = add_offsets(client, desk, &offsets, group);
     desk.lock().offsets_due = None;
     added
 }
@@ -539,8 +538,8 @@ fn add_offsets(
     desk: &Desk,
     offsets: &TopicPartitionList,
     group: &ConsumerGroupMetadata,
-    deadline: Deadline,
 ) -> Result<(), Error> {
+    let deadline = Deadline::after(OFFSETS_WAIT);
     loop {
         match client.send_offsets_to_transaction(offsets, group, deadline.left()).map_err(|e| error::map(&e, None)) {
             Ok(()) => return Ok(()),
