@@ -36,13 +36,15 @@ pub enum Mistake {
     RowAtRestLost,
     /// A record that cannot be read goes nowhere.
     DeadLetterForgotten,
+    /// How far a table was gone through is not read from the meta.
+    CursorForgotten,
     /// A standby reads records and keeps none of them.
     StandbyRowsLost,
 }
 
 impl Mistake {
     /// All mistakes.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TimesNotRewound,
         Self::RowsNotRewound,
         Self::InputsNotRewound,
@@ -57,6 +59,7 @@ impl Mistake {
         Self::CacheOutlivesRestore,
         Self::RowAtRestLost,
         Self::DeadLetterForgotten,
+        Self::CursorForgotten,
         Self::StandbyRowsLost,
     ];
 }

@@ -297,11 +297,7 @@ fn open(
     asks: Receiver<Request>,
 ) -> Result<StreamThread, (Error, Receiver<Request>)> {
     match Connection::open(index, shared) {
-        Ok(connection) => {
-            let mut thread = StreamThread::new(index, Arc::clone(shared), connection, asks, clock::now());
-            thread.paced = true;
-            Ok(thread)
-        }
+        Ok(connection) => Ok(StreamThread::new(index, Arc::clone(shared), connection, asks, None, clock::now())),
         Err(error) => Err((error, asks)),
     }
 }

@@ -169,7 +169,7 @@ impl StreamThread {
             self.shared.options.max_future,
         )?
         .watched_by(self.shared.witness.clone());
-        let pace = if self.paced { limits::TASK_RUN_RECORDS_MIN } else { limits::TASK_RUN_RECORDS_MAX };
+        let pace = self.turn_records.unwrap_or(limits::TASK_RUN_RECORDS_MIN);
         let mut slot = Slot { task, quarantined: None, clean: true, pace };
         let mut stopped = None;
         let sources: Vec<TopicPartition> = self.shared.plan.sub_topologies[sub]

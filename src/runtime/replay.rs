@@ -61,6 +61,19 @@ impl Replay {
         Ok(())
     }
 
+    /// Does the part that is due of what time brings to tables.
+    ///
+    /// # Errors
+    /// A store fails; nothing is due.
+    pub fn do_chore(&mut self, now: Timestamp) -> Result<(), Error> {
+        match self.task.run(1, now)? {
+            Ran::Busy => Ok(()),
+            ran @ (Ran::Waiting | Ran::NeedsSchema(_)) => {
+                Err(Error::Bug { message: format!("no table is to be gone through at {now}: {ran:?}") })
+            }
+        }
+    }
+
     /// Commits, and returns what was sent since the last commit, in order.
     ///
     /// # Errors

@@ -40,6 +40,8 @@ pub struct Ground {
     pub clock: Clock,
     pub backends: Arc<dyn Backends>,
     pub witness: Option<Arc<dyn Witness>>,
+    /// Records that a task gets in a turn.
+    pub turn_records: usize,
 }
 
 /// A daemon without threads of its own.
@@ -48,6 +50,7 @@ pub struct Stepped {
     follower: Option<Follower>,
     company: Option<Company>,
     seats: Vec<Seat>,
+    turn_records: usize,
 }
 
 /// What this instance has to do with the others, where there are to be standbys: they stand where the tasks do not run.
@@ -110,7 +113,7 @@ impl Stepped {
     /// # Errors
     /// As [`crate::runtime::Daemon::start`].
     pub fn start(plan: Arc<Plan>, ground: Ground, options: Options, now: Timestamp) -> Result<Self, Error> {
-        let Ground { broker, registry, clock, backends, witness } = ground;
+        let Ground { broker, registry, clock, backends, witness, turn_records } = ground;
         clock.tell(now);
         let cluster = Cluster::prepare(&plan, &*broker, &*registry, &options)?;
         let schemas = SchemaFetcher::in_place(registry);
@@ -121,7 +124,7 @@ impl Stepped {
         let follower = Follower::open(&shared, now)?;
         let keeps_standbys = shared.options.standby_replicas > 0;
         let company = keeps_standbys.then(|| Company { rollout: Rollout::new(&shared), presence: None, keeper: None });
-        Ok(Self { shared, follower, company, seats })
+        Ok(Self { shared, follower, company, seats, turn_records })
     }
 
     /// One turn of one stream thread, as a running daemon gives it: with a new start after what a new start can mend.
@@ -134,7 +137,8 @@ impl Stepped {
             State::Pauses { .. } => match Connection::open(thread, &self.shared) {
                 Ok(connection) => {
                     let now = self.shared.clock.now();
-                    let thread = StreamThread::new(thread, Arc::clone(&self.shared), connection, no_asks(), now);
+                    let (shared, records) = (Arc::clone(&self.shared), Some(self.turn_records));
+                    let thread = StreamThread::new(thread, shared, connection, no_asks(), records, now);
                     seat.state = State::Works(Box::new(thread));
                 }
                 Err(failure) => seat.failed(failure, now),

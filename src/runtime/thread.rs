@@ -86,8 +86,8 @@ pub(super) struct StreamThread {
     first_task: usize,
     /// The tasks had more to do when they were looked at last.
     has_work: bool,
-    /// Turns are bounded by time, too; else by records alone, and the same inputs give the same turns.
-    pub(super) paced: bool,
+    /// So many records are a task's turn, and the same inputs give the same turns. None: turns are bounded by time, too.
+    pub(super) turn_records: Option<usize>,
     /// Someone asked for a schema that is being fetched: look again soon.
     awaits_schema: bool,
 }
@@ -145,6 +145,7 @@ impl StreamThread {
         shared: Arc<Shared>,
         connection: Connection,
         asks: Receiver<Request>,
+        turn_records: Option<usize>,
         now: Timestamp,
     ) -> Self {
         let Connection { producer, consumer, restorer } = connection;
@@ -175,7 +176,7 @@ impl StreamThread {
             events: Vec::new(),
             first_task: 0,
             has_work: false,
-            paced: false,
+            turn_records,
             awaits_schema: false,
             shared,
         }
@@ -428,13 +429,13 @@ impl StreamThread {
             if slot.quarantined.is_some() {
                 continue;
             }
-            if self.paced && watch.elapsed().as_millis() > limits::PROCESS_MS {
+            if self.turn_records.is_none() && watch.elapsed().as_millis() > limits::PROCESS_MS {
                 (busy, self.first_task) = (true, place);
                 break;
             }
             let turn = self.shared.clock.stopwatch();
             let ran = slot.task.run(slot.pace, now);
-            if self.paced {
+            if self.turn_records.is_none() {
                 slot.pace = next_pace(slot.pace, turn.elapsed());
             }
             match ran {

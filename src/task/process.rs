@@ -210,7 +210,9 @@ impl Task {
     /// Does a part of what a node has to do before the next record.
     pub(super) fn chore(&mut self, sub: &SubTopology, node: NodeIndex, now: Timestamp) -> Result<(), Error> {
         self.dirty = true;
-        self.beside_records(sub, self.last_source, now, |graph, _| graph.chore(sub, node))
+        self.beside_records(sub, self.last_source, now, |graph, _| graph.chore(sub, node))?;
+        self.show(Seen::DidChore { now });
+        Ok(())
     }
 
     /// Does with a record that cannot be worked on what the topology says.

@@ -199,7 +199,9 @@ impl TaskMeta {
                 times.right[index] = time(known.right);
                 times.sequence[index] = known.sequence;
                 times.bytes[index] = known.bytes;
-                times.cursor[index].clone_from(&known.cursor);
+                if !planted::is(Mistake::CursorForgotten) {
+                    times.cursor[index].clone_from(&known.cursor);
+                }
             }
         }
         if planted::is(Mistake::UpstreamForgotten) {

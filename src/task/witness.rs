@@ -16,6 +16,8 @@ pub enum Seen<'a> {
     Took { topic: &'a Topic, offset: Offset, now: Timestamp },
     /// It looked for timers that ring by the wall clock.
     Rang { now: Timestamp },
+    /// It did a part of what time brings to its tables.
+    DidChore { now: Timestamp },
     /// It closed a generation.
     Sealed { meta: &'a TaskMeta, now: Timestamp },
     /// It went back to its last commit.

@@ -19,6 +19,7 @@ use crate::base::time::{SpanMs, Timestamp};
 use crate::broker::local::LocalBroker;
 use crate::broker::{Broker, Consumer, ConsumerSettings, Event, Isolation, Producer, ProducerSettings};
 use crate::error::codes;
+use crate::limits::TASK_RUN_RECORDS_MAX;
 use crate::operator::{WindowSpan, key_value, scalar_value};
 use crate::plan::{KeyFormat, NodeKind, Plan, SinkKey, TopicRole, ValueFormat};
 use crate::registry::Registry;
@@ -136,6 +137,7 @@ impl World {
             clock: Clock::told(self.now),
             backends: Arc::new(MemoryBackends),
             witness: None,
+            turn_records: TASK_RUN_RECORDS_MAX,
         };
         let options = options(&self.plan.application_id, self.setup);
         let stepped = Stepped::start(Arc::clone(&self.plan), ground, options, self.now).map_err(failed)?;

@@ -150,7 +150,7 @@ fn taken(generations: &[Generation], place: &TopicPartition) -> Vec<i64> {
     let acts = generations.iter().flat_map(|generation| &generation.acts);
     let of_it = |act: &Act| match act {
         Act::Took { topic, offset, .. } if *topic == place.topic => Some(offset.0),
-        Act::Took { .. } | Act::Rang { .. } => None,
+        Act::Took { .. } | Act::Rang { .. } | Act::DidChore { .. } => None,
     };
     acts.filter_map(of_it).collect()
 }
@@ -180,6 +180,7 @@ fn outputs(world: &World, onlooker: &Stepped, logs: &Logs) -> Result<(), String>
             for act in &generation.acts {
                 match act {
                     Act::Rang { now } => replay.ring(*now).map_err(failed)?,
+                    Act::DidChore { now } => replay.do_chore(*now).map_err(failed)?,
                     Act::Took { topic, offset, now } => {
                         let place = TopicPartition { topic: topic.clone(), partition: id.partition };
                         let record = logs[&place].iter().find(|record| record.offset == *offset);

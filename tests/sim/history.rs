@@ -16,6 +16,7 @@ use super::fates::{Actor, Fates};
 pub(crate) enum Act {
     Took { topic: Topic, offset: Offset, now: Timestamp },
     Rang { now: Timestamp },
+    DidChore { now: Timestamp },
 }
 
 /// What lies between two commits of a task.
@@ -118,11 +119,12 @@ impl Witness for Eyes {
             Seen::Rewound => (attempt.open, attempt.sealed) = (Vec::new(), None),
             Seen::Took { topic, offset, now } => attempt.open.push(Act::Took { topic: topic.clone(), offset, now }),
             Seen::Rang { now } => attempt.open.push(Act::Rang { now }),
+            Seen::DidChore { now } => attempt.open.push(Act::DidChore { now }),
             Seen::Sealed { meta, now } => {
                 let acts = std::mem::take(&mut attempt.open);
                 let taken = acts.iter().filter_map(|act| match act {
                     Act::Took { topic, offset, .. } => Some((topic.clone(), *offset)),
-                    Act::Rang { .. } => None,
+                    Act::Rang { .. } | Act::DidChore { .. } => None,
                 });
                 let taken: Vec<_> = taken.collect();
                 attempt.sealed = Some(Generation { acts, sealed_at: now, meta: meta.clone() });

@@ -12,6 +12,7 @@ use tidemill::base::time::{SpanMs, Timestamp};
 use tidemill::broker::{
     Broker as _, Consumer, ConsumerSettings, Event, GroupSettings, Isolation, Producer, ProducerSettings,
 };
+use tidemill::limits::TASK_RUN_RECORDS_MAX;
 use tidemill::registry::Registry;
 use tidemill::registry::local::LocalRegistry;
 use tidemill::runtime::{Ground, Guarantee, Options, Stepped};
@@ -34,14 +35,18 @@ pub(crate) struct Shape {
     pub(crate) steps: u64,
     pub(crate) guarantee: Guarantee,
     pub(crate) standby_replicas: usize,
+    pub(crate) turn_records: usize,
 }
 
 impl Shape {
     pub(crate) fn new(fates: &Fates, seed: u64) -> Self {
         // Not of the fates' chances, so that the other seeds stay what they are.
         let standby_replicas = usize::from(Rng::new(seed ^ 0x57A4D).chance(1, 5));
+        let mut rng = Rng::new(seed ^ 0x7C2);
+        let turn_records = if rng.chance(1, 2) { 1 + rng.below(20) as usize } else { TASK_RUN_RECORDS_MAX };
         Self {
             standby_replicas,
+            turn_records,
             partitions: fates.between(1, 4) as u32,
             instances: fates.between(1, 3) as usize,
             threads: fates.between(1, 2) as usize,
@@ -145,6 +150,7 @@ impl World {
             clock: self.fates.clock(instance),
             backends: Arc::new(self.instances[instance].disk.clone()),
             witness: Some(Arc::new(eyes)),
+            turn_records: self.shape.turn_records,
         }
     }
 

@@ -11,7 +11,8 @@ use tidemill::base::record::Outgoing;
 use tidemill::base::rng::Rng;
 use tidemill::base::time::Timestamp;
 use tidemill::broker::Broker;
-use tidemill::plan::{NodeKind, Plan};
+use tidemill::limits::SCAN_ROWS_MAX;
+use tidemill::plan::{Clock, NodeKind, Plan};
 use tidemill::registry::Registry;
 use tidemill::testing::{Input, Inputs};
 use tidemill::topology::{self, Colour, Sources};
@@ -25,7 +26,7 @@ pub(crate) struct Workload {
     events: Vec<Event>,
     /// Topics whose last value of each key is the same, whatever the tasks' speeds.
     pub(crate) finals: &'static [&'static str],
-    begun: bool,
+    begun: Begun,
 }
 
 enum Event {
@@ -68,6 +69,17 @@ const SCHEMAS: [(&str, &str); 3] = [
     ),
 ];
 
+/// What is there before anything begins.
+#[derive(Clone, Copy)]
+enum Begun {
+    Nothing,
+    /// An order in each partition. A task that never had one holds nobody's windows open, and whether it has one by the time it is asked
+    /// is up to its speed.
+    OrderInEach,
+    /// More customers in one partition than are gone through at once.
+    Customers,
+}
+
 struct Family {
     name: &'static str,
     text: &'static str,
@@ -76,9 +88,7 @@ struct Family {
     /// Milliseconds that a record may be behind those before it.
     late_ms: u64,
     bad: bool,
-    /// Each partition has a record before anything begins. A task that never had one holds nobody's windows open, and whether it has one
-    /// by the time it is asked is up to its speed.
-    begun: bool,
+    begun: Begun,
 }
 
 const FAMILIES: &[Family] = &[
@@ -110,7 +120,7 @@ record = "sim.Large"
         finals: &["totals", "large"],
         late_ms: 3000,
         bad: true,
-        begun: false,
+        begun: Begun::Nothing,
     },
     Family {
         name: "closing",
@@ -142,7 +152,7 @@ record = "sim.All"
         finals: &["all"],
         late_ms: 4000,
         bad: false,
-        begun: true,
+        begun: Begun::OrderInEach,
     },
     Family {
         name: "windows",
@@ -181,7 +191,7 @@ key_format = "windowed"
         finals: &[],
         late_ms: 9000,
         bad: true,
-        begun: false,
+        begun: Begun::Nothing,
     },
     Family {
         name: "tables",
@@ -212,7 +222,7 @@ record = "sim.Level"
         finals: &["levels"],
         late_ms: 2000,
         bad: false,
-        begun: false,
+        begun: Begun::Nothing,
     },
     Family {
         name: "pairs",
@@ -235,7 +245,50 @@ record = "sim.Paid"
         finals: &[],
         late_ms: 3000,
         bad: false,
-        begun: false,
+        begun: Begun::Nothing,
+    },
+    Family {
+        name: "rounds",
+        text: r#"
+[table.customers]
+topic = "customers"
+schemas = ["Customer.avsc"]
+ttl = "25s"
+[punctuate.by_rows]
+table = "customers"
+every = "5s"
+clock = "stream_time"
+where = 'value.level > 1'
+select = { name = 'value.name', at = 'meta.timestamp' }
+[sink.by_rows_out]
+from = "by_rows"
+topic = "rows"
+record = "sim.ByRows"
+[punctuate.by_clock]
+table = "customers"
+every = "7s"
+clock = "wall_clock_time"
+where = 'value.level > 1'
+select = { name = 'value.name', at = 'meta.timestamp' }
+[sink.by_clock_out]
+from = "by_clock"
+topic = "clock"
+record = "sim.ByClock"
+[join.known]
+left = "orders"
+right = "customers"
+kind = "left"
+select = { n = 'left.n', name = 'right.?name' }
+[sink.known_out]
+from = "known"
+topic = "known"
+record = "sim.Known"
+"#,
+        topics: &["orders", "customers"],
+        finals: &[],
+        late_ms: 3000,
+        bad: true,
+        begun: Begun::Customers,
     },
     Family {
         name: "held",
@@ -267,7 +320,7 @@ record = "sim.Bell"
         finals: &[],
         late_ms: 2000,
         bad: true,
-        begun: false,
+        begun: Begun::Nothing,
     },
 ];
 
@@ -298,7 +351,11 @@ impl Workload {
 
     /// How many records are there before anything begins.
     pub(crate) fn begun(&self, partitions: u32) -> usize {
-        if self.begun { partitions as usize } else { 0 }
+        match self.begun {
+            Begun::Nothing => 0,
+            Begun::OrderInEach => partitions as usize,
+            Begun::Customers => SCAN_ROWS_MAX + 20,
+        }
     }
 
     /// Makes the input topics and returns all records, in order.
@@ -315,7 +372,11 @@ impl Workload {
                 headers: tidemill::base::record::Headers::default(),
             },
         };
-        let begun: Vec<Event> = (0..self.begun(partitions)).map(|partition| first_of(partition, partitions)).collect();
+        let begun: Vec<Event> = match self.begun {
+            Begun::Nothing => Vec::new(),
+            Begun::OrderInEach => (0..partitions).map(|partition| first_order(partition, partitions)).collect(),
+            Begun::Customers => first_customers(partitions, self.begun(partitions)),
+        };
         begun.iter().chain(&self.events).map(record).collect()
     }
 }
@@ -383,12 +444,24 @@ fn of_family(family: &'static Family, rng: &mut Rng) -> Workload {
     }
 }
 
-/// A partition's first order.
-fn first_of(partition: usize, partitions: u32) -> Event {
-    let is_there = |key: &String| partition_of(key.as_bytes(), partitions).index() == partition;
-    let key = (0..).map(|n| format!("first {n}")).find(is_there).expect("some key is of the partition");
+/// Keys of a partition, without an end.
+fn keys_of(partition: u32, partitions: u32) -> impl Iterator<Item = String> {
+    let is_there = move |key: &String| partition_of(key.as_bytes(), partitions).0 == partition as i32;
+    (0..).map(|n| format!("first {n}")).filter(is_there)
+}
+
+fn first_order(partition: u32, partitions: u32) -> Event {
+    let key = keys_of(partition, partitions).next().expect("some key is of the partition");
     let value = json!({"n": 0, "item": "first", "amount": 0});
     Event::Good(input("orders", key, Some(value), Timestamp(START_MS)))
+}
+
+fn first_customers(partitions: u32, count: usize) -> Vec<Event> {
+    let customer = |(n, key)| {
+        let value = json!({"name": "first", "level": n / 90});
+        Event::Good(input("customers", key, Some(value), Timestamp(START_MS + n as i64)))
+    };
+    keys_of(0, partitions).take(count).enumerate().map(customer).collect()
 }
 
 fn input(topic: &str, key: String, value: Option<Json>, at: Timestamp) -> Input {
@@ -409,7 +482,7 @@ fn shipped(name: &str, rng: &mut Rng, make: fn(&mut Rng, Timestamp) -> Input) ->
         Event::Good(make(rng, at))
     };
     let events = (0..count).map(event).collect();
-    Workload { name: name.to_owned(), plan, events, finals: &[], begun: false }
+    Workload { name: name.to_owned(), plan, events, finals: &[], begun: Begun::Nothing }
 }
 
 fn time(at: Timestamp) -> Json {
@@ -449,8 +522,7 @@ fn flight(rng: &mut Rng, at: Timestamp) -> Input {
     input
 }
 
-/// A random topology of a seed, or of the next one that has no global table, which another thread follows, and no `punctuate`: what goes
-/// through a table between records is no step that a replay is told of.
+/// A random topology of a seed, or of the next one that has no global table, which another thread follows, and comes to rest.
 fn random(seed: u64) -> Workload {
     let of = |seed| {
         let (topology, inputs) = crate::conformance_random::topology_and_inputs(seed);
@@ -459,13 +531,17 @@ fn random(seed: u64) -> Workload {
         let sources = schemas.iter().fold(sources, |sources, (name, text)| sources.with_schema(name, text));
         (built("random", &sources), inputs)
     };
-    let mut found = (seed..).map(of).filter(|(plan, _)| plan.global_tables.is_empty() && !punctuates(plan));
+    let mut found = (seed..).map(of).filter(|(plan, _)| plan.global_tables.is_empty() && !is_restless(plan));
     let (plan, inputs) = found.next().expect("there are seeds without end");
     let events = inputs.into_iter().map(Event::Good).collect();
-    Workload { name: format!("random {seed}"), plan, events, finals: &[], begun: false }
+    Workload { name: format!("random {seed}"), plan, events, finals: &[], begun: Begun::Nothing }
 }
 
-fn punctuates(plan: &Plan) -> bool {
+/// Tells whether the clock alone has it work again before anybody could say that it is at rest.
+fn is_restless(plan: &Plan) -> bool {
     let mut nodes = plan.sub_topologies.iter().flat_map(|sub| &sub.nodes);
-    nodes.any(|node| matches!(node.kind, NodeKind::Punctuate(_)))
+    nodes.any(|node| {
+        matches!(&node.kind, NodeKind::Punctuate(punctuate)
+            if punctuate.clock == Clock::Wall && punctuate.every.0 < 1000)
+    })
 }
