@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use tidemill::base::rng::Rng;
 
+use crate::support::disk::Disk;
 use crate::support::process::Run;
 use crate::support::proxy::Proxy;
 use crate::support::{App, Launch, Place, topics};
@@ -43,6 +44,8 @@ enum Blow {
     Cut,
     /// What daemons and brokers say to each other is held up for a while.
     Slow,
+    /// A daemon's disk has no room for a while; in half of the cases the daemon is killed and comes back meanwhile.
+    FullDisk,
 }
 
 /// How hard it is.
@@ -61,6 +64,8 @@ struct Daemons<'a> {
     app: &'a App,
     place: Place,
     settings: String,
+    /// Of each, if they have some of their own.
+    disks: Vec<Disk>,
     runs: Vec<Option<Run>>,
     /// What those said that are dead.
     said: Vec<String>,
@@ -68,6 +73,9 @@ struct Daemons<'a> {
 
 /// Customers of each partition.
 const CUSTOMERS: u64 = 12;
+
+/// Room for a daemon's state.
+const DISK: &str = "size=48m";
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
@@ -77,6 +85,7 @@ impl Daemons<'_> {
             instance: NAMES[which],
             settings: &self.settings,
             place: Some(self.place.clone()),
+            disk: self.disks.get(which),
             ..Launch::default()
         };
         self.runs[which] = Some(self.app.start(&launch));
@@ -127,38 +136,44 @@ impl Daemons<'_> {
     }
 }
 
+#[derive(Default)]
 struct Figures {
-    blows: BTreeMap<Blow, usize>,
     records: usize,
-    recoveries_ms: Vec<u128>,
+    /// How long everything took to be caught up on, blow by blow.
+    recoveries_ms: BTreeMap<Blow, Vec<u128>>,
     set_aside: usize,
 }
 
 impl Figures {
+    fn blows(&self) -> usize {
+        self.recoveries_ms.values().map(Vec::len).sum()
+    }
+
     fn told(&self) -> String {
-        let mut sorted = self.recoveries_ms.clone();
-        sorted.sort_unstable();
-        let median = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
-        format!(
-            "{} blows {:?}, {} records; to lag 0: median {median} ms, at most {} ms; stores set aside: {}",
-            self.recoveries_ms.len(),
-            self.blows,
-            self.records,
-            sorted.last().copied().unwrap_or_default(),
-            self.set_aside,
-        )
+        let spread = |mut took: Vec<u128>| {
+            took.sort_unstable();
+            let (median, most) = (took.get(took.len() / 2), took.last());
+            format!("{}, to lag 0: median {} ms, at most {} ms", took.len(), median.unwrap_or(&0), most.unwrap_or(&0))
+        };
+        let mut told = format!("{} records, {} stores set aside\n", self.records, self.set_aside);
+        told += &format!("  all blows: {}\n", spread(self.recoveries_ms.values().flatten().copied().collect()));
+        for (blow, took) in &self.recoveries_ms {
+            told += &format!("  {blow:?}: {}\n", spread(took.clone()));
+        }
+        told
     }
 }
 
 fn choose(rng: &mut Rng, plan: &Plan) -> Blow {
     match rng.below(20) {
-        0..=9 => Blow::Kill,
-        10 | 11 => Blow::KillTwo,
-        12 | 13 => Blow::Freeze,
-        14 => Blow::Restart,
-        15 => Blow::Registry,
-        16 => Blow::Cut,
-        17 => Blow::Slow,
+        0..=8 => Blow::Kill,
+        9 | 10 => Blow::KillTwo,
+        11 | 12 => Blow::Freeze,
+        13 => Blow::Restart,
+        14 => Blow::Registry,
+        15 => Blow::Cut,
+        16 => Blow::Slow,
+        17 => Blow::FullDisk,
         18.. if plan.brokers > 1 => Blow::Broker,
         _ => Blow::Kill,
     }
@@ -174,23 +189,29 @@ fn run(plan: &Plan) -> Figures {
     let app = App::new(place.clone(), shop::TOPOLOGY, shop::SCHEMAS);
     topics::create(&*app.broker(), &app.topic("orders"), PARTITIONS as u32, &[]);
     let settings = "commit_interval = \"100ms\"\n".to_owned();
-    let mut daemons =
-        Daemons { app: &app, place, settings, runs: NAMES.iter().map(|_| None).collect(), said: Vec::new() };
+    let mut daemons = Daemons {
+        app: &app,
+        place,
+        settings,
+        disks: NAMES.iter().map(|name| app.disk(name, DISK)).collect(),
+        runs: NAMES.iter().map(|_| None).collect(),
+        said: Vec::new(),
+    };
     daemons.supervise();
     let load = Load::start(&cluster.servers(), &app.topic("orders"), plan.per_second, CUSTOMERS);
     let mut verifier = Verifier::new(&cluster.servers(), &app.id);
     catch_up(&mut verifier, &mut daemons, plan, "the beginning");
     let mut rng = Rng::new(plan.seed);
-    let mut figures = Figures { blows: BTreeMap::new(), records: 0, recoveries_ms: Vec::new(), set_aside: 0 };
+    let mut figures = Figures::default();
     for number in 1..=plan.blows {
         let blow = choose(&mut rng, plan);
-        *figures.blows.entry(blow).or_default() += 1;
         std::thread::park_timeout(Duration::from_millis(rng.below(700)));
         strike(blow, &mut rng, plan, &mut daemons, &mut cluster, &registry);
         let took = catch_up(&mut verifier, &mut daemons, plan, &format!("blow {number}, {blow:?}"));
-        figures.recoveries_ms.push(took.as_millis());
+        figures.recoveries_ms.entry(blow).or_default().push(took.as_millis());
         if number % 20 == 0 {
-            println!("{number} blows, {} records: {}", load.written(), figures.told());
+            figures.records = load.written() as usize;
+            println!("{}", figures.told());
         }
     }
     let ledger = load.stop();
@@ -208,7 +229,7 @@ fn run(plan: &Plan) -> Figures {
         daemons.stop(which);
     }
     let said = daemons.all_said();
-    figures.set_aside = said.matches("set a store aside").count();
+    figures.set_aside = shop::set_aside(&said);
     let told = figures.told();
     println!("{told}");
     outcome.and_then(|()| verifier.compare(&ledger)).unwrap_or_else(|problem| panic!("{problem}\n{told}"));
@@ -240,6 +261,15 @@ fn strike(blow: Blow, rng: &mut Rng, plan: &Plan, daemons: &mut Daemons<'_>, clu
             std::thread::park_timeout(Duration::from_millis(rng.below(3_000)));
             registry.mend();
         }
+        Blow::FullDisk => {
+            daemons.disks[which].fill();
+            if rng.chance(1, 2) {
+                daemons.kill(which);
+                daemons.start(which);
+            }
+            std::thread::park_timeout(Duration::from_millis(rng.below(plan.freeze_ms_max)));
+            daemons.disks[which].make_room();
+        }
         Blow::Cut => {
             let some = cluster.links(cut_off(rng, cluster));
             some.iter().for_each(Proxy::cut);
@@ -263,14 +293,18 @@ fn cut_off(rng: &mut Rng, cluster: &Cluster) -> Option<usize> {
     (node < cluster.len()).then_some(node)
 }
 
-/// Waits until what was there a moment ago is worked off, and returns how long that took.
+/// Records keep coming: everything is caught up on when nothing is left of what was there so long ago.
+const LAG_AGO: Duration = Duration::from_millis(300);
+
+/// Waits until everything is caught up on, and returns how long that took.
 fn catch_up(verifier: &mut Verifier, daemons: &mut Daemons<'_>, plan: &Plan, after: &str) -> Duration {
     let begun = Instant::now();
+    // Records have come to every partition since the blow.
+    std::thread::park_timeout(Duration::from_millis(100));
+    verifier.begin();
     loop {
         daemons.supervise();
-        if begun.elapsed() > Duration::from_millis(400)
-            && verifier.lag(PARTITIONS, Duration::from_millis(300)) == Some(0)
-        {
+        if verifier.lag(PARTITIONS, LAG_AGO) == Some(0) {
             return begun.elapsed();
         }
         if begun.elapsed() > plan.recovery_max {
@@ -291,7 +325,7 @@ fn some_kills_lose_nothing_and_double_nothing() {
         freeze_ms_max: 2_500,
         recovery_max: Duration::from_secs(60),
     });
-    assert_eq!(figures.recoveries_ms.len(), 20);
+    assert_eq!(figures.blows(), 20);
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn run(plan: &Plan) {
     topics::create(&*app.broker(), &app.topic("orders"), PARTITIONS as u32, &[]);
     let settings = "commit_interval = \"100ms\"\n".to_owned();
     let runs = NAMES.iter().map(|_| None).collect();
-    let mut daemons = Daemons { app: &app, place, settings, runs, said: Vec::new() };
+    let mut daemons = Daemons { app: &app, place, settings, disks: Vec::new(), runs, said: Vec::new() };
     (0..STAYING).for_each(|which| daemons.start(which));
     let load = Load::start(&cluster.servers(), &app.topic("orders"), plan.per_second, CUSTOMERS);
     let (held, rebalances) = watch(&mut daemons, plan);
@@ -110,7 +110,7 @@ fn run(plan: &Plan) {
     println!("{} orders in {} minutes, {rebalances} rebalances", ledger.len(), plan.minutes);
     draw(&plan.plot, plan, &held).unwrap();
     outcome.unwrap_or_else(|problem| panic!("{problem}"));
-    assert_eq!(daemons.all_said().matches("set a store aside").count(), 0);
+    shop::assert_no_store_was_set_aside(&daemons.all_said());
     let grown = grown(&held);
     assert!(grown.is_empty(), "{}", grown.join("\n"));
 }

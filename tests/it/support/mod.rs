@@ -3,6 +3,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests wait for conditions, with generous bounds")]
 
+pub(crate) mod disk;
 pub(crate) mod kafka_server;
 pub(crate) mod notes;
 pub(crate) mod process;
@@ -19,6 +20,7 @@ use tidemill::broker::Broker;
 use tidemill::broker::kafka::{KafkaBroker, KafkaSettings};
 use tidemill::broker::local::LocalBroker;
 
+use disk::Disk;
 use process::Run;
 
 /// Longer than anything takes that a test waits for.
@@ -95,8 +97,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) state: Option<&'a str>,
     /// A limit of the shell's `ulimit` on the size of files, in KiB.
     pub(crate) file_kib_max: Option<u64>,
-    /// Options of a file system in memory that is mounted at the state folder, for this daemon alone.
-    pub(crate) mount: Option<&'a str>,
+    /// The disk that its state folder is on.
+    pub(crate) disk: Option<&'a Disk>,
 }
 
 impl Default for Launch<'_> {
@@ -112,7 +114,7 @@ impl Default for Launch<'_> {
             place: None,
             state: None,
             file_kib_max: None,
-            mount: None,
+            disk: None,
         }
     }
 }
@@ -171,6 +173,13 @@ impl App {
         }
     }
 
+    /// Puts the state folder of an instance on a disk of its own.
+    pub(crate) fn disk(&self, instance: &str, options: &str) -> Disk {
+        let state = self.state(instance);
+        std::fs::create_dir_all(&state).unwrap();
+        Disk::at(&state, options)
+    }
+
     pub(crate) fn topic(&self, name: &str) -> String {
         format!("{}-{name}", self.id)
     }
@@ -179,16 +188,9 @@ impl App {
         let config = self.folder.path().join(format!("tidemill-{}.toml", launch.instance));
         std::fs::write(&config, self.settings(launch)).unwrap();
         let binary = env!("CARGO_BIN_EXE_tidemill");
-        let mut command = match (launch.file_kib_max, launch.mount) {
+        let mut command = match (launch.file_kib_max, launch.disk) {
             (None, None) => Command::new(binary),
-            (None, Some(options)) => {
-                let state = self.state(launch.state.unwrap_or(launch.instance));
-                std::fs::create_dir_all(&state).unwrap();
-                let mounted = "mount -t tmpfs -o \"$0\" tmpfs \"$1\" && shift && exec \"$@\"";
-                let mut apart = Command::new("unshare");
-                apart.args(["--mount", "sh", "-c", mounted, options]).arg(state).arg(binary);
-                apart
-            }
+            (None, Some(disk)) => disk.command(binary),
             (Some(kib), _) => {
                 // The signal is ignored, so that a write beyond the limit fails as on a full disk. The log has no limit.
                 let limited = "exec 2> >(exec cat >&2); trap '' XFSZ; ulimit -f \"$0\"; exec \"$@\"";

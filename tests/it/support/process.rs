@@ -94,13 +94,6 @@ impl Run {
         assert!(sent.success());
     }
 
-    /// Runs something among the mounts that it has.
-    pub(crate) fn among_its_mounts(&self, command: &[&str]) {
-        let pid = self.child.id().to_string();
-        let ran = Command::new("nsenter").args(["--mount", "--target", &pid]).args(command).status().unwrap();
-        assert!(ran.success(), "{command:?}");
-    }
-
     /// Runs `tidemill` against it, with `--json`; returns the exit code and what it printed.
     pub(crate) fn command(&mut self, arguments: &[&str]) -> (Option<i32>, Json) {
         let url = format!("http://{}", self.address("http"));
