@@ -25,6 +25,10 @@ pub const WINDOW_CLOSE_ROWS_MAX: usize = 1000;
 /// Records a task processes before its thread looks at its other duties again.
 pub const TASK_RUN_RECORDS_MAX: usize = 1000;
 
+/// Entries that a buffer of a task or a store keeps room for from one commit to the next. What it has grown beyond is given back: tasks
+/// have their turns one after the other, and all of them together would keep the room of as many turns.
+pub const KEPT_ENTRIES: usize = 256;
+
 /// Records of a task's first turn; a turn that takes less than [`TASK_RUN_MS`] is followed by one of twice as many.
 pub const TASK_RUN_RECORDS_MIN: usize = 16;
 
@@ -35,7 +39,7 @@ pub const TASK_RUN_MS: u128 = 50;
 pub const PROCESS_MS: u128 = 500;
 
 /// Bytes of the budget that nobody gets: what a process has before its first record, code, threads, the clients' own.
-pub const PROCESS_BYTES: usize = 32 * 1024 * 1024;
+pub const PROCESS_BYTES: usize = 44 * 1024 * 1024;
 
 /// Bytes that wait in a thread's source queues at most, whatever the budget, and at least; above, records stay with the client.
 pub const QUEUED_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -382,8 +382,11 @@ impl StreamThread {
 
     /// Tells whether the tasks hold so much uncommitted that a commit comes first.
     pub(super) fn holds_enough(&self) -> bool {
-        let held: usize = self.slots.values().map(|slot| slot.task.uncommitted_bytes()).sum();
-        held > self.shared.options.memory().uncommitted()
+        self.uncommitted_bytes() > self.shared.options.memory().uncommitted()
+    }
+
+    fn uncommitted_bytes(&self) -> usize {
+        self.slots.values().map(|slot| slot.task.uncommitted_bytes()).sum()
     }
 
     /// Partitions whose queues have room again are read on.
@@ -416,6 +419,7 @@ impl StreamThread {
             return Ok(false);
         }
         let watch = self.shared.clock.stopwatch();
+        let (mut held, held_max) = (self.uncommitted_bytes(), self.shared.options.memory().uncommitted());
         self.awaits_schema = false;
         let mut busy = false;
         let mut failed = Vec::new();
@@ -429,12 +433,15 @@ impl StreamThread {
             if slot.quarantined.is_some() {
                 continue;
             }
-            if self.turn_records.is_none() && watch.elapsed().as_millis() > limits::PROCESS_MS {
+            let is_late = self.turn_records.is_none() && watch.elapsed().as_millis() > limits::PROCESS_MS;
+            if is_late || held > held_max {
                 (busy, self.first_task) = (true, place);
                 break;
             }
             let turn = self.shared.clock.stopwatch();
+            held -= slot.task.uncommitted_bytes();
             let ran = slot.task.run(slot.pace, now);
+            held += slot.task.uncommitted_bytes();
             if self.turn_records.is_none() {
                 slot.pace = next_pace(slot.pace, turn.elapsed());
             }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::limits::CACHE_EVICTION_STEPS_MAX;
+use crate::limits::{CACHE_EVICTION_STEPS_MAX, KEPT_ENTRIES};
 use crate::store::Row;
 use crate::store::committed::{Key, hasher};
 
@@ -57,6 +57,10 @@ impl Cache {
 
     pub(super) fn set_budget(&mut self, bytes: usize) {
         self.budget_bytes = bytes;
+    }
+
+    pub(super) fn budget_bytes(&self) -> usize {
+        self.budget_bytes
     }
 
     pub(super) fn find(&self, store: u16, key: &[u8]) -> Option<u32> {
@@ -164,7 +168,15 @@ impl Cache {
 
     /// Evicts clean entries until the budget is met or none is left.
     pub(super) fn evict_all(&mut self, settled: u64) -> u64 {
-        self.evict(settled, 2 * self.slots.len())
+        let evicted = self.evict(settled, 2 * self.slots.len());
+        for map in &mut self.maps {
+            // Room for many uncommitted rows is not kept where they are gone.
+            let kept = map.len().max(KEPT_ENTRIES);
+            if map.capacity() > 4 * kept {
+                map.shrink_to(2 * kept);
+            }
+        }
+        evicted
     }
 
     fn evict(&mut self, settled: u64, steps: usize) -> u64 {

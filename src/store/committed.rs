@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap, btree_map};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use crate::limits::KEPT_ENTRIES;
 use crate::store::Access;
 
 /// A key or an encoded row; none is a deletion.
@@ -69,7 +70,10 @@ impl Committed {
     pub(super) fn clear(&mut self) {
         self.size_bytes = 0;
         match &mut self.rows {
-            Rows::Hashed(rows) => rows.clear(),
+            Rows::Hashed(rows) => {
+                rows.clear();
+                rows.shrink_to(KEPT_ENTRIES);
+            }
             Rows::Sorted(rows) => rows.clear(),
         }
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::base::ids::Offset;
 use crate::base::time::Timestamp;
-use crate::limits::ROW_BYTES_MAX;
+use crate::limits::{KEPT_ENTRIES, ROW_BYTES_MAX};
 use crate::planted::{self, Mistake};
 use crate::store::behind::Behind;
 use crate::store::cache::{Cache, entry_bytes};
@@ -158,6 +158,11 @@ impl TaskStores {
         self.write_behind_bytes = budget.write_behind_bytes;
     }
 
+    /// Returns how many bytes of rows are kept decoded at most, where none is uncommitted.
+    pub fn cache_budget_bytes(&self) -> usize {
+        self.cache.budget_bytes()
+    }
+
     /// Returns the row of a key, own uncommitted writes included.
     ///
     /// # Errors
@@ -284,6 +289,7 @@ impl TaskStores {
             store.appended_sealed = std::mem::take(&mut store.appended);
         }
         self.open.clear();
+        self.open.shrink_to(KEPT_ENTRIES);
         self.sealed = Some(writes);
         self.generation += 1;
         self.stats.sealed_bytes = std::mem::take(&mut self.stats.open_bytes);

@@ -34,6 +34,7 @@ use crate::base::record::{Headers, Outgoing, Record, Written};
 use crate::base::time::{SpanMs, Timestamp};
 use crate::base::value::Value;
 use crate::error::Kind;
+use crate::limits;
 use crate::operator::{DropReason, Evaluator};
 use crate::plan::{Plan, Source, SourceIndex, SubTopology};
 use crate::planted::{self, Mistake};
@@ -320,7 +321,7 @@ impl Task {
         }
     }
 
-    /// Processes up to `records_max` records; `now` is the wall clock.
+    /// Processes up to `records_max` records, fewer where what they change would fill the cache; `now` is the wall clock.
     ///
     /// # Errors
     /// A record that must not be passed over, or a store that fails: the task cannot go on.
@@ -331,7 +332,12 @@ impl Task {
         if self.waits_to_retry(now) {
             return Ok(Ran::Waiting);
         }
+        // What is not committed has its place beside the rows that are cached, and soon takes theirs.
+        let held_max = self.uncommitted_bytes() + self.graph.stores.cache_budget_bytes();
         for _ in 0..records_max {
+            if self.uncommitted_bytes() > held_max {
+                return Ok(Ran::Busy);
+            }
             if let Some(node) = self.graph.next_chore(sub, now) {
                 self.chore(sub, node, now)?;
                 continue;
@@ -506,6 +512,7 @@ impl Task {
             .collect();
         let at_rest = AtRest { meta: sealed.meta.clone(), next_offset: next(&sub.meta_topic).map(|offset| offset.0) };
         self.graph.stores.confirm(&positions, &at_rest.encode());
+        self.graph.out.shrink_to(limits::KEPT_ENTRIES);
         self.committed = sealed.meta;
         for queue in &mut self.queues {
             if let Some(offset) = self.committed.offsets.get(queue.partition.topic.as_str()) {

@@ -68,7 +68,7 @@ fn resident_size_stays_below(keys: usize, budget_mib: u64) {
 
 #[test]
 fn the_process_stays_within_its_budget() {
-    resident_size_stays_below(60_000, 256);
+    resident_size_stays_below(60_000, 128);
 }
 
 #[test]

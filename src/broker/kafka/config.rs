@@ -44,14 +44,21 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes asked of one partition at a time; a larger batch comes whole (KIP-74).
 const FETCH_BYTES: usize = 256 * 1024;
 
-/// Bytes of one answer for all partitions together: librdkafka refuses less than its `message.max.bytes`; more is its default.
-const RESPONSE_BYTES_MIN: usize = 1_000_000;
+/// Bytes of one answer for all partitions together; a larger batch comes whole (KIP-74). More is librdkafka's default.
+const RESPONSE_BYTES_MIN: usize = 128 * 1024;
 const RESPONSE_BYTES_MAX: usize = 50 * 1024 * 1024;
 
-/// How many times larger records may be than they come, small ones' bookkeeping included.
-const COMPRESSED: usize = 8;
+/// Records that are fetched ahead: what librdkafka asks for as long as it has fewer.
+const QUEUED_MESSAGES_MIN: usize = 1_000;
+const QUEUED_MESSAGES_MAX: usize = 20_000;
 
-/// What librdkafka keeps beside the bytes of a record that waits to be sent, roughly.
+/// What librdkafka takes for `message.max.bytes` where nothing is said.
+const LIBRDKAFKA_MESSAGE_BYTES_MAX: usize = 1_000_000;
+
+/// How many times larger records may be than they come, small ones' bookkeeping included.
+const COMPRESSED: usize = 16;
+
+/// What librdkafka keeps beside the bytes of a record that was fetched, or waits to be sent, roughly.
 const MESSAGE_BOOKKEEPING_BYTES: usize = 400;
 
 /// Bytes of a batch under construction, librdkafka's default.
@@ -126,11 +133,16 @@ pub(super) fn consumer(settings: &KafkaSettings, consumer: &ConsumerSettings) ->
     default(&mut config, settings, "fetch.queue.backoff.ms", 10);
     default(&mut config, settings, "fetch.error.backoff.ms", 100);
     // What librdkafka keeps beside a small record is several times its bytes, and a round trip brings tens of thousands.
-    default(&mut config, settings, "queued.min.messages", 20_000);
+    let messages =
+        (consumer.prefetch_bytes_max / MESSAGE_BOOKKEEPING_BYTES).clamp(QUEUED_MESSAGES_MIN, QUEUED_MESSAGES_MAX);
+    default(&mut config, settings, "queued.min.messages", messages);
     default(&mut config, settings, "fetch.message.max.bytes", FETCH_BYTES);
     // One answer may bring so much of all partitions together; unbounded, it is as many times `FETCH_BYTES` as there are partitions.
     let response = (consumer.prefetch_bytes_max / COMPRESSED).clamp(RESPONSE_BYTES_MIN, RESPONSE_BYTES_MAX);
-    default(&mut config, settings, "fetch.max.bytes", response);
+    // librdkafka refuses answers below `message.max.bytes`, which says nothing of what is read.
+    default(&mut config, settings, "message.max.bytes", response.min(LIBRDKAFKA_MESSAGE_BYTES_MAX));
+    let message = config.get("message.max.bytes").and_then(|bytes| bytes.parse().ok()).unwrap_or(0);
+    default(&mut config, settings, "fetch.max.bytes", response.max(message));
     let prefetch_kb = (consumer.prefetch_bytes_max / 1024).clamp(1, 2_097_151);
     default(&mut config, settings, "queued.max.messages.kbytes", prefetch_kb);
     if let Some(wait) = consumer.end_wait {
@@ -274,7 +286,21 @@ mod tests {
         assert_eq!(config.get("group.instance.id"), Some("flights-0"));
         assert_eq!(config.get("session.timeout.ms"), Some("45000"));
         assert_eq!(config.get("queued.max.messages.kbytes"), Some("8192"));
+        assert_eq!(config.get("queued.min.messages"), Some("20000"));
+        assert_eq!(config.get("fetch.max.bytes"), Some("524288"));
         assert_eq!(config.get("statistics.interval.ms"), Some("5000"));
+    }
+
+    #[test]
+    fn a_small_budget_fetches_little_ahead_and_larger_messages_widen_the_answer() {
+        let little = ConsumerSettings { prefetch_bytes_max: 1 << 20, ..member() };
+        let config = consumer(&settings(&[]), &little);
+        assert_eq!(config.get("queued.min.messages"), Some("2621"));
+        assert_eq!(config.get("fetch.max.bytes"), Some("131072"));
+        assert!(config.create_native_config().is_ok());
+        let config = consumer(&settings(&[("message.max.bytes", "5000000")]), &little);
+        assert_eq!(config.get("fetch.max.bytes"), Some("5000000"));
+        assert!(config.create_native_config().is_ok());
     }
 
     #[test]

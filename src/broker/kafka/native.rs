@@ -173,12 +173,12 @@ impl<C: ConsumerContext + 'static> fmt::Debug for BatchConsumer<C> {
 unsafe extern "C" fn on_message(message: *mut c::rd_kafka_message_t, batch: *mut c_void) {
     // SAFETY: the caller vouches for both.
     let (message, batch) = unsafe { (&*message, &mut *batch.cast::<Batch<'_>>()) };
-    batch.push(message);
-    if batch.arena.len() >= ARENA_BYTES {
+    if !batch.arena.is_empty() && batch.arena.len() + message.len + message.key_len > ARENA_BYTES {
         batch.settle();
         // The next one is likely to be as large as this one.
         batch.arena.reserve(ARENA_BYTES);
     }
+    batch.push(message);
 }
 
 /// What is being read, in order per partition; records of one partition and arena stand together up to an end or a failure.
@@ -218,6 +218,8 @@ impl Batch<'_> {
 
     /// Makes records of the drafts.
     fn settle(&mut self) {
+        // Room that is not used would stay as long as the records do.
+        self.arena.shrink_to_fit();
         let arena = Bytes::from(mem::take(&mut self.arena));
         let mut counts = vec![0; self.reads.len()];
         self.drafts.iter().for_each(|(at, _)| counts[*at] += 1);
