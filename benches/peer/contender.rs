@@ -63,6 +63,9 @@ pub(crate) fn start_bare(place: &Place, topic: &str, records: u64) -> Result<Pro
     Process::start(&mut command, &place.work.join("bare.log"))
 }
 
+/// Who it is to the group, so that nobody waits for the session of one whose state folder was deleted, and its name with it.
+const MEMBER: &str = "peer";
+
 /// Starts Kafka Streams or tidemill on a topic, as an application that never ran before.
 pub(crate) fn start(
     place: &Place,
@@ -123,6 +126,7 @@ fn streams(
         ("commit.interval.ms", &commit.as_millis().to_string()),
         ("num.stream.threads", "1"),
         ("auto.offset.reset", "earliest"),
+        ("group.instance.id", MEMBER),
         ("replication.factor", "1"),
         ("statestore.cache.max.bytes", "67108864"),
         ("consumer.max.poll.records", "5000"),
@@ -138,6 +142,7 @@ fn tidemill(place: &Place, input: &str, output: &str, group: &str, commit: Durat
     let settings = place.work.join(group).join("tidemill.toml");
     let text = format!(
         r#"application_id = "{group}"
+instance_id = "{MEMBER}"
 processing_guarantee = "exactly_once"
 commit_interval = "{commit}ms"
 num_stream_threads = 1

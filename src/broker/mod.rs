@@ -212,6 +212,14 @@ pub trait Consumer: Send {
     /// Unknown partition, or no answer within `wait`.
     fn watermarks(&mut self, partition: &TopicPartition, wait: Duration) -> Result<Watermarks, Error>;
 
+    /// Returns the ends of several partitions, in their order: each is a question of its own, and a broker may answer several at once.
+    ///
+    /// # Errors
+    /// As [`Consumer::watermarks`], for any of them.
+    fn watermarks_of(&mut self, partitions: &[TopicPartition], wait: Duration) -> Result<Vec<Watermarks>, Error> {
+        partitions.iter().map(|partition| self.watermarks(partition, wait)).collect()
+    }
+
     /// Commits offsets for the group, without a transaction.
     ///
     /// # Errors

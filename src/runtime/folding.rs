@@ -3,7 +3,7 @@
 
 use tracing::warn;
 
-use crate::base::ids::{Offset, TaskId, TopicPartition};
+use crate::base::ids::{Offset, TaskId, Topic, TopicPartition};
 use crate::base::record::Record;
 use crate::base::time::Timestamp;
 use crate::broker::Consumer;
@@ -53,11 +53,14 @@ impl Folding {
         mut stores: TaskStores,
         now: Timestamp,
     ) -> Result<Self, Error> {
+        let topics = sub.stores.iter().map(|store| &store.changelog).chain([&sub.meta_topic]);
+        let of_task = |topic: &Topic| TopicPartition { topic: topic.clone(), partition: task.partition };
+        let partitions: Vec<_> = topics.map(of_task).collect();
+        let all_ends = consumer.watermarks_of(&partitions, limits::BROKER_WAIT_MAX)?;
+        let mut partitions = partitions.into_iter().zip(all_ends);
         let mut pending = Vec::new();
-        for (index, store) in sub.stores.iter().enumerate() {
+        for ((index, store), (partition, ends)) in sub.stores.iter().enumerate().zip(partitions.by_ref()) {
             let index = StoreIndex(index as u16);
-            let partition = TopicPartition { topic: store.changelog.clone(), partition: task.partition };
-            let ends = consumer.watermarks(&partition, limits::BROKER_WAIT_MAX)?;
             let facts = RestoreFacts {
                 local: stores.position(index),
                 topic_id: cluster.topic_id(&store.changelog),
@@ -88,8 +91,7 @@ impl Folding {
             Some(bytes) => Some(AtRest::decode(bytes).map_err(|message| store::Error::Corrupt { message })?),
             None => None,
         };
-        let partition = TopicPartition { topic: sub.meta_topic.clone(), partition: task.partition };
-        let ends = consumer.watermarks(&partition, limits::BROKER_WAIT_MAX)?;
+        let (partition, ends) = partitions.next().expect("the meta topic comes behind the changelogs");
         let known = at_rest.as_ref().and_then(|at_rest| at_rest.next_offset).map(Offset);
         let from = known.filter(|offset| (ends.low..=ends.high).contains(offset)).unwrap_or(ends.low);
         pending.push(Pending { partition, target: Target::Meta, position: from, end: ends.high });

@@ -100,7 +100,8 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Fences whoever had the thread's transactional id, and joins the group.
+    /// Joins the group, and fences whoever had the thread's transactional id. The one goes on while the other waits for the end of a dead
+    /// one's transaction; what the group gives is heard of with the first poll, so when both are done.
     ///
     /// # Errors
     /// The broker refuses, or does not answer in time: try again.
@@ -108,11 +109,12 @@ impl Connection {
         // Each of these calls may wait for the broker.
         let beat = || shared.beat(index, shared.clock.now());
         beat();
+        let mut consumer = shared.open_consumer(index)?;
+        consumer.subscribe(&shared.cluster.input_topics)?;
+        beat();
         let producer = shared.open_producer(index)?;
         beat();
-        let mut consumer = shared.open_consumer(index)?;
         let restorer = Restorer::new(shared.open_restore_consumer(Some(limits::END_WAIT))?);
-        consumer.subscribe(&shared.cluster.input_topics)?;
         info!(thread = index, topics = shared.cluster.input_topics.len(), "joined the group");
         beat();
         Ok(Self { producer, consumer, restorer })

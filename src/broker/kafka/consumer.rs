@@ -25,6 +25,9 @@ use super::{Cluster, Deadline, SLICE, config, error};
 use crate::base::ids::{Offset, Topic, TopicPartition};
 use crate::broker::{Consumer, ConsumerSettings, Error, Event, Fetched, GroupMetadata, Leave, Watermarks};
 
+/// Questions after the ends of partitions that are under way at the same time.
+const WATERMARKS_AT_ONCE: usize = 8;
+
 /// How long `close` waits for the goodbye to the group; what is left of it goes on in a thread of its own.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
 
@@ -487,6 +490,21 @@ impl Consumer for KafkaConsumer {
 
     fn watermarks(&mut self, partition: &TopicPartition, wait: Duration) -> Result<Watermarks, Error> {
         self.shared.cluster.watermarks(partition, wait)
+    }
+
+    fn watermarks_of(&mut self, partitions: &[TopicPartition], wait: Duration) -> Result<Vec<Watermarks>, Error> {
+        let cluster = &self.shared.cluster;
+        std::thread::scope(|scope| {
+            let ask = |some: &[TopicPartition]| some.iter().map(|one| cluster.watermarks(one, wait)).collect();
+            let parts = partitions.chunks(partitions.len().div_ceil(WATERMARKS_AT_ONCE).max(1));
+            let asked: Vec<_> =
+                parts.map(|part| scope.spawn(move || -> Result<Vec<Watermarks>, Error> { ask(part) })).collect();
+            let mut all = Vec::with_capacity(partitions.len());
+            for part in asked {
+                all.extend(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok(all)
+        })
     }
 
     fn commit(&mut self, offsets: &[(TopicPartition, Offset)], wait: Duration) -> Result<(), Error> {

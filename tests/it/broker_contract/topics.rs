@@ -99,6 +99,8 @@ pub(crate) fn contract_deleted_records_are_gone(broker: &dyn Broker, unique: &st
     let mut reader = consumer(broker, Isolation::ReadCommitted);
     let marks = reader.watermarks(&partition, WAIT).unwrap();
     assert_eq!((marks.low, marks.high), (Offset(3), Offset(5)));
+    let both = reader.watermarks_of(&[partition.clone(), other.clone()], WAIT).unwrap();
+    assert_eq!([both[0].low, both[1].low], [Offset(3), Offset(2)]);
     assert_eq!(read_values(broker, Isolation::ReadCommitted, &partition), ["3", "4"]);
     reader.assign(&[(partition.clone(), Offset(1)), (other.clone(), Offset(1))]).unwrap();
     // Each is said, however close together they are found.
