@@ -220,6 +220,9 @@ pub const RESTORE_FLUSH_MS: i64 = 5_000;
 /// Milliseconds between two lines of the log about a task that is being restored.
 pub const RESTORE_SAY_MS: i64 = 5_000;
 
+/// Offsets from which on a restore is a load in bulk: RocksDB merges flushed files more rarely until it is over.
+pub const BULK_RESTORE_OFFSETS: u64 = 100_000;
+
 /// Tasks whose changelogs a thread reads at once, those with the least to read first; with a rate to keep to, one.
 pub const RESTORES_AT_ONCE: usize = 16;
 

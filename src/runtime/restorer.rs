@@ -85,6 +85,7 @@ impl Restorer {
         let mut folding = Folding::begin(&mut *self.consumer, task, sub, cluster, stores, now)?;
         folding.pending.retain(|pending| pending.position < pending.end);
         let offsets = folding.remaining();
+        folding.stores.load_in_bulk(offsets >= limits::BULK_RESTORE_OFFSETS)?;
         let restore = Restore { folding, reads: false, begun: now, offsets, said: now };
         info!(%task, stores = sub.stores.len(), offsets = restore.offsets, "restoring");
         self.restores.insert(task.clone(), restore);
@@ -191,7 +192,8 @@ impl Restorer {
     }
 
     fn finish(&mut self, task: TaskId) -> Result<Restored, store::Error> {
-        let (stores, meta) = self.restores.remove(&task).expect("listed just above").folding.finish()?;
+        let (mut stores, meta) = self.restores.remove(&task).expect("listed just above").folding.finish()?;
+        stores.load_in_bulk(false)?;
         stores.check_rows()?;
         crash::at(Step::Restored);
         info!(%task, "restored");

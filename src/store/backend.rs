@@ -62,6 +62,15 @@ pub trait Backend: Send + fmt::Debug {
         self.flush()
     }
 
+    /// Says that much is going to be written and hardly anything read, or that this is over: an engine may put off until then what reads gain
+    /// from alone.
+    ///
+    /// # Errors
+    /// The engine cannot write.
+    fn load_in_bulk(&mut self, _on: bool) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Finds out whether what runs in the background has failed: nobody waits for it.
     ///
     /// # Errors

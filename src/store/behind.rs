@@ -184,6 +184,14 @@ impl TaskStores {
         }
     }
 
+    /// Says that a long restore begins, or that it is over.
+    ///
+    /// # Errors
+    /// The backend's.
+    pub fn load_in_bulk(&mut self, on: bool) -> Result<(), Error> {
+        self.backend.load_in_bulk(on)
+    }
+
     /// Folds changelog records into the backend, with the offset behind them in the same write, so that an interrupted
     /// restore goes on from where it stood. Nothing of the store may be uncommitted. `now` is the wall clock.
     ///

@@ -85,12 +85,19 @@ impl Backends for RocksBackends {
     }
 }
 
+/// Flushed files that are merged with the level below when there are so many, RocksDB's default. Each such merge rewrites that level, so that
+/// in bulk there may be more; at 20 writes would be slowed down.
+const LEVEL0_FILES: &str = "4";
+const LEVEL0_FILES_IN_BULK: &str = "16";
+
 /// A task's folder, open.
 pub struct RocksBackend {
     db: DB,
     path: PathBuf,
     shared: RocksShared,
     write: WriteOptions,
+    /// It is being loaded in bulk.
+    bulk: bool,
 }
 
 impl RocksBackend {
@@ -108,7 +115,7 @@ impl RocksBackend {
         let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| convert(&error, path))?;
         let mut write = WriteOptions::default();
         write.disable_wal(true);
-        Ok(Self { db, path: path.to_owned(), shared: shared.clone(), write })
+        Ok(Self { db, path: path.to_owned(), shared: shared.clone(), write, bulk: false })
     }
 
     fn family(&self, name: &str) -> &ColumnFamily {
@@ -249,6 +256,17 @@ impl Backend for RocksBackend {
 
     fn start_flush(&mut self) -> Result<(), Error> {
         self.flush_both(false)
+    }
+
+    fn load_in_bulk(&mut self, on: bool) -> Result<(), Error> {
+        if on == self.bulk {
+            return Ok(());
+        }
+        let files = if on { LEVEL0_FILES_IN_BULK } else { LEVEL0_FILES };
+        let option = [("level0_file_num_compaction_trigger", files)];
+        self.db.set_options_cf(self.family(DATA), &option).map_err(|error| self.convert(&error))?;
+        self.bulk = on;
+        Ok(())
     }
 
     fn check(&mut self) -> Result<(), Error> {
@@ -392,6 +410,26 @@ mod tests {
         assert!(matches!(second, Err(Error::Locked { .. })), "{second:?}");
         drop(first);
         RocksBackend::open(folder.path(), &shared).unwrap();
+    }
+
+    #[test]
+    fn files_stay_as_they_were_flushed_while_much_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut backend = RocksBackend::open(folder.path(), &RocksShared::new(8 << 20)).unwrap();
+        backend.load_in_bulk(true).unwrap();
+        for round in 0..10_u8 {
+            let mut batch = Batch::default();
+            batch.put(&[b"key"], &[round]);
+            backend.write(&batch).unwrap();
+            backend.flush().unwrap();
+        }
+        let files = properties::num_files_at_level(0);
+        assert_eq!(backend.number(&files), 10);
+        backend.load_in_bulk(false).unwrap();
+        while backend.number(&files) >= 4 {
+            std::thread::yield_now();
+        }
+        assert_eq!(backend.get(b"key").unwrap().as_deref(), Some(&[9][..]));
     }
 
     #[test]
