@@ -164,6 +164,22 @@ impl Figures {
     }
 }
 
+/// The first blows are one of each kind, so that every run has them all.
+fn first_blows(plan: &Plan) -> Vec<Blow> {
+    let all = [
+        Blow::FullDisk,
+        Blow::Kill,
+        Blow::KillTwo,
+        Blow::Freeze,
+        Blow::Restart,
+        Blow::Registry,
+        Blow::Cut,
+        Blow::Slow,
+        Blow::Broker,
+    ];
+    all.into_iter().filter(|blow| *blow != Blow::Broker || plan.brokers > 1).collect()
+}
+
 fn choose(rng: &mut Rng, plan: &Plan) -> Blow {
     match rng.below(20) {
         0..=8 => Blow::Kill,
@@ -203,8 +219,9 @@ fn run(plan: &Plan) -> Figures {
     catch_up(&mut verifier, &mut daemons, plan, "the beginning");
     let mut rng = Rng::new(plan.seed);
     let mut figures = Figures::default();
+    let first = first_blows(plan);
     for number in 1..=plan.blows {
-        let blow = choose(&mut rng, plan);
+        let blow = first.get(number - 1).copied().unwrap_or_else(|| choose(&mut rng, plan));
         std::thread::park_timeout(Duration::from_millis(rng.below(700)));
         strike(blow, &mut rng, plan, &mut daemons, &mut cluster, &registry);
         let took = catch_up(&mut verifier, &mut daemons, plan, &format!("blow {number}, {blow:?}"));
