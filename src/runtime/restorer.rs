@@ -266,7 +266,12 @@ impl Restorer {
         if restore.reads && !partitions.is_empty() {
             self.unassign(&partitions)?;
         }
-        Ok(Some(restore.folding.stores))
+        let mut stores = restore.folding.stores;
+        // Whoever goes on with them meets a disk that refuses again.
+        if let Err(error) = stores.load_in_bulk(false) {
+            warn!(%task, %error, "flushed files are merged as rarely as in a restore");
+        }
+        Ok(Some(stores))
     }
 
     /// Says of each task, now and then, how far it is.

@@ -417,11 +417,11 @@ impl StreamThread {
     /// Lets every task work for a while; tells whether there is more to do at once.
     fn process(&mut self, now: Timestamp) -> Result<bool, Error> {
         // Sealed records that are still being handed over must not mix with those of the next generation.
-        if self.cycle.is_sending() || self.holds_enough() {
+        let (mut held, held_max) = (self.uncommitted_bytes(), self.shared.options.memory().uncommitted());
+        if self.cycle.is_sending() || held > held_max {
             return Ok(false);
         }
         let watch = self.shared.clock.stopwatch();
-        let (mut held, held_max) = (self.uncommitted_bytes(), self.shared.options.memory().uncommitted());
         self.awaits_schema = false;
         let mut busy = false;
         let mut failed = Vec::new();
