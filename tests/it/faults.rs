@@ -28,7 +28,7 @@ fn a_broker_that_goes_away_is_waited_for() {
     kafka.proxy.mend();
     shop::place_orders(&app, &orders[FIRST..SECOND]);
     shop::wait_for_count(&mut run, FIRST as i64 + 1);
-    kafka.kill();
+    kafka.kill_at_rest();
     assert_eq!(run.ask("/livez").0, 200);
     // Committed state is there to be read meanwhile.
     assert!(!run.rows("items").unwrap_or_default().is_empty() || run.ask("/readyz").0 == 503);

@@ -1,10 +1,8 @@
 //! A task that cannot go on is seen, stands alone, and is let go on; a daemon lives whatever its broker does.
 
-use std::time::Duration;
-
 use crate::support::kafka_server::KafkaServer;
 use crate::support::notes::{self, AT, TOPOLOGY, key_of};
-use crate::support::{Launch, Place, rest, topics, until};
+use crate::support::{Launch, Place, topics, until};
 
 #[expect(clippy::disallowed_methods, reason = "a record that is a little ahead of the clock needs the clock")]
 fn now_ms() -> i64 {
@@ -79,9 +77,7 @@ fn a_daemon_lives_for_as_long_as_its_broker_is_away() {
     topics::write(&*app.broker(), [notes::note(&app, &key, AT, r#"{"n": 1}"#)]);
     let mut run = app.start(&Launch::default());
     notes::wait_for(&mut run, &key, (1, 1));
-    // The broker writes a transaction's markers behind its answer; one that is killed before may forget them (docs/operations/failure-modes.md).
-    rest(Duration::from_secs(2));
-    kafka.kill();
+    kafka.kill_at_rest();
     // Longer than a thread may go without a beat.
     let end = now_ms() + 80_000;
     until("the broker is away for long", || {

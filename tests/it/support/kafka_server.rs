@@ -4,12 +4,13 @@
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use tidemill::broker::Broker as _;
 use tidemill::broker::kafka::{KafkaBroker, KafkaSettings};
 
 use super::proxy::Proxy;
-use super::{Place, until};
+use super::{Place, rest, until};
 
 const SERVERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/servers");
 
@@ -88,12 +89,18 @@ impl KafkaServer {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {
                 panic!("{status}: {}", self.log());
             }
-            broker.admin().unwrap().list(std::time::Duration::from_secs(2)).ok()
+            broker.admin().unwrap().list(Duration::from_secs(2)).ok()
         });
     }
 
-    /// `kill -9`.
-    pub(crate) fn kill(&mut self) {
+    /// `kill -9` when no commit is under way: the server writes a transaction's markers behind its answer, and may forget them when it is killed
+    /// before (docs/operations/failure-modes.md).
+    pub(crate) fn kill_at_rest(&mut self) {
+        rest(Duration::from_secs(2));
+        self.kill();
+    }
+
+    fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();

@@ -9,7 +9,7 @@ use tidemill::base::record::Outgoing;
 use tidemill::base::rng::Rng;
 
 use super::process::Run;
-use super::{App, Place, topics, until};
+use super::{App, Place, topics, until_or_said};
 
 pub(crate) const PARTITIONS: u32 = 3;
 const WINDOW_MS: i64 = 10_000;
@@ -225,10 +225,10 @@ pub(crate) fn place_orders(app: &App, orders: &[Order]) {
 
 /// Waits until a daemon has counted this many orders, by item.
 pub(crate) fn wait_for_count(run: &mut Run, orders: i64) {
-    until(&format!("{orders} orders are counted"), || {
+    until_or_said(&format!("{orders} orders are counted"), || {
         let rows = run.rows("items").unwrap_or_default();
         let counted: i64 = rows.iter().map(|row| long(&row["value"]["orders"])).sum();
-        (counted >= orders).then_some(())
+        if counted >= orders { Ok(()) } else { Err(format!("{counted} are\n{}", run.said())) }
     });
 }
 
