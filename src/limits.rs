@@ -142,6 +142,10 @@ pub const ROCKS_OPEN_FILES_MAX: i32 = 256;
 pub const ROCKS_MEMTABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const ROCKS_MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
 
+/// Bytes that a load in bulk gathers at most before they are sorted and handed to RocksDB as a file; all loads of a process share half of what
+/// RocksDB may take, and each has [`ROCKS_MEMTABLE_BYTES_MIN`] at least.
+pub const ROCKS_RUN_BYTES_MAX: usize = 64 * 1024 * 1024;
+
 /// Versions of one key that a write looks at for trimming; the rest waits for the next write.
 pub const VERSIONS_TRIMMED_MAX: usize = 64;
 
@@ -220,7 +224,7 @@ pub const RESTORE_FLUSH_MS: i64 = 5_000;
 /// Milliseconds between two lines of the log about a task that is being restored.
 pub const RESTORE_SAY_MS: i64 = 5_000;
 
-/// Offsets from which on a restore is a load in bulk: RocksDB merges flushed files more rarely until it is over.
+/// Offsets from which on a restore is a load in bulk: rows are sorted outside of RocksDB, which merges files more rarely until it is over.
 pub const BULK_RESTORE_OFFSETS: u64 = 100_000;
 
 /// Tasks whose changelogs a thread reads at once, those with the least to read first; with a rate to keep to, one.

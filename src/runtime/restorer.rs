@@ -256,7 +256,8 @@ impl Restorer {
         })
     }
 
-    /// Gives up on a task and returns its stores, which stand where the restore has come to.
+    /// Gives up on a task and returns its stores, which stand where the restore has come to; none when the disk does not take that: they are
+    /// closed, and what is at rest is where the next restore goes on.
     ///
     /// # Errors
     /// The broker's.
@@ -267,11 +268,13 @@ impl Restorer {
             self.unassign(&partitions)?;
         }
         let mut stores = restore.folding.stores;
-        // Whoever goes on with them meets a disk that refuses again.
-        if let Err(error) = stores.load_in_bulk(false) {
-            warn!(%task, %error, "flushed files are merged as rarely as in a restore");
+        match stores.load_in_bulk(false) {
+            Ok(()) => Ok(Some(stores)),
+            Err(error) => {
+                warn!(%task, %error, "what was restored last is lost, and read again");
+                Ok(None)
+            }
         }
-        Ok(Some(stores))
     }
 
     /// Says of each task, now and then, how far it is.

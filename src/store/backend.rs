@@ -62,8 +62,9 @@ pub trait Backend: Send + fmt::Debug {
         self.flush()
     }
 
-    /// Says that much is going to be written and hardly anything read, or that this is over: an engine may put off until then what reads gain
-    /// from alone.
+    /// Says that much is going to be written and nothing read, or that this is over. Until then an engine may show what was there before, put
+    /// off what reads gain from alone, and have a crash keep rows without the facts that were written with them: whoever goes on from what
+    /// the facts say writes the same rows again.
     ///
     /// # Errors
     /// The engine cannot write.

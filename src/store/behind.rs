@@ -45,6 +45,8 @@ pub(super) struct Behind {
     last_mark: Option<Timestamp>,
     /// When what runs in the background was looked at last.
     last_check: Option<Timestamp>,
+    /// The backend is being loaded in bulk, and sorts what it is given.
+    in_bulk: bool,
 }
 
 impl Behind {
@@ -189,7 +191,9 @@ impl TaskStores {
     /// # Errors
     /// The backend's.
     pub fn load_in_bulk(&mut self, on: bool) -> Result<(), Error> {
-        self.backend.load_in_bulk(on)
+        self.backend.load_in_bulk(on)?;
+        self.behind.in_bulk = on;
+        Ok(())
     }
 
     /// Folds changelog records into the backend, with the offset behind them in the same write, so that an interrupted
@@ -226,11 +230,13 @@ impl TaskStores {
             }
             sorted.push((key, record));
         }
-        sorted.sort_by_key(|(key, _)| *key);
+        if !self.behind.in_bulk {
+            sorted.sort_by_key(|(key, _)| *key);
+        }
         let prefix = store.facts.prefix.to_be_bytes();
         let mut batch = Batch::default();
         for (place, (key, record)) in sorted.iter().enumerate() {
-            // The sort is stable: of equal keys the last one is the newest.
+            // The sort is stable: of equal keys beside each other the last one is the newest.
             if sorted.get(place + 1).is_some_and(|(next, _)| next == key) {
                 continue;
             }

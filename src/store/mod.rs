@@ -26,6 +26,7 @@ pub mod keys;
 pub mod memory;
 pub mod restore;
 pub mod rocks;
+mod run;
 mod scan;
 mod stats;
 mod stores;

@@ -6,19 +6,25 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rocksdb::properties;
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamily, ColumnFamilyDescriptor, DB, DBCompressionType, ErrorKind, FlushOptions,
-    Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions,
+    IngestExternalFileOptions, Options, ReadOptions, SstFileWriter, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
-use crate::limits::{ROCKS_MEMTABLE_BYTES_MAX, ROCKS_MEMTABLE_BYTES_MIN, ROCKS_OPEN_FILES_MAX};
+use crate::limits::{ROCKS_MEMTABLE_BYTES_MAX, ROCKS_MEMTABLE_BYTES_MIN, ROCKS_OPEN_FILES_MAX, ROCKS_RUN_BYTES_MAX};
 use crate::store::backend::Visit;
+use crate::store::run::Run;
 use crate::store::{Backend, BackendNumbers, Backends, Batch, BatchOp, Error};
 
 const DATA: &str = "data";
 const META: &str = "meta";
+
+/// The file of a run until RocksDB has taken it over; what a crash left of one is written over by the next.
+const RUN: &str = "run.new";
 
 /// Bits per key of the bloom filter: about one false positive in a hundred.
 const BLOOM_BITS_PER_KEY: f64 = 10.0;
@@ -33,6 +39,10 @@ pub struct RocksShared {
     memtables: WriteBufferManager,
     /// Bytes of one memtable.
     memtable_bytes: usize,
+    /// Bytes that all runs share.
+    runs_bytes: usize,
+    /// Databases that are being loaded in bulk.
+    loads: Arc<AtomicUsize>,
 }
 
 impl RocksShared {
@@ -41,7 +51,14 @@ impl RocksShared {
         let cache = Cache::new_lru_cache(budget_bytes);
         let memtables = WriteBufferManager::new_write_buffer_manager_with_cache(budget_bytes / 2, false, cache.clone());
         let memtable_bytes = (budget_bytes / 16).clamp(ROCKS_MEMTABLE_BYTES_MIN, ROCKS_MEMTABLE_BYTES_MAX);
-        Self { cache, memtables, memtable_bytes }
+        // Who loads in bulk writes past the memtables.
+        Self { cache, memtables, memtable_bytes, runs_bytes: budget_bytes / 2, loads: Arc::default() }
+    }
+
+    /// Returns the bytes at which a run is handed over.
+    fn run_bytes(&self) -> usize {
+        let loads = self.loads.load(Ordering::Relaxed).max(1);
+        (self.runs_bytes / loads).clamp(ROCKS_MEMTABLE_BYTES_MIN, ROCKS_RUN_BYTES_MAX)
     }
 
     /// Returns the bytes of the block cache in use, memtables included.
@@ -96,8 +113,26 @@ pub struct RocksBackend {
     path: PathBuf,
     shared: RocksShared,
     write: WriteOptions,
-    /// It is being loaded in bulk.
-    bulk: bool,
+    bulk: Option<Bulk>,
+}
+
+/// A load in bulk: what is written is gathered, and handed over as a file of sorted rows that RocksDB takes in as it is.
+struct Bulk {
+    run: Run,
+    loads: Arc<AtomicUsize>,
+}
+
+impl Bulk {
+    fn begin(shared: &RocksShared) -> Self {
+        shared.loads.fetch_add(1, Ordering::Relaxed);
+        Self { run: Run::default(), loads: Arc::clone(&shared.loads) }
+    }
+}
+
+impl Drop for Bulk {
+    fn drop(&mut self) {
+        self.loads.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl RocksBackend {
@@ -115,7 +150,7 @@ impl RocksBackend {
         let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| convert(&error, path))?;
         let mut write = WriteOptions::default();
         write.disable_wal(true);
-        Ok(Self { db, path: path.to_owned(), shared: shared.clone(), write, bulk: false })
+        Ok(Self { db, path: path.to_owned(), shared: shared.clone(), write, bulk: None })
     }
 
     fn family(&self, name: &str) -> &ColumnFamily {
@@ -161,6 +196,32 @@ impl RocksBackend {
             if upwards { entries.next() } else { entries.prev() }
         }
         entries.status().map_err(|error| self.convert(&error))
+    }
+
+    /// Takes what was gathered in bulk into the database: the rows, then the facts that hold with them.
+    fn hand_over(&mut self) -> Result<(), Error> {
+        let Some(bulk) = &mut self.bulk else { return Ok(()) };
+        bulk.run.sort();
+        ingest(&self.db, &bulk.run, &self.path.join(RUN), &self.shared).map_err(|error| convert(&error, &self.path))?;
+        let facts = bulk.run.facts();
+        self.write_now(&facts)?;
+        self.bulk.iter_mut().for_each(|bulk| bulk.run.clear());
+        Ok(())
+    }
+
+    fn write_now(&self, batch: &Batch) -> Result<(), Error> {
+        let (data, meta) = (self.family(DATA), self.family(META));
+        let mut writes = WriteBatch::default();
+        for op in batch.iter() {
+            match op {
+                BatchOp::Put { key, value } => writes.put_cf(data, key, value),
+                BatchOp::Delete { key } => writes.delete_cf(data, key),
+                BatchOp::DeleteRange { from, to } => writes.delete_range_cf(data, from, to),
+                BatchOp::PutMeta { key, value } => writes.put_cf(meta, key, value),
+                BatchOp::DeleteMeta { key } => writes.delete_cf(meta, key),
+            }
+        }
+        self.db.write_opt(writes, &self.write).map_err(|error| self.convert(&error))
     }
 
     fn flush_both(&self, wait: bool) -> Result<(), Error> {
@@ -236,36 +297,35 @@ impl Backend for RocksBackend {
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), Error> {
-        let (data, meta) = (self.family(DATA), self.family(META));
-        let mut writes = WriteBatch::default();
-        for op in batch.iter() {
-            match op {
-                BatchOp::Put { key, value } => writes.put_cf(data, key, value),
-                BatchOp::Delete { key } => writes.delete_cf(data, key),
-                BatchOp::DeleteRange { from, to } => writes.delete_range_cf(data, from, to),
-                BatchOp::PutMeta { key, value } => writes.put_cf(meta, key, value),
-                BatchOp::DeleteMeta { key } => writes.delete_cf(meta, key),
-            }
+        if let Some(bulk) = &mut self.bulk
+            && bulk.run.add(batch)
+        {
+            let full = bulk.run.size_bytes() >= self.shared.run_bytes();
+            return if full { self.hand_over() } else { Ok(()) };
         }
-        self.db.write_opt(writes, &self.write).map_err(|error| self.convert(&error))
+        self.hand_over()?;
+        self.write_now(batch)
     }
 
     fn flush(&mut self) -> Result<(), Error> {
+        self.hand_over()?;
         self.flush_both(true)
     }
 
     fn start_flush(&mut self) -> Result<(), Error> {
+        self.hand_over()?;
         self.flush_both(false)
     }
 
     fn load_in_bulk(&mut self, on: bool) -> Result<(), Error> {
-        if on == self.bulk {
+        if on == self.bulk.is_some() {
             return Ok(());
         }
+        self.hand_over()?;
         let files = if on { LEVEL0_FILES_IN_BULK } else { LEVEL0_FILES };
         let option = [("level0_file_num_compaction_trigger", files)];
         self.db.set_options_cf(self.family(DATA), &option).map_err(|error| self.convert(&error))?;
-        self.bulk = on;
+        self.bulk = on.then(|| Bulk::begin(&self.shared));
         Ok(())
     }
 
@@ -290,6 +350,27 @@ impl Backend for RocksBackend {
             background_errors: self.number(properties::BACKGROUND_ERRORS),
         }
     }
+}
+
+/// Writes the rows of a sorted run to a file, and has RocksDB move it to its own.
+fn ingest(db: &DB, run: &Run, path: &Path, shared: &RocksShared) -> Result<(), rocksdb::Error> {
+    if run.rows().len() == 0 {
+        return Ok(());
+    }
+    let options = options(shared);
+    let mut file = SstFileWriter::create(&options);
+    file.open(path)?;
+    for (key, value) in run.rows() {
+        match value {
+            Some(value) => file.put(key, value)?,
+            None => file.delete(key)?,
+        }
+    }
+    file.finish()?;
+    let mut ingest = IngestExternalFileOptions::default();
+    ingest.set_move_files(true);
+    let data = db.cf_handle(DATA).expect("both families are opened with the database");
+    db.ingest_external_file_cf_opts(data, &ingest, vec![path])
 }
 
 fn options(shared: &RocksShared) -> Options {
@@ -412,23 +493,68 @@ mod tests {
         RocksBackend::open(folder.path(), &shared).unwrap();
     }
 
+    /// Writes a row and a fact in bulk.
+    fn load(backend: &mut RocksBackend, round: u8) {
+        let mut batch = Batch::default();
+        batch.put(&[b"key"], &[round]);
+        batch.put_meta(b"round", &[round]);
+        backend.write(&batch).unwrap();
+    }
+
     #[test]
-    fn files_stay_as_they_were_flushed_while_much_is_loaded() {
+    fn files_stay_as_they_were_handed_over_while_much_is_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let mut backend = RocksBackend::open(folder.path(), &RocksShared::new(8 << 20)).unwrap();
+        load(&mut backend, 0);
         backend.load_in_bulk(true).unwrap();
-        for round in 0..10_u8 {
-            let mut batch = Batch::default();
-            batch.put(&[b"key"], &[round]);
-            backend.write(&batch).unwrap();
+        for round in 1..10 {
+            load(&mut backend, round);
             backend.flush().unwrap();
         }
         let files = properties::num_files_at_level(0);
         assert_eq!(backend.number(&files), 10);
+        load(&mut backend, 10);
+        let facts = |backend: &RocksBackend| backend.get_meta(b"round").unwrap();
+        assert_eq!(facts(&backend).as_deref(), Some(&[9][..]), "a fact comes with its rows");
         backend.load_in_bulk(false).unwrap();
         backend.db.wait_for_compact(&rocksdb::WaitForCompactOptions::default()).unwrap();
         assert_eq!(backend.number(&files), 0, "they are merged when it is over");
-        assert_eq!(backend.get(b"key").unwrap().as_deref(), Some(&[9][..]));
+        assert_eq!(backend.get(b"key").unwrap().as_deref(), Some(&[10][..]));
+        assert_eq!(facts(&backend).as_deref(), Some(&[10][..]));
+    }
+
+    #[test]
+    fn what_is_loaded_in_bulk_is_kept_as_far_as_it_was_handed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let shared = RocksShared::new(8 << 20);
+        let mut backend = RocksBackend::open(folder.path(), &shared).unwrap();
+        backend.load_in_bulk(true).unwrap();
+        load(&mut backend, 1);
+        let mut batch = Batch::default();
+        batch.delete_range(b"a", b"b");
+        backend.write(&batch).unwrap();
+        load(&mut backend, 2);
+        drop(backend);
+        // A crash in the middle of a file leaves a part of it.
+        fs::write(folder.path().join(RUN), b"a part").unwrap();
+        let mut backend = RocksBackend::open(folder.path(), &shared).unwrap();
+        assert_eq!(backend.get(b"key").unwrap().as_deref(), Some(&[1][..]));
+        backend.load_in_bulk(true).unwrap();
+        // More than a run holds.
+        for number in 0..200_000_u32 {
+            let mut batch = Batch::default();
+            batch.put(&[&number.to_be_bytes()], b"twelve bytes");
+            batch.put_meta(b"round", &number.to_be_bytes());
+            backend.write(&batch).unwrap();
+        }
+        let handed_over = backend.get_meta(b"round").unwrap().unwrap();
+        let handed_over = u32::from_be_bytes(handed_over.try_into().unwrap());
+        assert!((10_000..200_000).contains(&handed_over), "{handed_over}");
+        assert_eq!(keys(&backend, &[0], Some(b"key"), true).len(), handed_over as usize + 1);
+        backend.load_in_bulk(false).unwrap();
+        assert_eq!(keys(&backend, &[0], Some(b"key"), true).len(), 200_000);
+        assert!(!folder.path().join(RUN).exists());
+        assert_eq!(shared.loads.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -2,13 +2,14 @@
 //! where they stood when the process was killed.
 
 use serde_json::Value as Json;
+use tidemill::limits::BULK_RESTORE_OFFSETS;
 
 use crate::support::notes::{self, AT};
 use crate::support::process::Run;
 use crate::support::{App, Launch, Place, shop, topics, until};
 
-/// Rows of the store that is lost.
-const KEYS: usize = 20_000;
+/// Rows of the store that is lost: so many that its partitions are loaded in bulk.
+const KEYS: usize = 240_000;
 
 fn key(number: usize) -> String {
     format!("k{number}")
@@ -41,10 +42,7 @@ fn sum(lines: &[Json], field: &str) -> i64 {
 
 /// What a metric comes to, over all partitions of a store.
 fn metric(run: &mut Run, name: &str, store: &str) -> f64 {
-    let wanted = format!("tidemill_{name}{{store=\"{store}\"");
-    let metrics = run.ask("/metrics").1;
-    let samples = metrics.lines().filter(|line| line.starts_with(&wanted));
-    samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
+    run.metric(&format!("tidemill_{name}{{store=\"{store}\""))
 }
 
 #[test]
@@ -64,7 +62,7 @@ fn a_slow_restore_is_told_of_holds_nobody_up_and_goes_on_where_it_was_killed() {
 
     // Slower than a thread may go without polling its group.
     let slow = Launch {
-        environment: &[("TIDEMILL__STATE__RESTORE_BYTES_PER_SECOND", "64KiB")],
+        environment: &[("TIDEMILL__STATE__RESTORE_BYTES_PER_SECOND", "512KiB")],
         kafka: "\"max.poll.interval.ms\" = 10000",
         ..Launch::default()
     };
@@ -93,6 +91,7 @@ fn a_slow_restore_is_told_of_holds_nobody_up_and_goes_on_where_it_was_killed() {
     }
     let whole = sum(&lines(&said, "restoring"), "offsets");
     assert!(whole >= KEYS as i64, "{whole}");
+    assert!(whole / notes::PARTITIONS as i64 > BULK_RESTORE_OFFSETS as i64, "{whole}");
 
     let mut run = app.start(&Launch::default());
     last_keys().iter().for_each(|key| notes::wait_for(&mut run, key, (1, 1)));
@@ -103,7 +102,7 @@ fn a_slow_restore_is_told_of_holds_nobody_up_and_goes_on_where_it_was_killed() {
         (restored > 0.0).then_some(restored)
     });
     assert!(restored <= rest as f64 && restored < KEYS as f64, "{restored} of {KEYS}, {rest}");
-    for number in (0..KEYS).step_by(97) {
+    for number in (0..KEYS).step_by(1009) {
         assert_eq!(notes::of(&mut run, "newest", &key(number)), Some((1, 1)), "{number}");
     }
     beside(&mut run, 3);

@@ -271,6 +271,8 @@ impl<'a> World<'a> {
 
     fn restore(&mut self, size: usize, batches: Option<usize>) {
         let now = self.now;
+        // Half of the restores load in bulk; what interrupts one closes the stores.
+        self.stores().load_in_bulk(size % 2 == 0).unwrap();
         for (store, log) in self.logs.iter().enumerate() {
             let (index, stores) = (StoreIndex(store as u16), self.stores.as_mut().unwrap());
             let from = stores.position(index).map_or(Offset(0), |position| position.offset);
@@ -282,6 +284,9 @@ impl<'a> World<'a> {
         }
         let meta = self.commits.to_be_bytes();
         self.stores().restore_meta(&meta).unwrap();
+        if batches.is_none() {
+            self.stores().load_in_bulk(false).unwrap();
+        }
     }
 
     /// What is at rest is the fold of the changelog up to the offset beside it.

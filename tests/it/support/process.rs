@@ -173,9 +173,14 @@ impl Run {
 
     /// How many records it has worked on, by its metrics.
     pub(crate) fn consumed(&mut self) -> u64 {
+        self.metric("tidemill_records_consumed_total{") as u64
+    }
+
+    /// What the samples come to that begin with this.
+    pub(crate) fn metric(&mut self, beginning: &str) -> f64 {
         let metrics = self.ask("/metrics").1;
-        let lines = metrics.lines().filter(|line| line.starts_with("tidemill_records_consumed_total{"));
-        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+        let samples = metrics.lines().filter(|line| line.starts_with(beginning));
+        samples.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
     /// A JSON answer; none when there is something in the way for now.
