@@ -165,6 +165,11 @@ impl RocksBackend {
         self.db.property_int_value_cf(self.family(DATA), property).ok().flatten().unwrap_or(0)
     }
 
+    /// RocksDB counts those of the whole database with the default family.
+    fn background_errors(&self) -> u64 {
+        self.db.property_int_value(properties::BACKGROUND_ERRORS).ok().flatten().unwrap_or(0)
+    }
+
     fn get_from(&self, family: &str, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
         self.db.get_cf(self.family(family), key).map_err(|error| self.convert(&error))
     }
@@ -331,7 +336,7 @@ impl Backend for RocksBackend {
 
     fn check(&mut self) -> Result<(), Error> {
         // The count never goes down. A flush says what is wrong still, and is cheap where there is nothing to write.
-        if self.number(properties::BACKGROUND_ERRORS) > 0 { self.flush_both(true) } else { Ok(()) }
+        if self.background_errors() > 0 { self.flush_both(true) } else { Ok(()) }
     }
 
     fn size_bytes(&self) -> u64 {
@@ -347,7 +352,7 @@ impl Backend for RocksBackend {
             pending_compaction_bytes: self.number(properties::ESTIMATE_PENDING_COMPACTION_BYTES),
             running_compactions: self.number(properties::NUM_RUNNING_COMPACTIONS),
             write_stopped: self.number(properties::IS_WRITE_STOPPED) > 0,
-            background_errors: self.number(properties::BACKGROUND_ERRORS),
+            background_errors: self.background_errors(),
         }
     }
 }
