@@ -362,7 +362,9 @@ fn ingest(db: &DB, run: &Run, path: &Path, shared: &RocksShared) -> Result<(), r
     if run.rows().len() == 0 {
         return Ok(());
     }
-    let options = options(shared);
+    let mut options = options(shared);
+    // It is soon merged with others, and only what is merged stays.
+    options.set_compression_type(DBCompressionType::None);
     let mut file = SstFileWriter::create(&options);
     file.open(path)?;
     for (key, value) in run.rows() {
