@@ -27,6 +27,7 @@ use tokio::runtime::Runtime;
 
 use super::references::inline;
 use crate::base::ids::SchemaId;
+use crate::limits::REGISTRATIONS_AT_ONCE;
 use crate::registry::{Error, Registry, SubjectVersion, Verdict};
 
 /// The registry's type of content.
@@ -289,6 +290,18 @@ impl Registry for ConfluentRegistry {
             }
             Err(failure) => Err(failure.into_error()),
         }
+    }
+
+    fn register_all(&self, schemas: &[(String, String)], wait: Duration) -> Vec<Result<SchemaId, Error>> {
+        let mut answers = Vec::with_capacity(schemas.len());
+        for some in schemas.chunks(REGISTRATIONS_AT_ONCE) {
+            std::thread::scope(|scope| {
+                let asked: Vec<_> =
+                    some.iter().map(|(subject, schema)| scope.spawn(|| self.register(subject, schema, wait))).collect();
+                answers.extend(asked.into_iter().map(|answer| answer.join().expect("it does not panic")));
+            });
+        }
+        answers
     }
 
     fn lookup(&self, subject: &str, schema: &str, wait: Duration) -> Result<Option<SchemaId>, Error> {

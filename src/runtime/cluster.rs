@@ -6,13 +6,14 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use crate::base::ids::{Topic, TopicPartition};
+use crate::base::ids::{SchemaId, Topic, TopicPartition};
 use crate::broker::{Admin, Broker, NewTopic, TopicDescription, TopicIdentity};
 use crate::error::codes;
 use crate::limits;
 use crate::operator::{KeyWriter, RowWriter};
 use crate::plan::{
-    Keep, Node, NodeKind, Partitions, Payload, PerLayout, Plan, SinkKey, SubTopology, TopicPlan, TopicRole, Writer,
+    Keep, KeyFormat, Node, NodeKind, Partitions, Payload, PerLayout, Plan, SinkKey, SubTopology, TopicPlan, TopicRole,
+    Writer,
 };
 use crate::registry::Registry;
 use crate::runtime::Error;
@@ -96,15 +97,16 @@ impl Cluster {
             globals: GlobalStores::default(),
             topics,
         };
+        let registered = register(plan, registry)?;
         cluster.resolved = plan
             .sub_topologies
             .iter()
-            .map(|sub| cluster.resolve(plan, sub, registry).map(Arc::new))
+            .map(|sub| cluster.resolve(plan, sub, &registered).map(Arc::new))
             .collect::<Result<_, _>>()?;
         Ok(cluster)
     }
 
-    fn resolve(&self, plan: &Plan, sub: &SubTopology, registry: &dyn Registry) -> Result<Resolved, Error> {
+    fn resolve(&self, plan: &Plan, sub: &SubTopology, registered: &Registered) -> Result<Resolved, Error> {
         let mut resolved = Resolved { globals: self.globals.clone(), ..Resolved::default() };
         for node in &sub.nodes {
             let target = target(node);
@@ -112,18 +114,10 @@ impl Cluster {
             resolved.record_bytes_max.push(target.map_or(usize::MAX, |(topic, _)| self.record_bytes_max(topic)));
             let mut writers = PerLayout::default();
             for (layout, writer) in target.iter().flat_map(|(_, writers)| writers.iter()) {
-                let id = match &writer.subject {
-                    Some(subject) => {
-                        let id = registry.register(subject, writer.schema.text(), limits::BROKER_WAIT_MAX)?;
-                        info!(subject, id = id.0, "registered a schema");
-                        Some(id)
-                    }
-                    None => None,
-                };
-                writers.set(layout, RowWriter::new(writer, id));
+                writers.set(layout, RowWriter::new(writer, row_schema(writer).map(|schema| registered[&schema])));
             }
             resolved.writers.push(writers);
-            resolved.key_writers.push(key_writer(node, registry)?);
+            resolved.key_writers.push(key_writer(node, registered)?);
         }
         for source in &sub.sources {
             resolved.source_ids.push(self.topic_id(&source.topic));
@@ -210,13 +204,47 @@ fn target(node: &Node) -> Option<(&Topic, &PerLayout<Writer>)> {
     Some((topic, writers))
 }
 
-/// Registers the schema that a sink's keys are written under, where they are Avro.
-fn key_writer(node: &Node, registry: &dyn Registry) -> Result<Option<KeyWriter>, Error> {
-    let NodeKind::Sink { topic, format, key: SinkKey::Avro, .. } = &node.kind else { return Ok(None) };
-    let subject = format!("{topic}-key");
-    let id = registry.register(&subject, format.schema_text(), limits::BROKER_WAIT_MAX)?;
-    info!(subject, id = id.0, "registered a schema");
-    KeyWriter::new(format, id).map(Some).map_err(|error| Error::Bug { message: error.to_string() })
+/// Ids by subject and schema.
+type Registered = BTreeMap<(String, String), SchemaId>;
+
+/// Registers every schema that results are written under.
+fn register(plan: &Plan, registry: &dyn Registry) -> Result<Registered, Error> {
+    let mut wanted: Vec<(String, String)> = Vec::new();
+    for node in plan.sub_topologies.iter().flat_map(|sub| &sub.nodes) {
+        let rows = target(node)
+            .into_iter()
+            .flat_map(|(_, writers)| writers.iter())
+            .filter_map(|(_, writer)| row_schema(writer));
+        for schema in rows.chain(key_schema(node).map(|(_, schema)| schema)) {
+            if !wanted.contains(&schema) {
+                wanted.push(schema);
+            }
+        }
+    }
+    let ids = registry.register_all(&wanted, limits::BROKER_WAIT_MAX);
+    let mut registered = Registered::new();
+    for (schema, id) in wanted.into_iter().zip(ids) {
+        let id = id?;
+        info!(subject = schema.0, id = id.0, "registered a schema");
+        registered.insert(schema, id);
+    }
+    Ok(registered)
+}
+
+/// Subject and schema of the rows that a writer writes, where they are registered.
+fn row_schema(writer: &Writer) -> Option<(String, String)> {
+    Some((writer.subject.as_ref()?.to_string(), writer.schema.text().to_owned()))
+}
+
+/// Format, subject and schema of the keys that a sink writes, where they are Avro.
+fn key_schema(node: &Node) -> Option<(&KeyFormat, (String, String))> {
+    let NodeKind::Sink { topic, format, key: SinkKey::Avro, .. } = &node.kind else { return None };
+    Some((format, (format!("{topic}-key"), format.schema_text().to_owned())))
+}
+
+fn key_writer(node: &Node, registered: &Registered) -> Result<Option<KeyWriter>, Error> {
+    let Some((format, schema)) = key_schema(node) else { return Ok(None) };
+    KeyWriter::new(format, registered[&schema]).map(Some).map_err(|error| Error::Bug { message: error.to_string() })
 }
 
 /// How many partitions each topic has or is to get. Topics that must match others get as many as the largest of them.
