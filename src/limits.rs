@@ -79,6 +79,9 @@ pub const BROKER_WAIT_MAX: std::time::Duration = std::time::Duration::from_secs(
 /// A single wait for the registry.
 pub const REGISTRY_WAIT: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// Schemas that are registered at once at a start; the others wait.
+pub const REGISTRATIONS_AT_ONCE: usize = 8;
+
 /// How often an id that the registry does not know is asked for; then the records that carry it are decode errors.
 pub const SCHEMA_UNKNOWN_TRIES_MAX: u32 = 8;
 
@@ -226,6 +229,9 @@ pub const RESTORE_SAY_MS: i64 = 5_000;
 
 /// Offsets from which on a restore is a load in bulk: rows are sorted outside of RocksDB, which merges files more rarely until it is over.
 pub const BULK_RESTORE_OFFSETS: u64 = 100_000;
+
+/// Records that a restore in bulk takes in at once; more are taken in in turn, so that what is read of them stays in the processor's caches.
+pub const BULK_RECORDS_MAX: usize = 512;
 
 /// Tasks whose changelogs a thread reads at once, those with the least to read first; with a rate to keep to, one.
 pub const RESTORES_AT_ONCE: usize = 16;

@@ -9,8 +9,8 @@ use crate::base::ids::Offset;
 use crate::base::record::Record;
 use crate::base::time::Timestamp;
 use crate::limits::{
-    BACKGROUND_CHECK_MS, DURABLE_MARK_MS_MAX, FLUSH_DISTANCE_BYTES_MAX, FLUSH_DISTANCE_MS_MAX, RESTORE_FLUSH_MS,
-    WRITE_BEHIND_MS_MAX,
+    BACKGROUND_CHECK_MS, BULK_RECORDS_MAX, DURABLE_MARK_MS_MAX, FLUSH_DISTANCE_BYTES_MAX, FLUSH_DISTANCE_MS_MAX,
+    RESTORE_FLUSH_MS, WRITE_BEHIND_MS_MAX,
 };
 use crate::planted::{self, Mistake};
 use crate::store::format::{self, Announced, StoreFacts};
@@ -200,7 +200,7 @@ impl TaskStores {
     /// restore goes on from where it stood. Nothing of the store may be uncommitted. `now` is the wall clock.
     ///
     /// # Errors
-    /// [`Error::NewerFormat`] and [`Error::Corrupt`] for a record that is no changelog record; nothing is applied then.
+    /// [`Error::NewerFormat`] and [`Error::Corrupt`] for a record that is no changelog record; it is not applied, nor what comes behind it.
     pub fn restore_batch(
         &mut self,
         index: StoreIndex,
@@ -215,8 +215,21 @@ impl TaskStores {
         if !planted::is(Mistake::CacheOutlivesRestore) {
             self.cache.remove_store(index.0, self.settled);
         }
+        self.stores[index.index()].codec.withdraw();
+        let most = if self.behind.in_bulk { BULK_RECORDS_MAX } else { records.len() };
+        let mut rest = records;
+        while rest.len() > most {
+            let (some, others) = rest.split_at(most);
+            self.fold(index, some, others[0].offset)?;
+            rest = others;
+        }
+        self.fold(index, rest, next)?;
+        self.flush_restored(now)
+    }
+
+    /// Writes what records come to, and that all up to `next` are in it.
+    fn fold(&mut self, index: StoreIndex, records: &[Record], next: Offset) -> Result<(), Error> {
         let store = &mut self.stores[index.index()];
-        store.codec.withdraw();
         let mut sorted: Vec<(&[u8], &Record)> = Vec::with_capacity(records.len());
         for record in records {
             let key = record.key.as_deref().unwrap_or_default();
@@ -253,7 +266,7 @@ impl TaskStores {
         store.facts = facts;
         self.stores[index.index()].counters.restored_records += records.len() as u64;
         self.note_written(&batch, sorted.len() as u64);
-        self.flush_restored(now)
+        Ok(())
     }
 
     /// Flushes now and then while changelogs are folded in: from there an interrupted restore goes on.

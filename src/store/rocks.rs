@@ -39,8 +39,8 @@ pub struct RocksShared {
     memtables: WriteBufferManager,
     /// Bytes of one memtable.
     memtable_bytes: usize,
-    /// Bytes that all runs share.
-    runs_bytes: usize,
+    /// Bytes of all of it.
+    budget_bytes: usize,
     /// Databases that are being loaded in bulk.
     loads: Arc<AtomicUsize>,
 }
@@ -51,14 +51,13 @@ impl RocksShared {
         let cache = Cache::new_lru_cache(budget_bytes);
         let memtables = WriteBufferManager::new_write_buffer_manager_with_cache(budget_bytes / 2, false, cache.clone());
         let memtable_bytes = (budget_bytes / 16).clamp(ROCKS_MEMTABLE_BYTES_MIN, ROCKS_MEMTABLE_BYTES_MAX);
-        // Who loads in bulk writes past the memtables.
-        Self { cache, memtables, memtable_bytes, runs_bytes: budget_bytes / 2, loads: Arc::default() }
+        Self { cache, memtables, memtable_bytes, budget_bytes, loads: Arc::default() }
     }
 
     /// Returns the bytes at which a run is handed over.
     fn run_bytes(&self) -> usize {
         let loads = self.loads.load(Ordering::Relaxed).max(1);
-        (self.runs_bytes / loads).clamp(ROCKS_MEMTABLE_BYTES_MIN, ROCKS_RUN_BYTES_MAX)
+        (self.budget_bytes / 2 / loads).clamp(ROCKS_MEMTABLE_BYTES_MIN, ROCKS_RUN_BYTES_MAX)
     }
 
     /// Returns the bytes of the block cache in use, memtables included.
@@ -119,19 +118,25 @@ pub struct RocksBackend {
 /// A load in bulk: what is written is gathered, and handed over as a file of sorted rows that RocksDB takes in as it is.
 struct Bulk {
     run: Run,
-    loads: Arc<AtomicUsize>,
+    shared: RocksShared,
 }
 
 impl Bulk {
+    /// While there are loads, runs have half of what the block cache and memtables have otherwise.
     fn begin(shared: &RocksShared) -> Self {
-        shared.loads.fetch_add(1, Ordering::Relaxed);
-        Self { run: Run::default(), loads: Arc::clone(&shared.loads) }
+        let mut shared = shared.clone();
+        if shared.loads.fetch_add(1, Ordering::Relaxed) == 0 {
+            shared.cache.set_capacity(shared.budget_bytes / 2);
+        }
+        Self { run: Run::default(), shared }
     }
 }
 
 impl Drop for Bulk {
     fn drop(&mut self) {
-        self.loads.fetch_sub(1, Ordering::Relaxed);
+        if self.shared.loads.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.shared.cache.set_capacity(self.shared.budget_bytes);
+        }
     }
 }
 

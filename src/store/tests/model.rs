@@ -272,7 +272,7 @@ impl<'a> World<'a> {
     fn restore(&mut self, size: usize, batches: Option<usize>) {
         let now = self.now;
         // Half of the restores load in bulk; what interrupts one closes the stores.
-        self.stores().load_in_bulk(size % 2 == 0).unwrap();
+        self.stores().load_in_bulk(size.is_multiple_of(2)).unwrap();
         for (store, log) in self.logs.iter().enumerate() {
             let (index, stores) = (StoreIndex(store as u16), self.stores.as_mut().unwrap());
             let from = stores.position(index).map_or(Offset(0), |position| position.offset);
