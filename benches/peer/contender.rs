@@ -1,4 +1,4 @@
-//! Who is compared, and how each is started: one thread, exactly once, the settings that both sides have set alike.
+//! Who is compared, and how each is started: exactly once, the settings that both sides have set alike.
 //!
 //! Kafka Streams gets a record cache of 64 MiB, where its default of 10 MiB would serve it worse; its heap is bounded to 512 MiB
 //! (`-Xmx512m`), RocksDB is as it comes. tidemill shares one `memory.budget` among cache, RocksDB and prefetch.
@@ -46,6 +46,15 @@ impl std::fmt::Display for Contender {
     }
 }
 
+/// What is varied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting {
+    /// Between two commits.
+    pub(crate) commit: Duration,
+    /// Stream threads.
+    pub(crate) threads: u32,
+}
+
 /// One that runs.
 #[derive(Debug)]
 pub(crate) struct Run {
@@ -72,11 +81,11 @@ pub(crate) fn start(
     cluster: &Cluster,
     contender: Contender,
     input: &str,
-    commit: Duration,
+    setting: Setting,
 ) -> Result<Run> {
     let (group, output) = (unique("peer"), cluster.topic("totals")?);
     std::fs::create_dir(place.work.join(&group))?;
-    start_again(place, cluster, contender, input, commit, group, output)
+    start_again(place, cluster, contender, input, setting, group, output)
 }
 
 /// Starts an application that ran before.
@@ -85,14 +94,14 @@ pub(crate) fn start_again(
     cluster: &Cluster,
     contender: Contender,
     input: &str,
-    commit: Duration,
+    setting: Setting,
     group: String,
     output: String,
 ) -> Result<Run> {
     let folder = place.work.join(&group);
     let mut command = match contender {
-        Contender::Streams => streams(place, cluster, input, &output, &group, commit)?,
-        Contender::Bare | Contender::Tidemill => tidemill(place, input, &output, &group, commit)?,
+        Contender::Streams => streams(place, cluster, input, &output, &group, setting)?,
+        Contender::Bare | Contender::Tidemill => tidemill(place, input, &output, &group, setting)?,
     };
     let process = Process::start(command.current_dir(&folder), &folder.join("log"))?;
     Ok(Run { process, group, output })
@@ -104,7 +113,7 @@ fn streams(
     input: &str,
     output: &str,
     group: &str,
-    commit: Duration,
+    setting: Setting,
 ) -> Result<Command> {
     let total_id = cluster.register(output, TOTAL)?;
     let topology = place.root.join("benches/peer/topology");
@@ -123,8 +132,8 @@ fn streams(
         ("application.id", group),
         ("state.dir", "state"),
         ("processing.guarantee", "exactly_once_v2"),
-        ("commit.interval.ms", &commit.as_millis().to_string()),
-        ("num.stream.threads", "1"),
+        ("commit.interval.ms", &setting.commit.as_millis().to_string()),
+        ("num.stream.threads", &setting.threads.to_string()),
         ("auto.offset.reset", "earliest"),
         ("group.instance.id", MEMBER),
         ("replication.factor", "1"),
@@ -138,14 +147,14 @@ fn streams(
     Ok(command)
 }
 
-fn tidemill(place: &Place, input: &str, output: &str, group: &str, commit: Duration) -> Result<Command> {
+fn tidemill(place: &Place, input: &str, output: &str, group: &str, setting: Setting) -> Result<Command> {
     let settings = place.work.join(group).join("tidemill.toml");
     let text = format!(
         r#"application_id = "{group}"
 instance_id = "{MEMBER}"
 processing_guarantee = "exactly_once"
 commit_interval = "{commit}ms"
-num_stream_threads = 1
+num_stream_threads = {threads}
 auto_offset_reset = "earliest"
 state.dir = "state"
 memory.budget = "{budget}"
@@ -159,7 +168,8 @@ admin.listen = "127.0.0.1:0"
 orders = "{input}"
 totals = "{output}"
 "#,
-        commit = commit.as_millis(),
+        commit = setting.commit.as_millis(),
+        threads = setting.threads,
         budget = place.budget,
         brokers = place.brokers,
         registry = place.registry,

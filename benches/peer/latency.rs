@@ -13,7 +13,7 @@ use rdkafka::{ClientConfig, Message};
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::contender::{self, Contender, Place};
+use crate::contender::{self, Contender, Place, Setting};
 use crate::orders::{self, Orders};
 
 /// How long the first total may take: a JVM starts, groups settle.
@@ -51,19 +51,14 @@ pub(crate) fn measure(
     place: &Place,
     cluster: &Cluster,
     contender: Contender,
-    commit: Duration,
+    setting: Setting,
     load: &Load,
 ) -> Result<Latency> {
     let topic = cluster.topic("paced")?;
     let schema_id = cluster.register(&topic, orders::ORDER)?;
     let mut orders = Orders::new(schema_id, load.keys, 7)?;
-    let mut run = contender::start(place, cluster, contender, &topic, commit)?;
-    // A request for each order would keep the broker busy with requests: few at a time, and what has gathered goes together.
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", &cluster.brokers)
-        .set("linger.ms", "1")
-        .set("enable.idempotence", "true")
-        .create()?;
+    let mut run = contender::start(place, cluster, contender, &topic, setting)?;
+    let producer = producer(cluster)?;
     // The first total says that the contender runs: only then does the pace begin.
     let reader = orders::reader(cluster, &run.output)?;
     orders::send(&producer, &topic, &orders.next(now_ms())?, now_ms())?;
@@ -80,7 +75,8 @@ pub(crate) fn measure(
     let done = AtomicBool::new(false);
     let mut latencies = std::thread::scope(|scope| {
         let pacing = scope.spawn(|| {
-            let sent = pace(&producer, &topic, &mut orders, load);
+            let sent =
+                pace(&producer, &topic, &mut orders, load.per_second, |index| index < load.per_second * load.seconds);
             done.store(true, Ordering::Release);
             sent
         });
@@ -98,7 +94,7 @@ pub(crate) fn measure(
     let at = |share: usize| latencies[(latencies.len() - 1) * share / 100];
     Ok(Latency {
         contender,
-        commit_ms: commit.as_millis(),
+        commit_ms: setting.commit.as_millis(),
         records_per_second: load.per_second,
         totals_seen: latencies.len(),
         p50_ms: at(50),
@@ -109,11 +105,25 @@ pub(crate) fn measure(
     })
 }
 
-/// Sends orders at their times, each stamped when it is sent.
-fn pace(producer: &BaseProducer, topic: &str, orders: &mut Orders, load: &Load) -> Result<()> {
+/// Opens a producer for a steady rate. A request for each order would keep the broker busy with requests: few at a time, and what has gathered
+/// goes together.
+pub(crate) fn producer(cluster: &Cluster) -> Result<BaseProducer> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", &cluster.brokers).set("linger.ms", "1").set("enable.idempotence", "true");
+    Ok(config.create()?)
+}
+
+/// Sends orders at their times, each stamped when it is sent, as long as there are `more`: that is asked with how many were sent.
+pub(crate) fn pace(
+    producer: &BaseProducer,
+    topic: &str,
+    orders: &mut Orders,
+    per_second: u64,
+    more: impl Fn(u64) -> bool,
+) -> Result<()> {
     let begun = Instant::now();
-    for index in 0..load.per_second * load.seconds {
-        let due = Duration::from_nanos(index * 1_000_000_000 / load.per_second);
+    for index in (0..).take_while(|index| more(*index)) {
+        let due = Duration::from_nanos(index * 1_000_000_000 / per_second);
         while let Some(early) = due.checked_sub(begun.elapsed()).filter(|early| *early > Duration::from_micros(500)) {
             std::thread::sleep(early);
         }

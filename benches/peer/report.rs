@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::contender::Contender;
 use crate::latency::Latency;
+use crate::restart::Restart;
 use crate::restore::Restore;
 use crate::throughput::Throughput;
 
@@ -24,6 +25,7 @@ pub(crate) struct Report {
     load_before: f64,
     pub(crate) throughput: Vec<Throughput>,
     pub(crate) restore: Vec<Restore>,
+    pub(crate) restart: Vec<Restart>,
     pub(crate) latency: Vec<Latency>,
 }
 
@@ -44,6 +46,7 @@ impl Report {
             load_before: load.split(' ').next().unwrap_or_default().parse()?,
             throughput: Vec::new(),
             restore: Vec::new(),
+            restart: Vec::new(),
             latency: Vec::new(),
         })
     }
@@ -55,13 +58,13 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let Self { cpu, cpus, memory_gib, load_before, .. } = self;
         let mut text = format!(
-            "{cpus} CPUs ({cpu}), {memory_gib} GiB, load {load_before:.1} before; the broker beside; one thread, exactly once\n"
+            "{cpus} CPUs ({cpu}), {memory_gib} GiB, load {load_before:.1} before; the broker beside; exactly once\n"
         );
         if *load_before > QUIET_LOAD_MAX {
             text.push_str("Others were at work: not figures to compare with another day's.\n");
         }
         if !self.throughput.is_empty() {
-            text.push_str("\nCommits every 100 ms; CPU of the whole process, from its start to its end\n");
+            text.push_str("\nCPU of the whole process, from its start to its end\n");
             writeln!(text, "{}", self.throughputs()).expect("a string takes it");
         }
         if !self.restore.is_empty() {
@@ -69,6 +72,10 @@ impl Report {
                 "\nA lost store, from the start of the process until the next record of every partition is committed\n",
             );
             writeln!(text, "{}", self.restores()).expect("a string takes it");
+        }
+        if !self.restart.is_empty() {
+            text.push_str("\nFrom kill -9, and a start at once, until all that had been sent is committed, ms\n");
+            writeln!(text, "{}", self.restarts()).expect("a string takes it");
         }
         if !self.latency.is_empty() {
             text.push_str("\nFrom producer to reader of committed totals, ms\n");
@@ -82,31 +89,38 @@ impl Report {
             "",
             "records",
             "keys",
+            "commits",
+            "threads",
             "CPU s",
             "records/CPU s",
             "÷ Streams",
             "steady",
             "÷ Streams",
             "records/s",
+            "÷ Streams",
             "peak MiB",
         ];
         let mut table = table(&header);
         for row in &self.throughput {
-            let peer = self.throughput.iter().find(|other| {
-                other.contender == Contender::Streams && (other.records, other.keys) == (row.records, row.keys)
-            });
+            let peer = self
+                .throughput
+                .iter()
+                .find(|other| other.contender == Contender::Streams && other.alike() == row.alike());
             let peer = peer.filter(|_| row.contender != Contender::Streams);
             let steady = row.steady_records_per_cpu_second;
             table.add_row(vec![
                 row.contender.to_string(),
                 thousands(row.records as f64),
                 thousands(row.keys as f64),
+                format!("{} ms", row.commit_ms),
+                row.threads.to_string(),
                 format!("{:.1}", row.cpu_seconds),
                 thousands(row.records_per_cpu_second),
                 ratio(Some(row.records_per_cpu_second), peer.map(|peer| peer.records_per_cpu_second)),
                 steady.map_or_else(String::new, thousands),
                 ratio(steady, peer.and_then(|peer| peer.steady_records_per_cpu_second)),
                 thousands(row.records_per_second),
+                ratio(Some(row.records_per_second), peer.map(|peer| peer.records_per_second)),
                 thousands(row.peak_mib as f64),
             ]);
         }
@@ -131,6 +145,21 @@ impl Report {
                 thousands(by_cpu),
                 ratio(Some(by_cpu), peer.map(|peer| per(peer.rows, peer.cpu_seconds))),
                 thousands(row.peak_mib as f64),
+            ]);
+        }
+        table
+    }
+
+    fn restarts(&self) -> Table {
+        let mut table = table(&["", "records/s", "kills", "min", "median", "max"]);
+        for row in &self.restart {
+            table.add_row(vec![
+                row.contender.to_string(),
+                thousands(row.records_per_second as f64),
+                row.kills.to_string(),
+                row.min_ms.to_string(),
+                row.median_ms.to_string(),
+                row.max_ms.to_string(),
             ]);
         }
         table

@@ -8,7 +8,7 @@ use serde::Serialize;
 use tidemill::base::ids::SchemaId;
 
 use crate::cluster::{Cluster, PARTITIONS};
-use crate::contender::{self, Contender, Place, Run};
+use crate::contender::{self, Contender, Place, Run, Setting};
 use crate::orders;
 
 /// No commit for this long, and the run has failed.
@@ -43,10 +43,10 @@ pub(crate) fn measure(
     place: &Place,
     cluster: &Cluster,
     contender: Contender,
-    commit: Duration,
+    setting: Setting,
     input: &mut Input<'_>,
 ) -> Result<Restore> {
-    let mut run = contender::start(place, cluster, contender, input.topic, commit)?;
+    let mut run = contender::start(place, cluster, contender, input.topic, setting)?;
     wait_for(cluster, &mut run, input)?;
     let Run { process, group, output } = run;
     process.stop()?;
@@ -54,7 +54,7 @@ pub(crate) fn measure(
     orders::write_one_each(cluster, input.topic, input.schema_id)?;
     input.records += u64::from(PARTITIONS);
     let begun = Instant::now();
-    let mut run = contender::start_again(place, cluster, contender, input.topic, commit, group, output)?;
+    let mut run = contender::start_again(place, cluster, contender, input.topic, setting, group, output)?;
     wait_for(cluster, &mut run, input)?;
     let (seconds, cpu_seconds) = (begun.elapsed().as_secs_f64(), run.process.look()?);
     let taken = run.process.stop()?;

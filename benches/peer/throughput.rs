@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
 use crate::cluster::Cluster;
-use crate::contender::{self, Contender, Place};
+use crate::contender::{self, Contender, Place, Setting};
 use crate::orders::{self, Totals};
 
 /// No commit for this long, and the run has failed.
@@ -27,6 +27,8 @@ pub(crate) struct Input<'a> {
 pub(crate) struct Throughput {
     #[serde(serialize_with = "crate::report::as_text")]
     pub(crate) contender: Contender,
+    pub(crate) commit_ms: u128,
+    pub(crate) threads: u32,
     pub(crate) records: u64,
     pub(crate) keys: u64,
     /// Of the whole process, from its start to its end.
@@ -40,6 +42,13 @@ pub(crate) struct Throughput {
     pub(crate) records_written: Option<u64>,
 }
 
+impl Throughput {
+    /// What is the same of two that are compared.
+    pub(crate) fn alike(&self) -> (u64, u64, u128, u32) {
+        (self.records, self.keys, self.commit_ms, self.threads)
+    }
+}
+
 /// Runs a contender over a topic.
 ///
 /// # Errors
@@ -48,7 +57,7 @@ pub(crate) fn measure(
     place: &Place,
     cluster: &Cluster,
     contender: Contender,
-    commit: Duration,
+    setting: Setting,
     input: &Input<'_>,
     perf: Option<&Path>,
 ) -> Result<Throughput> {
@@ -56,6 +65,8 @@ pub(crate) fn measure(
     let &Input { topic, records, keys, totals } = input;
     let result = |taken: crate::process::Taken, seconds: f64, steady, written| Throughput {
         contender,
+        commit_ms: setting.commit.as_millis(),
+        threads: setting.threads,
         records,
         keys,
         cpu_seconds: taken.cpu_seconds,
@@ -69,7 +80,7 @@ pub(crate) fn measure(
         let taken = contender::start_bare(place, topic, records)?.wait()?;
         return Ok(result(taken, begun.elapsed().as_secs_f64(), None, None));
     }
-    let mut run = contender::start(place, cluster, contender, topic, commit)?;
+    let mut run = contender::start(place, cluster, contender, topic, setting)?;
     let begun = Instant::now();
     let profile =
         perf.filter(|_| contender == Contender::Tidemill).map(|folder| profile(folder, run.process.id(), keys));

@@ -80,19 +80,12 @@ public final class Orders {
         return record;
     }
 
-    /** Avro behind a zero byte and the schema's id. The id of what is read is not looked at: there is one schema. */
+    /** Avro behind a zero byte and the schema's id. The id of what is read is not looked at: there is one schema. Stream threads share it. */
     private static final class Framed implements Serde<GenericRecord>, Serializer<GenericRecord>, Deserializer<GenericRecord> {
-        private final int id;
-        private final GenericDatumReader<GenericRecord> reader;
-        private final GenericDatumWriter<GenericRecord> writer;
-        private final ByteArrayOutputStream buffer = new ByteArrayOutputStream();
-        private BinaryDecoder decoder;
-        private BinaryEncoder encoder;
+        private final ThreadLocal<Codec> codec;
 
         Framed(Schema schema, int id) {
-            this.id = id;
-            reader = new GenericDatumReader<>(schema);
-            writer = new GenericDatumWriter<>(schema);
+            codec = ThreadLocal.withInitial(() -> new Codec(schema, id));
         }
 
         @Override
@@ -113,9 +106,31 @@ public final class Orders {
 
         @Override
         public byte[] serialize(String topic, GenericRecord record) {
-            if (record == null) {
-                return null;
-            }
+            return record == null ? null : codec.get().encode(record);
+        }
+
+        @Override
+        public GenericRecord deserialize(String topic, byte[] bytes) {
+            return bytes == null ? null : codec.get().decode(bytes);
+        }
+    }
+
+    /** What one thread encodes and decodes with. */
+    private static final class Codec {
+        private final int id;
+        private final GenericDatumReader<GenericRecord> reader;
+        private final GenericDatumWriter<GenericRecord> writer;
+        private final ByteArrayOutputStream buffer = new ByteArrayOutputStream();
+        private BinaryDecoder decoder;
+        private BinaryEncoder encoder;
+
+        Codec(Schema schema, int id) {
+            this.id = id;
+            reader = new GenericDatumReader<>(schema);
+            writer = new GenericDatumWriter<>(schema);
+        }
+
+        byte[] encode(GenericRecord record) {
             try {
                 buffer.reset();
                 buffer.write(0);
@@ -128,11 +143,7 @@ public final class Orders {
             }
         }
 
-        @Override
-        public GenericRecord deserialize(String topic, byte[] bytes) {
-            if (bytes == null) {
-                return null;
-            }
+        GenericRecord decode(byte[] bytes) {
             try {
                 decoder = DecoderFactory.get().binaryDecoder(bytes, 5, bytes.length - 5, decoder);
                 return reader.read(null, decoder);
