@@ -23,7 +23,7 @@ use crate::store::{Backend, BackendNumbers, Backends, Batch, BatchOp, Error};
 const DATA: &str = "data";
 const META: &str = "meta";
 
-/// The file of a run until RocksDB has taken it over; what a crash left of one is written over by the next.
+/// The file of a run until RocksDB has taken it over; what a crash left of one goes when the folder is opened.
 const RUN: &str = "run.new";
 
 /// Bits per key of the bloom filter: about one false positive in a hundred.
@@ -153,6 +153,8 @@ impl RocksBackend {
         meta.set_memtable_prefix_bloom_ratio(0.0);
         let families = [ColumnFamilyDescriptor::new(DATA, options.clone()), ColumnFamilyDescriptor::new(META, meta)];
         let db = DB::open_cf_descriptors(&options, path, families).map_err(|error| convert(&error, path))?;
+        // Not before the folder is locked: it may be somebody's.
+        fs::remove_file(path.join(RUN)).unwrap_or_default();
         let mut write = WriteOptions::default();
         write.disable_wal(true);
         Ok(Self { db, path: path.to_owned(), shared: shared.clone(), write, bulk: None })
@@ -212,7 +214,12 @@ impl RocksBackend {
     fn hand_over(&mut self) -> Result<(), Error> {
         let Some(bulk) = &mut self.bulk else { return Ok(()) };
         bulk.run.sort();
-        ingest(&self.db, &bulk.run, &self.path.join(RUN), &self.shared).map_err(|error| convert(&error, &self.path))?;
+        let file = self.path.join(RUN);
+        ingest(&self.db, &bulk.run, &file, &self.shared).map_err(|error| {
+            // A part of a file would keep room that the disk may not have.
+            fs::remove_file(&file).unwrap_or_default();
+            convert(&error, &self.path)
+        })?;
         let facts = bulk.run.facts();
         self.write_now(&facts)?;
         self.bulk.iter_mut().for_each(|bulk| bulk.run.clear());
@@ -364,7 +371,7 @@ impl Backend for RocksBackend {
 
 /// Writes the rows of a sorted run to a file, and has RocksDB move it to its own.
 fn ingest(db: &DB, run: &Run, path: &Path, shared: &RocksShared) -> Result<(), rocksdb::Error> {
-    if run.rows().len() == 0 {
+    if run.has_no_rows() {
         return Ok(());
     }
     let mut options = options(shared);
@@ -372,12 +379,10 @@ fn ingest(db: &DB, run: &Run, path: &Path, shared: &RocksShared) -> Result<(), r
     options.set_compression_type(DBCompressionType::None);
     let mut file = SstFileWriter::create(&options);
     file.open(path)?;
-    for (key, value) in run.rows() {
-        match value {
-            Some(value) => file.put(key, value)?,
-            None => file.delete(key)?,
-        }
-    }
+    run.visit(|key, value| match value {
+        Some(value) => file.put(key, value),
+        None => file.delete(key),
+    })?;
     file.finish()?;
     let mut ingest = IngestExternalFileOptions::default();
     ingest.set_move_files(true);
@@ -550,6 +555,7 @@ mod tests {
         // A crash in the middle of a file leaves a part of it.
         fs::write(folder.path().join(RUN), b"a part").unwrap();
         let mut backend = RocksBackend::open(folder.path(), &shared).unwrap();
+        assert!(!folder.path().join(RUN).exists());
         assert_eq!(backend.get(b"key").unwrap().as_deref(), Some(&[1][..]));
         backend.load_in_bulk(true).unwrap();
         // More than a run holds.
