@@ -292,16 +292,17 @@ impl Registry for ConfluentRegistry {
         }
     }
 
-    fn register_all(&self, schemas: &[(String, String)], wait: Duration) -> Vec<Result<SchemaId, Error>> {
-        let mut answers = Vec::with_capacity(schemas.len());
+    fn register_all(&self, schemas: &[(String, String)], wait: Duration) -> Result<Vec<SchemaId>, Error> {
+        let mut ids = Vec::with_capacity(schemas.len());
         for some in schemas.chunks(REGISTRATIONS_AT_ONCE) {
-            std::thread::scope(|scope| {
-                let asked: Vec<_> =
-                    some.iter().map(|(subject, schema)| scope.spawn(|| self.register(subject, schema, wait))).collect();
-                answers.extend(asked.into_iter().map(|answer| answer.join().expect("it does not panic")));
+            let answers: Result<Vec<_>, Error> = std::thread::scope(|scope| {
+                let ask = |(subject, schema): &'_ (String, String)| self.register(subject, schema, wait);
+                let asked: Vec<_> = some.iter().map(|schema| scope.spawn(move || ask(schema))).collect();
+                asked.into_iter().map(|answer| answer.join().expect("it does not panic")).collect()
             });
+            ids.extend(answers?);
         }
-        answers
+        Ok(ids)
     }
 
     fn lookup(&self, subject: &str, schema: &str, wait: Duration) -> Result<Option<SchemaId>, Error> {

@@ -47,9 +47,12 @@ pub trait Registry: Send + Sync + fmt::Debug {
     /// [`Error::Incompatible`] with the registry's reasons, [`Error::Unavailable`].
     fn register(&self, subject: &str, schema: &str, wait: Duration) -> Result<SchemaId, Error>;
 
-    /// Registers schemas, each with its subject, as [`Registry::register`] does one; answers come in their order. At once, where waiting for each
-    /// answer takes time.
-    fn register_all(&self, schemas: &[(String, String)], wait: Duration) -> Vec<Result<SchemaId, Error>> {
+    /// Registers schemas, each with its subject, as [`Registry::register`] does one; ids come in their order. At once, where waiting for each answer
+    /// takes time.
+    ///
+    /// # Errors
+    /// The first in their order; others may be registered all the same.
+    fn register_all(&self, schemas: &[(String, String)], wait: Duration) -> Result<Vec<SchemaId>, Error> {
         schemas.iter().map(|(subject, schema)| self.register(subject, schema, wait)).collect()
     }
 

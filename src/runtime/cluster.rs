@@ -221,10 +221,9 @@ fn register(plan: &Plan, registry: &dyn Registry) -> Result<Registered, Error> {
             }
         }
     }
-    let ids = registry.register_all(&wanted, limits::BROKER_WAIT_MAX);
+    let ids = registry.register_all(&wanted, limits::BROKER_WAIT_MAX)?;
     let mut registered = Registered::new();
     for (schema, id) in wanted.into_iter().zip(ids) {
-        let id = id?;
         info!(subject = schema.0, id = id.0, "registered a schema");
         registered.insert(schema, id);
     }
