@@ -40,9 +40,10 @@ impl Run {
         for op in batch.iter() {
             match op {
                 BatchOp::Put { key, value } => self.add_row(key, Some(value)),
-                BatchOp::Delete { key } | BatchOp::DeleteRange { from: key, .. } => self.add_row(key, None),
+                BatchOp::Delete { key } => self.add_row(key, None),
                 BatchOp::PutMeta { key, value } => _ = self.facts.insert(key.to_vec(), Some(value.to_vec())),
                 BatchOp::DeleteMeta { key } => _ = self.facts.insert(key.to_vec(), None),
+                BatchOp::DeleteRange { .. } => return false,
             }
         }
         true
@@ -94,10 +95,9 @@ impl Run {
         }
         let whole = shared + size_of::<u64>();
         let order = |a: &Row, b: &Row| {
-            a.head.cmp(&b.head).then_with(|| match a.key.max(b.key) as usize <= whole {
-                // All of both is in the heads, but for how many zeros they end in.
-                true => a.key.cmp(&b.key),
-                false => a.key(arena).cmp(b.key(arena)),
+            a.head.cmp(&b.head).then_with(|| {
+                // All of both may be in the heads, but for how many zeros they end in.
+                if a.key.max(b.key) as usize <= whole { a.key.cmp(&b.key) } else { a.key(arena).cmp(b.key(arena)) }
             })
         };
         self.rows.sort_by(order);
