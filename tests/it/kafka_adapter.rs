@@ -16,8 +16,10 @@ use tidemill::base::time::Timestamp;
 use tidemill::broker::kafka::{KafkaBroker, KafkaSettings};
 use tidemill::broker::{
     Admin, Broker, Commit, CommitProgress, Consumer, ConsumerSettings, Error, Event, GroupSettings, Isolation, Leave,
-    NewTopic, Producer, ProducerSettings,
+    NewTopic, Producer, ProducerSettings, Watermarks,
 };
+
+use crate::support::topics;
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -508,4 +510,20 @@ fn a_topic_that_is_not_there_is_named() {
     let mut producer = broker.producer(&ProducerSettings::default()).unwrap();
     let written = producer.send_and_wait(record(&missing, 0, "a"), WAIT);
     assert!(matches!(written, Err(Error::UnknownTopic { .. } | Error::Unavailable { .. })), "{written:?}");
+}
+
+#[test]
+fn a_topic_that_its_broker_does_not_know_yet_is_asked_for_again() {
+    let broker = broker_with(&[]);
+    let known = topic(&mut *broker.admin().unwrap(), "known", 1);
+    let (known, late) = (TopicPartition::new(known.as_str(), 0), TopicPartition::new(unique("late").as_str(), 0));
+    let none = Watermarks { low: Offset(0), high: Offset(0) };
+    assert_eq!(by_hand(&broker).watermarks(&known, WAIT).unwrap(), none);
+    let ends = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| by_hand(&broker).watermarks(&late, WAIT));
+        std::thread::park_timeout(Duration::from_secs(1));
+        topics::create(&broker, late.topic.as_str(), 1, &[]);
+        asked.join().unwrap()
+    });
+    assert_eq!(ends.unwrap(), none);
 }

@@ -35,6 +35,10 @@ use figures::Figures;
 /// No wait inside the client is longer, so that the caller can beat, serve and stop in between.
 const SLICE: Duration = Duration::from_millis(200);
 
+/// For how long a topic must be missed to be taken for missing: a broker that has just started, or one that hears late of a new topic, does not
+/// know it yet.
+const MISSED_MAX: Duration = Duration::from_secs(5);
+
 /// How to reach a cluster.
 #[derive(Clone, Debug)]
 pub struct KafkaSettings {
@@ -131,12 +135,17 @@ impl Cluster {
             }
         };
         serve_logs(probe);
-        let deadline = Deadline::after(wait);
+        let (deadline, missed) = (Deadline::after(wait), Deadline::after(wait.min(MISSED_MAX)));
         loop {
             let asked = probe.fetch_watermarks(partition.topic.as_str(), partition.partition.0, deadline.left());
             match asked.map_err(|e| error::map(&e, Some(&partition.topic))) {
                 Ok((low, high)) => return Ok(Watermarks { low: Offset(low), high: Offset(high) }),
                 Err(Error::Unavailable { .. }) if !deadline.passed() => deadline.pause(Duration::from_millis(20)),
+                Err(Error::UnknownTopic { .. }) if !missed.passed() => {
+                    missed.pause(Duration::from_millis(50));
+                    // librdkafka may believe for a quarter of an hour what it heard once; what it is told now takes its place.
+                    drop(probe.fetch_metadata(Some(partition.topic.as_str()), missed.left()));
+                }
                 Err(error) => return Err(error),
             }
         }
