@@ -7,7 +7,6 @@ use tidemill::store::rocks::{RocksBackend, RocksShared};
 use tidemill::store::{Backend as _, Batch};
 
 use crate::support::notes::{self, AT, PARTITIONS, TOPOLOGY, key_of};
-use crate::support::process::Run;
 use crate::support::shop::{self, Answers};
 use crate::support::{App, Launch, Place, rest, topics, until};
 
@@ -82,15 +81,6 @@ fn a_damaged_row_of_the_tasks_meta_is_set_aside_and_restored() {
     });
 }
 
-/// Waits until a task stands still for a reason.
-fn quarantined_for(run: &mut Run, reason: &str) -> serde_json::Value {
-    until(&format!("a task stands still: {reason}"), || {
-        let tasks = run.json("/v1/tasks")?;
-        let tasks = tasks["tasks"].as_array().unwrap();
-        tasks.iter().find(|task| task["quarantine"]["reason"] == reason).cloned()
-    })
-}
-
 /// Notes with so much text that RocksDB flushes them in the background.
 fn many_notes(app: &App) -> (String, (i64, i64)) {
     // Nothing that compresses: it is the bytes in files that count.
@@ -118,7 +108,7 @@ fn a_disk_that_fills_up_stops_its_tasks_until_there_is_room() {
     until("the rows are with RocksDB", || (run.metric("tidemill_rocksdb_estimated_keys{") >= 2000.0).then_some(()));
     let more = [0, 1].map(|partition| notes::note(&app, &format!("more-{}", key_of(partition)), AT, r#"{"n": 1}"#));
     topics::write(&*app.broker(), more);
-    let task = quarantined_for(&mut run, "state_io");
+    let task = notes::quarantined_for(&mut run, "state_io");
     assert_eq!(task["quarantine"]["code"], "E0805", "{task}");
     assert!(task["quarantine"]["retry_at"].is_string(), "{task}");
     assert!(run.said().contains("No space left on device"), "{}", run.said());
@@ -148,7 +138,7 @@ fn a_state_folder_that_is_read_only_is_said_and_waited_for() {
     topics::write(&*app.broker(), [notes::note(&app, &key, AT, r#"{"n": 3}"#)]);
     let disk = app.disk("a", "ro");
     let mut run = app.start(&Launch { disk: Some(&disk), ..Launch::default() });
-    let task = quarantined_for(&mut run, "state_io");
+    let task = notes::quarantined_for(&mut run, "state_io");
     assert_eq!(task["quarantine"]["code"], "E0805", "{task}");
     assert!(run.said().contains("Read-only file system"), "{}", run.said());
     assert_eq!(run.ask("/livez").0, 200);

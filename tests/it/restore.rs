@@ -45,21 +45,38 @@ fn metric(run: &mut Run, name: &str, store: &str) -> f64 {
     run.metric(&format!("tidemill_{name}{{store=\"{store}\""))
 }
 
-#[test]
-fn a_slow_restore_is_told_of_holds_nobody_up_and_goes_on_where_it_was_killed() {
+/// An application whose notes are all counted, and whose state is lost.
+fn lost() -> App {
     let app = notes::open(&Place::kafka(), &notes::beside());
     topics::create(&*app.broker(), &app.topic("others"), 1, &[]);
     topics::write(&*app.broker(), (0..KEYS).map(|number| notes::note(&app, &key(number), AT, r#"{"n": 1}"#)));
     write_beside(&app);
     let mut run = app.start(&Launch::default());
-    let beside = |run: &mut Run, count: i64| {
-        until("the other task works", || (notes::of(run, "beside", "k")? == (count, count)).then_some(()));
-    };
-    last_keys().iter().for_each(|key| notes::wait_for(&mut run, key, (1, 1)));
+    all_are_there(&mut run);
     beside(&mut run, 1);
     run.stop();
     std::fs::remove_dir_all(app.state("a").join(&app.id)).unwrap();
+    app
+}
 
+fn all_are_there(run: &mut Run) {
+    last_keys().iter().for_each(|key| notes::wait_for(run, key, (1, 1)));
+}
+
+fn beside(run: &mut Run, count: i64) {
+    until("the other task works", || (notes::of(run, "beside", "k")? == (count, count)).then_some(()));
+}
+
+/// Looks at some of all.
+fn assert_counted_once(run: &mut Run) {
+    for number in (0..KEYS).step_by(1009) {
+        assert_eq!(notes::of(run, "newest", &key(number)), Some((1, 1)), "{number}");
+    }
+}
+
+#[test]
+fn a_slow_restore_is_told_of_holds_nobody_up_and_goes_on_where_it_was_killed() {
+    let app = lost();
     // Slower than a thread may go without polling its group.
     let slow = Launch {
         environment: &[("TIDEMILL__STATE__RESTORE_BYTES_PER_SECOND", "512KiB")],
@@ -94,7 +111,7 @@ fn a_slow_restore_is_told_of_holds_nobody_up_and_goes_on_where_it_was_killed() {
     assert!(whole / notes::PARTITIONS as i64 > BULK_RESTORE_OFFSETS as i64, "{whole}");
 
     let mut run = app.start(&Launch::default());
-    last_keys().iter().for_each(|key| notes::wait_for(&mut run, key, (1, 1)));
+    all_are_there(&mut run);
     let rest = sum(&lines(&run.said(), "restoring"), "offsets");
     assert!(0 < rest && rest < whole, "{rest} of {whole}");
     let restored = until("what was restored is shown", || {
@@ -102,9 +119,24 @@ fn a_slow_restore_is_told_of_holds_nobody_up_and_goes_on_where_it_was_killed() {
         (restored > 0.0).then_some(restored)
     });
     assert!(restored <= rest as f64 && restored < KEYS as f64, "{restored} of {KEYS}, {rest}");
-    for number in (0..KEYS).step_by(1009) {
-        assert_eq!(notes::of(&mut run, "newest", &key(number)), Some((1, 1)), "{number}");
-    }
+    assert_counted_once(&mut run);
     beside(&mut run, 3);
+    shop::assert_no_store_was_set_aside(&run.stop());
+}
+
+#[test]
+fn a_disk_that_fills_up_under_a_restore_stops_it_until_there_is_room() {
+    let app = lost();
+    let disk = app.disk("a", "size=8m");
+    let mut run = app.start(&Launch { disk: Some(&disk), ..Launch::default() });
+    let task = notes::quarantined_for(&mut run, "state_io");
+    assert_eq!(task["quarantine"]["code"], "E0805", "{task}");
+    assert!(run.said().contains("No space left on device"), "{}", run.said());
+    let parts = disk.command("find").arg(app.state("a")).args(["-name", "run.new"]).output().unwrap();
+    assert_eq!((parts.status.success(), parts.stdout.len()), (true, 0), "{parts:?}");
+    disk.remount("size=512m");
+    all_are_there(&mut run);
+    assert_counted_once(&mut run);
+    beside(&mut run, 1);
     shop::assert_no_store_was_set_aside(&run.stop());
 }

@@ -4,7 +4,7 @@ use tidemill::base::hash::partition_of;
 use tidemill::base::record::Outgoing;
 
 use super::process::Run;
-use super::{App, Place, topics, until_or_said};
+use super::{App, Place, topics, until, until_or_said};
 
 pub(crate) const PARTITIONS: u32 = 2;
 pub(crate) const AT: i64 = 1_700_000_000_000;
@@ -83,4 +83,13 @@ pub(crate) fn wait_for(run: &mut Run, key: &str, wanted: (i64, i64)) {
         assert!(last.is_none_or(|(notes, _)| notes <= wanted.0), "{last:?} is beyond {wanted:?}");
         if last == Some(wanted) { Ok(()) } else { Err(format!("{last:?}\n{}", run.said())) }
     });
+}
+
+/// Waits until a task stands still for a reason.
+pub(crate) fn quarantined_for(run: &mut Run, reason: &str) -> serde_json::Value {
+    until(&format!("a task stands still: {reason}"), || {
+        let tasks = run.json("/v1/tasks")?;
+        let tasks = tasks["tasks"].as_array().unwrap();
+        tasks.iter().find(|task| task["quarantine"]["reason"] == reason).cloned()
+    })
 }
