@@ -14,8 +14,11 @@ const WAIT: Duration = Duration::from_secs(10);
 const WINDOW_MS: i64 = 10_000;
 const GRACE_MS: i64 = 5_000;
 
+/// A client that asks what a group has committed, without waiting for a commit that is under way.
 fn client(servers: &str, group: &str) -> BaseConsumer {
-    ClientConfig::new().set("bootstrap.servers", servers).set("group.id", group).create().unwrap()
+    let mut settings = ClientConfig::new();
+    settings.set("bootstrap.servers", servers).set("group.id", group).set("isolation.level", "read_uncommitted");
+    settings.create().unwrap()
 }
 
 /// Looks at a cluster from outside.
