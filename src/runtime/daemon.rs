@@ -270,36 +270,38 @@ fn run(index: usize, shared: &Arc<Shared>, asks: Receiver<Request>) -> Result<()
         if shared.stop.load(Ordering::Relaxed) {
             return Ok(());
         }
-        if !shared.await_turn(index)? {
-            return Ok(());
-        }
+        let connection = match connect(index, shared) {
+            Ok(Some(connection)) => connection,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                give_up_or_pause(index, shared, error, &mut failures)?;
+                continue;
+            }
+        };
         let receiver = asks.take().unwrap_or_else(|| channel().1);
-        match open(index, shared, receiver) {
-            Ok(mut thread) => match turn_until_stop(&mut thread, shared, &mut failures) {
-                Ok(()) => return thread.close(clock::now(), Leave::Group).map(|_| ()),
-                Err(error) => {
-                    thread.park_all();
-                    asks = Some(thread.into_asks());
-                    give_up_or_pause(index, shared, error, &mut failures)?;
-                }
-            },
-            Err((error, receiver)) => {
-                asks = Some(receiver);
+        let mut thread = StreamThread::new(index, Arc::clone(shared), connection, receiver, None, clock::now());
+        match turn_until_stop(&mut thread, shared, &mut failures) {
+            Ok(()) => return thread.close(clock::now(), Leave::Group).map(|_| ()),
+            Err(error) => {
+                thread.park_all();
+                asks = Some(thread.into_asks());
                 give_up_or_pause(index, shared, error, &mut failures)?;
             }
         }
     }
 }
 
-fn open(
-    index: usize,
-    shared: &Arc<Shared>,
-    asks: Receiver<Request>,
-) -> Result<StreamThread, (Error, Receiver<Request>)> {
-    match Connection::open(index, shared) {
-        Ok(connection) => Ok(StreamThread::new(index, Arc::clone(shared), connection, asks, None, clock::now())),
-        Err(error) => Err((error, asks)),
-    }
+/// Connects a thread when it may process; none when the daemon is to stop before. While it finds its place among the instances and in the
+/// group, the broker ends what a dead predecessor left of a transaction, which takes half a second and more.
+fn connect(index: usize, shared: &Shared) -> Result<Option<Connection>, Error> {
+    std::thread::scope(|scope| {
+        let producer = scope.spawn(|| shared.open_producer(index));
+        if !shared.await_turn(index)? {
+            return Ok(None);
+        }
+        let panicked = |_| Err(Error::Bug { message: "opening a producer panicked".to_owned() });
+        Connection::open(index, shared, || producer.join().unwrap_or_else(panicked)).map(Some)
+    })
 }
 
 fn turn_until_stop(thread: &mut StreamThread, shared: &Shared, failures: &mut u32) -> Result<(), Error> {

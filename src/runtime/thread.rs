@@ -100,19 +100,23 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    /// Joins the group, and fences whoever had the thread's transactional id. The one goes on while the other waits for the end of a dead
-    /// one's transaction; what the group gives is heard of with the first poll, so when both are done.
+    /// Joins the group, and takes the producer that has fenced whoever had the thread's transactional id. The one goes on while the other
+    /// waits for the end of a dead one's transaction; what the group gives is heard of with the first poll, so when both are done.
     ///
     /// # Errors
     /// The broker refuses, or does not answer in time: try again.
-    pub(super) fn open(index: usize, shared: &Shared) -> Result<Self, Error> {
+    pub(super) fn open(
+        index: usize,
+        shared: &Shared,
+        producer: impl FnOnce() -> Result<Box<dyn Producer>, Error>,
+    ) -> Result<Self, Error> {
         // Each of these calls may wait for the broker.
         let beat = || shared.beat(index, shared.clock.now());
         beat();
         let mut consumer = shared.open_consumer(index)?;
         consumer.subscribe(&shared.cluster.input_topics)?;
         beat();
-        let producer = shared.open_producer(index)?;
+        let producer = producer()?;
         beat();
         let restorer = Restorer::new(shared.open_restore_consumer(Some(limits::END_WAIT))?);
         info!(thread = index, topics = shared.cluster.input_topics.len(), "joined the group");
