@@ -117,13 +117,18 @@ impl<C: ConsumerContext + 'static> BatchConsumer<C> {
     /// forgets it when it stops fetching a partition.
     pub(super) fn forward(&self, partition: &TopicPartition) {
         let Ok(topic) = CString::new(partition.topic.as_str()) else { return };
-        // SAFETY: client and topic name are live; the returned reference is given back below.
+        // SAFETY: client and topic name are live; the returned references are given back below.
         unsafe {
             let client = self.consumer.client().native_ptr();
+            // A topic that is new to the client it asks for at once then; of itself it looks once a second for what it does not know.
+            let known = c::rd_kafka_topic_new(client, topic.as_ptr(), ptr::null_mut());
             let source = c::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition.partition.0);
             if !source.is_null() {
                 c::rd_kafka_queue_forward(source, self.queue());
                 c::rd_kafka_queue_destroy(source);
+            }
+            if !known.is_null() {
+                c::rd_kafka_topic_destroy(known);
             }
         }
     }
