@@ -64,7 +64,9 @@ pub(super) struct Presence {
     place: TopicPartition,
     /// What the topic has come to so far.
     roster: Roster,
-    /// It was read to its end.
+    /// Where the topic ended when this instance began to read it.
+    end: Offset,
+    /// It was read to that end.
     complete: bool,
     /// The last record that was read.
     read: Option<Offset>,
@@ -115,6 +117,7 @@ impl Presence {
             consumer,
             place,
             roster: Roster::default(),
+            end: ends.high,
             complete: false,
             read: None,
             said: None,
@@ -227,6 +230,7 @@ impl Presence {
             match event {
                 Event::Records(fetched) => {
                     self.read = fetched.records.last().map(|last| last.offset).or(self.read);
+                    self.complete |= self.read.is_some_and(|read| read.next() >= self.end);
                     for record in &fetched.records {
                         if let Err(why) = self.roster.take(record) {
                             warn!(topic = %self.place.topic, offset = %record.offset, why, "what an instance says of itself is not understood");
