@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rocksdb::properties;
 use rocksdb::{
@@ -15,7 +16,9 @@ use rocksdb::{
     IngestExternalFileOptions, Options, ReadOptions, SstFileWriter, WriteBatch, WriteBufferManager, WriteOptions,
 };
 
-use crate::limits::{ROCKS_MEMTABLE_BYTES_MAX, ROCKS_MEMTABLE_BYTES_MIN, ROCKS_OPEN_FILES_MAX, ROCKS_RUN_BYTES_MAX};
+use crate::limits::{
+    ROCKS_IDLE_LOOKS_MAX, ROCKS_MEMTABLE_BYTES_MAX, ROCKS_MEMTABLE_BYTES_MIN, ROCKS_OPEN_FILES_MAX, ROCKS_RUN_BYTES_MAX,
+};
 use crate::store::backend::Visit;
 use crate::store::run::Run;
 use crate::store::{Backend, BackendNumbers, Backends, Batch, BatchOp, Error};
@@ -105,6 +108,12 @@ impl Backends for RocksBackends {
 /// in bulk there may be more; at 20 writes would be slowed down.
 const LEVEL0_FILES: &str = "4";
 const LEVEL0_FILES_IN_BULK: &str = "16";
+
+/// Files at the first level at which RocksDB slows writes down, its default.
+const LEVEL0_FILES_MAX: u32 = 20;
+
+/// How long until it is looked again whether merges have made room.
+const MERGES_LOOK: Duration = Duration::from_millis(10);
 
 /// A task's folder, open.
 pub struct RocksBackend {
@@ -227,6 +236,7 @@ impl RocksBackend {
     }
 
     fn write_now(&self, batch: &Batch) -> Result<(), Error> {
+        self.await_merges(|backend| backend.number(properties::IS_WRITE_STOPPED) > 0)?;
         let (data, meta) = (self.family(DATA), self.family(META));
         let mut writes = WriteBatch::default();
         for op in batch.iter() {
@@ -241,7 +251,33 @@ impl RocksBackend {
         self.db.write_opt(writes, &self.write).map_err(|error| self.convert(&error))
     }
 
+    /// Waits for merges where RocksDB would wait, though not for those that fail or do not come: while the disk has no room it tries them for
+    /// ever, and holds up whoever writes or flushes.
+    fn await_merges(&self, stalls: impl Fn(&Self) -> bool) -> Result<(), Error> {
+        let (failed, mut idle) = (self.background_errors(), 0);
+        while stalls(self) {
+            idle = if self.number(properties::NUM_RUNNING_COMPACTIONS) > 0 { 0 } else { idle + 1 };
+            if self.background_errors() > failed || idle > ROCKS_IDLE_LOOKS_MAX {
+                let message = format!("{}: files cannot be merged, as `LOG` there says", self.path.display());
+                return Err(Error::Io { message });
+            }
+            std::thread::park_timeout(MERGES_LOOK);
+        }
+        Ok(())
+    }
+
+    /// Tells whether RocksDB would put a flush off: with another file at the first level writes would be slowed down.
+    fn flush_stalls(&self) -> bool {
+        let name = properties::num_files_at_level(0);
+        let files = |family| self.db.property_value_cf(self.family(family), &name).ok().flatten();
+        [DATA, META]
+            .into_iter()
+            .filter_map(files)
+            .any(|files| files.parse().is_ok_and(|files: u32| files + 1 >= LEVEL0_FILES_MAX))
+    }
+
     fn flush_both(&self, wait: bool) -> Result<(), Error> {
+        self.await_merges(Self::flush_stalls)?;
         let mut flush = FlushOptions::default();
         flush.set_wait(wait);
         let families = [self.family(DATA), self.family(META)];

@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tidemill::base::rng::Rng;
 use tidemill::store::rocks::{RocksBackend, RocksShared};
-use tidemill::store::{Backend as _, Batch};
+use tidemill::store::{Backend as _, Batch, Error};
 
+use crate::support::disk::{self, Disk};
 use crate::support::notes::{self, AT, PARTITIONS, TOPOLOGY, key_of};
+use crate::support::process::Run;
 use crate::support::shop::{self, Answers};
 use crate::support::{App, Launch, Place, rest, topics, until};
 
@@ -84,7 +87,7 @@ fn a_damaged_row_of_the_tasks_meta_is_set_aside_and_restored() {
 /// Notes with so much text that RocksDB flushes them in the background.
 fn many_notes(app: &App) -> (String, (i64, i64)) {
     // Nothing that compresses: it is the bytes in files that count.
-    let (mut rng, mut records) = (tidemill::base::rng::Rng::new(5), Vec::new());
+    let (mut rng, mut records) = (Rng::new(5), Vec::new());
     for n in 0..2000 {
         let text: String = (0..1250).map(|_| format!("{:016x}", rng.next_u64())).collect();
         let value = format!(r#"{{"n": 1, "text": "{text}"}}"#);
@@ -94,6 +97,13 @@ fn many_notes(app: &App) -> (String, (i64, i64)) {
     records.push(notes::note(app, &last, AT, r#"{"n": 5}"#));
     topics::write(&*app.broker(), records);
     (last, (1, 5))
+}
+
+fn every_note_is_there_once(run: &mut Run) {
+    until("every note is there once", || {
+        let rows = run.json("/v1/stores/newest/keys?limit=1000")?;
+        rows["keys"].as_array().unwrap().iter().all(|row| row["value"]["notes"] == 1).then_some(())
+    });
 }
 
 #[test]
@@ -123,10 +133,7 @@ fn a_disk_that_fills_up_stops_its_tasks_until_there_is_room() {
         let running = tasks.iter().all(|task| task["state"] == "running");
         (running && tasks.len() == PARTITIONS as usize).then_some(())
     });
-    until("every note is there once", || {
-        let rows = run.json("/v1/stores/newest/keys?limit=1000")?;
-        rows["keys"].as_array().unwrap().iter().all(|row| row["value"]["notes"] == 1).then_some(())
-    });
+    every_note_is_there_once(&mut run);
     let said = run.stop();
     shop::assert_no_store_was_set_aside(&said);
 }
@@ -145,4 +152,60 @@ fn a_state_folder_that_is_read_only_is_said_and_waited_for() {
     disk.remount("rw");
     notes::wait_for(&mut run, &key, (1, 3));
     run.stop();
+}
+
+#[test]
+fn a_slow_disk_slows_its_tasks_down_and_stops_none() {
+    let app = notes::open(&Place::kafka_and_registry(), TOPOLOGY);
+    let (last, wanted) = many_notes(&app);
+    let (slow, slowed) = disk::slow(&app.state("a"));
+    let environment: Vec<(&str, &str)> = slow.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut run = app.start(&Launch {
+        environment: &environment,
+        settings: "[memory]\nbudget = \"64MiB\"\n",
+        kafka: "\"max.poll.interval.ms\" = 10000",
+        ..Launch::default()
+    });
+    notes::wait_for(&mut run, &last, wanted);
+    assert!(slowed.exists(), "nothing was written to {}", app.state("a").display());
+    assert_eq!(run.ask("/livez").0, 200);
+    every_note_is_there_once(&mut run);
+    let said = run.stop();
+    for sign in ["partitions are lost", "joining anew", "a task stops"] {
+        assert!(!said.contains(sign), "{sign}: {said}");
+    }
+    shop::assert_no_store_was_set_aside(&said);
+}
+
+/// Writes rows to a database on a disk that has no room for them, until that has failed some times.
+#[test]
+#[ignore = "run by `a_database_whose_files_cannot_be_merged_fails_and_holds_nobody_up`"]
+fn child_that_writes_to_a_full_disk() {
+    let folder = PathBuf::from(crate::provided("TIDEMILL_TEST_FOLDER"));
+    let (shared, mut rng) = (RocksShared::new(16 << 20), Rng::new(7));
+    for _ in 0..10 {
+        let mut backend = RocksBackend::open(&folder, &shared).unwrap();
+        let mut write = || {
+            let mut batch = Batch::default();
+            for _ in 0..20 {
+                let value: Vec<u8> = (0..400).flat_map(|_| rng.next_u64().to_le_bytes()).collect();
+                batch.put(&[&rng.below(3000).to_be_bytes()], &value);
+            }
+            backend.write(&batch)?;
+            if rng.chance(1, 3) { backend.flush() } else { backend.check() }
+        };
+        let failure = (0..400).find_map(|_| write().err());
+        assert!(matches!(failure, Some(Error::Io { .. })), "{failure:?}");
+    }
+}
+
+#[test]
+fn a_database_whose_files_cannot_be_merged_fails_and_holds_nobody_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::at(folder.path(), "size=12m");
+    let mut command = disk.command(std::env::current_exe().unwrap().to_str().unwrap());
+    command.args(["--exact", "disk::child_that_writes_to_a_full_disk", "--ignored"]);
+    let mut child = command.env("TIDEMILL_TEST_FOLDER", folder.path().join("task")).spawn().unwrap();
+    let status = until("the child has failed and ended", || child.try_wait().unwrap());
+    assert!(status.success(), "{status}");
 }
