@@ -135,16 +135,21 @@ impl Cluster {
             }
         };
         serve_logs(probe);
-        let (deadline, missed) = (Deadline::after(wait), Deadline::after(wait.min(MISSED_MAX)));
+        // Who waits for a moment only asks again by himself.
+        let missed_max = if wait > SLICE { wait.min(MISSED_MAX) } else { Duration::ZERO };
+        let (deadline, missed) = (Deadline::after(wait), Deadline::after(missed_max));
         loop {
             let asked = probe.fetch_watermarks(partition.topic.as_str(), partition.partition.0, deadline.left());
             match asked.map_err(|e| error::map(&e, Some(&partition.topic))) {
                 Ok((low, high)) => return Ok(Watermarks { low: Offset(low), high: Offset(high) }),
                 Err(Error::Unavailable { .. }) if !deadline.passed() => deadline.pause(Duration::from_millis(20)),
-                Err(Error::UnknownTopic { .. }) if !missed.passed() => {
-                    missed.pause(Duration::from_millis(50));
+                Err(error @ Error::UnknownTopic { .. }) => {
                     // librdkafka may believe for a quarter of an hour what it heard once; what it is told now takes its place.
-                    drop(probe.fetch_metadata(Some(partition.topic.as_str()), missed.left()));
+                    drop(probe.fetch_metadata(Some(partition.topic.as_str()), deadline.slice()));
+                    if missed.passed() {
+                        return Err(error);
+                    }
+                    missed.pause(Duration::from_millis(50));
                 }
                 Err(error) => return Err(error),
             }
