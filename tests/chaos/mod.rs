@@ -74,8 +74,8 @@ struct Daemons<'a> {
 /// Customers of each partition.
 const CUSTOMERS: u64 = 12;
 
-/// Room for a daemon's state.
-const DISK: &str = "size=48m";
+/// Room for a daemon's state: an hour of orders, whose history stays for ever.
+const DISK: &str = "size=192m";
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
 
