@@ -146,8 +146,8 @@ pub const ROCKS_MEMTABLE_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const ROCKS_MEMTABLE_BYTES_MIN: usize = 1024 * 1024;
 
 /// Looks, 10 ms apart, at a database that waits for a merge of files and has none under way; then the task's state counts as failed, and is tried
-/// again as on a disk that is full.
-pub const ROCKS_IDLE_LOOKS_MAX: u32 = 300;
+/// again as on a disk that is full. Merges of other tasks may be in front for a while.
+pub const ROCKS_IDLE_LOOKS_MAX: u32 = 3000;
 
 /// Bytes that a load in bulk gathers at most before they are sorted and handed to RocksDB as a file; all loads of a process share half of what
 /// RocksDB may take, and each has [`ROCKS_MEMTABLE_BYTES_MIN`] at least.
