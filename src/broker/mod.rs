@@ -209,7 +209,8 @@ pub trait Consumer: Send {
     /// Returns the ends of a partition, whatever the isolation.
     ///
     /// # Errors
-    /// Unknown partition, or no answer within `wait`.
+    /// No answer within `wait`, or [`Error::UnknownTopic`]; a broker that has just started may say so of a topic that there is, and is asked
+    /// again for a while where `wait` allows for it.
     fn watermarks(&mut self, partition: &TopicPartition, wait: Duration) -> Result<Watermarks, Error>;
 
     /// Returns the ends of several partitions, in their order: each is a question of its own, and a broker may answer several at once.

@@ -130,12 +130,12 @@ impl Stepped {
     /// One turn of one stream thread, as a running daemon gives it: with a new start after what a new start can mend.
     pub fn turn(&mut self, thread: usize, now: Timestamp) {
         self.shared.clock.tell(now);
-        let producer = |shared: &Shared| shared.open_producer(thread);
+        let connect = |shared: &Shared| Connection::open(thread, shared, || shared.open_producer(thread));
         let seat = &mut self.seats[thread];
         match &mut seat.state {
             State::Ended(_) => {}
             State::Pauses { since, until } if (*since..*until).contains(&now) => {}
-            State::Pauses { .. } => match Connection::open(thread, &self.shared, || producer(&self.shared)) {
+            State::Pauses { .. } => match connect(&self.shared) {
                 Ok(connection) => {
                     let now = self.shared.clock.now();
                     let (shared, records) = (Arc::clone(&self.shared), Some(self.turn_records));

@@ -110,7 +110,7 @@ const LEVEL0_FILES: &str = "4";
 const LEVEL0_FILES_IN_BULK: &str = "16";
 
 /// Files at the first level at which RocksDB slows writes down, its default.
-const LEVEL0_FILES_MAX: u32 = 20;
+const LEVEL0_FILES_MAX: i32 = 20;
 
 /// How long until it is looked again whether merges have made room.
 const MERGES_LOOK: Duration = Duration::from_millis(10);
@@ -254,13 +254,11 @@ impl RocksBackend {
     /// Waits for merges where RocksDB would wait, though not for those that fail or do not come: while the disk has no room it tries them for
     /// ever, and holds up whoever writes or flushes.
     fn await_merges(&self, stalls: impl Fn(&Self) -> bool) -> Result<(), Error> {
-        if !stalls(self) {
-            return Ok(());
-        }
-        let (failed, mut idle) = (self.background_errors(), 0);
+        let (mut before, mut idle) = (None, 0);
         while stalls(self) {
+            let failed = self.background_errors();
             idle = if self.number(properties::NUM_RUNNING_COMPACTIONS) > 0 { 0 } else { idle + 1 };
-            if self.background_errors() > failed || idle > ROCKS_IDLE_LOOKS_MAX {
+            if failed > *before.get_or_insert(failed) || idle > ROCKS_IDLE_LOOKS_MAX {
                 let message = format!("{}: files cannot be merged, as `LOG` there says", self.path.display());
                 return Err(Error::Io { message });
             }
@@ -276,7 +274,7 @@ impl RocksBackend {
         [DATA, META]
             .into_iter()
             .filter_map(files)
-            .any(|files| files.parse().is_ok_and(|files: u32| files + 1 >= LEVEL0_FILES_MAX))
+            .any(|files| files.parse().is_ok_and(|files: i32| files + 1 >= LEVEL0_FILES_MAX))
     }
 
     fn flush_both(&self, wait: bool) -> Result<(), Error> {
@@ -449,6 +447,7 @@ fn options(shared: &RocksShared) -> Options {
     options.set_max_open_files(ROCKS_OPEN_FILES_MAX);
     options.set_compression_type(DBCompressionType::Lz4);
     options.set_level_compaction_dynamic_level_bytes(true);
+    options.set_level_zero_slowdown_writes_trigger(LEVEL0_FILES_MAX);
     options.set_bytes_per_sync(1024 * 1024);
     options.set_block_based_table_factory(&table);
     // RocksDB's own log: enough to look into an accident, never a disk full of it.
