@@ -11,7 +11,10 @@ use serde_json::json;
 use tidemill::base::rng::Rng;
 
 pub(crate) const PARTITIONS: i32 = 3;
+const ITEMS: u64 = 7;
 const START_MS: i64 = 1_700_000_000_000;
+/// From one order's time to the next one's.
+const PACE_MS: i64 = 200;
 
 /// An order, as the ledger has it.
 #[derive(Clone, Debug)]
@@ -48,20 +51,22 @@ impl Load {
         let thread = std::thread::spawn(move || {
             let mut rng = Rng::new(23);
             let begun = Instant::now();
-            for n in 0_i64.. {
-                if stopped.load(Ordering::Relaxed) {
-                    break;
-                }
-                let entry = entry(n, &mut rng);
+            let write = |entry: Entry, rng: &mut Rng| {
                 // A customer's orders are in one partition.
                 let customer = i64::from(entry.partition) + i64::from(PARTITIONS) * rng.below(customers) as i64;
                 order(&producer, &topic, &entry, &format!("c{customer}"));
                 book.lock().unwrap().push(entry);
                 counted.fetch_add(1, Ordering::Relaxed);
-                let due = Duration::from_micros(1_000_000 / per_second * n as u64);
                 producer.poll(Duration::ZERO);
+            };
+            let mut n = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                write(entry(n, &mut rng), &mut rng);
+                let due = Duration::from_micros(1_000_000 / per_second * n as u64);
                 std::thread::park_timeout(due.saturating_sub(begun.elapsed()));
+                n += 1;
             }
+            last(n).for_each(|entry| write(entry, &mut rng));
             producer.flush(Duration::from_secs(120)).unwrap();
         });
         Self { stop, written, ledger, thread }
@@ -69,6 +74,13 @@ impl Load {
 
     pub(crate) fn written(&self) -> u64 {
         self.written.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many orders are written.
+    pub(crate) fn wait_for(&self, orders: u64) {
+        while self.written() < orders {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
     }
 
     /// Ends it; every order is acknowledged when this returns.
@@ -81,7 +93,16 @@ impl Load {
 
 fn entry(n: i64, rng: &mut Rng) -> Entry {
     let amount = rng.below(1000) as i64;
-    Entry { n, item: format!("i{}", rng.below(7)), amount, at: START_MS + n * 200, partition: rng.below(3) as i32 }
+    let (item, partition) = (rng.below(ITEMS), rng.below(PARTITIONS as u64) as i32);
+    Entry { n, item: format!("i{item}"), amount, at: START_MS + n * PACE_MS, partition }
+}
+
+/// The last orders, from number `n` on: of each item in each partition, all of one time. So time ends at the same for every task.
+fn last(n: i64) -> impl Iterator<Item = Entry> {
+    let places = (0..ITEMS).flat_map(|item| (0..PARTITIONS).map(move |partition| (item, partition)));
+    let at = START_MS + n * PACE_MS;
+    let entry = move |(n, (item, partition))| Entry { n, item: format!("i{item}"), amount: 1, at, partition };
+    (n..).zip(places).map(entry)
 }
 
 fn order(producer: &BaseProducer, topic: &str, entry: &Entry, customer: &str) {

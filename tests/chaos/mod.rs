@@ -216,6 +216,8 @@ fn run(plan: &Plan) -> Figures {
     daemons.supervise();
     let load = Load::start(&cluster.servers(), &app.topic("orders"), plan.per_second, CUSTOMERS);
     let mut verifier = Verifier::new(&cluster.servers(), &app.id);
+    // Before there is a record nothing is behind.
+    load.wait_for(plan.per_second);
     catch_up(&mut verifier, &mut daemons, plan, "the beginning");
     let mut rng = Rng::new(plan.seed);
     let mut figures = Figures::default();
@@ -242,6 +244,7 @@ fn run(plan: &Plan) -> Figures {
         std::thread::park_timeout(Duration::from_millis(500));
         outcome = verifier.compare(&ledger);
     }
+    let tasks = if outcome.is_err() { daemons.tasks() } else { String::new() };
     for which in 0..NAMES.len() {
         daemons.stop(which);
     }
@@ -249,7 +252,10 @@ fn run(plan: &Plan) -> Figures {
     figures.set_aside = shop::set_aside(&said);
     let told = figures.told();
     println!("{told}");
-    outcome.and_then(|()| verifier.compare(&ledger)).unwrap_or_else(|problem| panic!("{problem}\n{told}"));
+    // What is wrong stands last, where it is found.
+    outcome
+        .and_then(|()| verifier.compare(&ledger))
+        .unwrap_or_else(|problem| panic!("{said}\n{tasks}\n{told}\n{problem}"));
     assert_eq!(figures.set_aside, 0, "{told}");
     figures
 }
