@@ -40,6 +40,8 @@ impl Load {
         let producer: BaseProducer = ClientConfig::new()
             .set("bootstrap.servers", servers)
             .set("enable.idempotence", "true")
+            // With more of them, orders are written twice now and then where a partition's leader changes (librdkafka's issue 4953).
+            .set("max.in.flight.requests.per.connection", "1")
             .set("message.timeout.ms", "0")
             .set("reconnect.backoff.max.ms", "500")
             .create()

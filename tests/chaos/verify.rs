@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
+use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
 use super::load::Entry;
@@ -19,6 +20,29 @@ fn client(servers: &str, group: &str) -> BaseConsumer {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", servers).set("group.id", group).set("isolation.level", "read_uncommitted");
     settings.create().unwrap()
+}
+
+/// A record as a client reads it.
+#[derive(Clone)]
+struct Read {
+    partition: i32,
+    offset: i64,
+    at: Option<i64>,
+    key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl Read {
+    fn new(record: &BorrowedMessage<'_>) -> Self {
+        let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
+        Self {
+            partition: record.partition(),
+            offset: record.offset(),
+            at: record.timestamp().to_millis(),
+            key: bytes(record.key()),
+            value: bytes(record.payload()),
+        }
+    }
 }
 
 /// Looks at a cluster from outside.
@@ -91,8 +115,8 @@ impl Verifier {
         format!("ends {:?}, committed {:?}", ends.collect::<Vec<_>>(), self.group.committed_offsets(asked, WAIT))
     }
 
-    /// All committed records of a topic, partition by partition: key and value.
-    fn read(&self, topic: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
+    /// All committed records of a topic, partition by partition.
+    fn read(&self, topic: &str) -> Vec<Read> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.servers)
             .set("group.id", "verifier")
@@ -112,10 +136,7 @@ impl Verifier {
         while open > 0 {
             assert!(begun.elapsed() < Duration::from_secs(120), "`{topic}` has no end");
             match consumer.poll(Duration::from_millis(200)) {
-                Some(Ok(record)) => {
-                    let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
-                    by_partition[record.partition() as usize].push((bytes(record.key()), bytes(record.payload())));
-                }
+                Some(Ok(record)) => by_partition[record.partition() as usize].push(Read::new(&record)),
                 Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
                 Some(Err(_)) | None => {}
             }
@@ -123,21 +144,35 @@ impl Verifier {
         by_partition.into_iter().flatten().collect()
     }
 
-    /// Holds what is there against the ledger.
+    /// Holds what is there against the ledger, and tells all that is wrong.
     pub(crate) fn compare(&self, ledger: &[Entry]) -> Result<(), String> {
-        let orders = self.read(&self.topic("orders"));
-        if orders.len() != ledger.len() {
-            return Err(format!("the input has {} orders, the ledger {}", orders.len(), ledger.len()));
+        let outcomes = [self.input(ledger), self.large(ledger), self.totals(ledger), self.closed(ledger)];
+        let problems: Vec<String> = outcomes.into_iter().filter_map(Result::err).collect();
+        if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
+    }
+
+    /// The input is the ledger: who wrote it and the brokers did their part.
+    fn input(&self, ledger: &[Entry]) -> Result<(), String> {
+        let mut places: BTreeMap<i64, Vec<(i32, i64, Option<i64>)>> = BTreeMap::new();
+        for record in self.read(&self.topic("orders")) {
+            let order: serde_json::Value = serde_json::from_slice(&record.value).map_err(|error| error.to_string())?;
+            let n = order["n"].as_i64().ok_or("an order without number")?;
+            places.entry(n).or_default().push((record.partition, record.offset, record.at));
         }
-        self.large(ledger)?;
-        self.totals(ledger)?;
-        self.closed(ledger)
+        let lost: Vec<i64> = ledger.iter().map(|entry| entry.n).filter(|n| !places.contains_key(n)).collect();
+        let doubled: Vec<_> = places.iter().filter(|(_, places)| places.len() > 1).take(5).collect();
+        let right = lost.is_empty() && doubled.is_empty() && places.len() == ledger.len();
+        if right {
+            Ok(())
+        } else {
+            Err(format!("the input: orders {lost:?} are lost, doubled (partition, offset, time) are {doubled:?}"))
+        }
     }
 
     /// Each large order is there once.
     fn large(&self, ledger: &[Entry]) -> Result<(), String> {
         let mut found: Vec<i64> = Vec::new();
-        for (_, value) in self.read(&self.topic("large")) {
+        for Read { value, .. } in self.read(&self.topic("large")) {
             let mut fields = Fields::new(&value);
             let _amount = fields.long();
             found.push(fields.long());
@@ -150,7 +185,7 @@ impl Verifier {
     /// Each item's count only grows, and comes to the ledger's: nothing is lost, nothing doubled.
     fn totals(&self, ledger: &[Entry]) -> Result<(), String> {
         let mut found: BTreeMap<String, (i64, i64)> = BTreeMap::new();
-        for (key, value) in self.read(&self.topic("totals")) {
+        for Read { key, value, .. } in self.read(&self.topic("totals")) {
             let mut fields = Fields::new(&value);
             let amount = fields.long();
             let total = (fields.long(), amount);
@@ -171,7 +206,7 @@ impl Verifier {
     /// Each window has closed once, with what was in it.
     fn closed(&self, ledger: &[Entry]) -> Result<(), String> {
         let mut found = Vec::new();
-        for (_, value) in self.read(&self.topic("closed")) {
+        for Read { value, .. } in self.read(&self.topic("closed")) {
             let mut fields = Fields::new(&value);
             let (amount, item) = (fields.long(), fields.text());
             // Times are microseconds in Avro here.
