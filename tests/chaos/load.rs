@@ -78,13 +78,6 @@ impl Load {
         self.written.load(Ordering::Relaxed)
     }
 
-    /// Waits until so many orders are written.
-    pub(crate) fn wait_for(&self, orders: u64) {
-        while self.written() < orders {
-            std::thread::park_timeout(Duration::from_millis(20));
-        }
-    }
-
     /// Ends it; every order is acknowledged when this returns.
     pub(crate) fn stop(self) -> Vec<Entry> {
         self.stop.store(true, Ordering::Relaxed);

@@ -17,7 +17,7 @@ use tidemill::base::rng::Rng;
 use crate::support::disk::Disk;
 use crate::support::process::Run;
 use crate::support::proxy::Proxy;
-use crate::support::{App, Launch, Place, topics};
+use crate::support::{App, Launch, Place, topics, until};
 
 use cluster::Cluster;
 use load::{Load, PARTITIONS};
@@ -217,7 +217,7 @@ fn run(plan: &Plan) -> Figures {
     let load = Load::start(&cluster.servers(), &app.topic("orders"), plan.per_second, CUSTOMERS);
     let mut verifier = Verifier::new(&cluster.servers(), &app.id);
     // Before there is a record nothing is behind.
-    load.wait_for(plan.per_second);
+    until("a second's orders are written", || (load.written() >= plan.per_second).then_some(()));
     catch_up(&mut verifier, &mut daemons, plan, "the beginning");
     let mut rng = Rng::new(plan.seed);
     let mut figures = Figures::default();

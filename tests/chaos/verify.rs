@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
-use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Message as _, Offset, TopicPartitionList};
 
 use super::load::Entry;
@@ -20,29 +19,6 @@ fn client(servers: &str, group: &str) -> BaseConsumer {
     let mut settings = ClientConfig::new();
     settings.set("bootstrap.servers", servers).set("group.id", group).set("isolation.level", "read_uncommitted");
     settings.create().unwrap()
-}
-
-/// A record as a client reads it.
-#[derive(Clone)]
-struct Read {
-    partition: i32,
-    offset: i64,
-    at: Option<i64>,
-    key: Vec<u8>,
-    value: Vec<u8>,
-}
-
-impl Read {
-    fn new(record: &BorrowedMessage<'_>) -> Self {
-        let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
-        Self {
-            partition: record.partition(),
-            offset: record.offset(),
-            at: record.timestamp().to_millis(),
-            key: bytes(record.key()),
-            value: bytes(record.payload()),
-        }
-    }
 }
 
 /// Looks at a cluster from outside.
@@ -115,8 +91,8 @@ impl Verifier {
         format!("ends {:?}, committed {:?}", ends.collect::<Vec<_>>(), self.group.committed_offsets(asked, WAIT))
     }
 
-    /// All committed records of a topic, partition by partition.
-    fn read(&self, topic: &str) -> Vec<Read> {
+    /// All committed records of a topic, partition by partition: key and value.
+    fn read(&self, topic: &str) -> Vec<(Vec<u8>, Vec<u8>)> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.servers)
             .set("group.id", "verifier")
@@ -136,7 +112,10 @@ impl Verifier {
         while open > 0 {
             assert!(begun.elapsed() < Duration::from_secs(120), "`{topic}` has no end");
             match consumer.poll(Duration::from_millis(200)) {
-                Some(Ok(record)) => by_partition[record.partition() as usize].push(Read::new(&record)),
+                Some(Ok(record)) => {
+                    let bytes = |bytes: Option<&[u8]>| bytes.unwrap_or_default().to_vec();
+                    by_partition[record.partition() as usize].push((bytes(record.key()), bytes(record.payload())));
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => open -= 1,
                 Some(Err(_)) | None => {}
             }
@@ -153,26 +132,21 @@ impl Verifier {
 
     /// The input is the ledger: who wrote it and the brokers did their part.
     fn input(&self, ledger: &[Entry]) -> Result<(), String> {
-        let mut places: BTreeMap<i64, Vec<(i32, i64, Option<i64>)>> = BTreeMap::new();
-        for record in self.read(&self.topic("orders")) {
-            let order: serde_json::Value = serde_json::from_slice(&record.value).map_err(|error| error.to_string())?;
-            let n = order["n"].as_i64().ok_or("an order without number")?;
-            places.entry(n).or_default().push((record.partition, record.offset, record.at));
-        }
-        let lost: Vec<i64> = ledger.iter().map(|entry| entry.n).filter(|n| !places.contains_key(n)).collect();
-        let doubled: Vec<_> = places.iter().filter(|(_, places)| places.len() > 1).take(5).collect();
-        let right = lost.is_empty() && doubled.is_empty() && places.len() == ledger.len();
-        if right {
-            Ok(())
-        } else {
-            Err(format!("the input: orders {lost:?} are lost, doubled (partition, offset, time) are {doubled:?}"))
-        }
+        let number = |value: &[u8]| {
+            let order: serde_json::Value = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+            order["n"].as_i64().ok_or_else(|| format!("an order without number: {order}"))
+        };
+        let orders = self.read(&self.topic("orders"));
+        let mut found = orders.iter().map(|(_, value)| number(value)).collect::<Result<Vec<i64>, String>>()?;
+        found.sort_unstable();
+        let wanted: Vec<i64> = ledger.iter().map(|entry| entry.n).collect();
+        same("orders of the input", &wanted, &found)
     }
 
     /// Each large order is there once.
     fn large(&self, ledger: &[Entry]) -> Result<(), String> {
         let mut found: Vec<i64> = Vec::new();
-        for Read { value, .. } in self.read(&self.topic("large")) {
+        for (_, value) in self.read(&self.topic("large")) {
             let mut fields = Fields::new(&value);
             let _amount = fields.long();
             found.push(fields.long());
@@ -185,7 +159,7 @@ impl Verifier {
     /// Each item's count only grows, and comes to the ledger's: nothing is lost, nothing doubled.
     fn totals(&self, ledger: &[Entry]) -> Result<(), String> {
         let mut found: BTreeMap<String, (i64, i64)> = BTreeMap::new();
-        for Read { key, value, .. } in self.read(&self.topic("totals")) {
+        for (key, value) in self.read(&self.topic("totals")) {
             let mut fields = Fields::new(&value);
             let amount = fields.long();
             let total = (fields.long(), amount);
@@ -206,7 +180,7 @@ impl Verifier {
     /// Each window has closed once, with what was in it.
     fn closed(&self, ledger: &[Entry]) -> Result<(), String> {
         let mut found = Vec::new();
-        for Read { value, .. } in self.read(&self.topic("closed")) {
+        for (_, value) in self.read(&self.topic("closed")) {
             let mut fields = Fields::new(&value);
             let (amount, item) = (fields.long(), fields.text());
             // Times are microseconds in Avro here.
@@ -231,18 +205,21 @@ impl Verifier {
     }
 }
 
+/// Holds two sorted lists against each other.
 fn same<T: Ord + Clone + std::fmt::Debug>(what: &str, wanted: &[T], found: &[T]) -> Result<(), String> {
     if wanted == found {
         return Ok(());
     }
     let (a, b): (BTreeSet<T>, BTreeSet<T>) = (wanted.iter().cloned().collect(), found.iter().cloned().collect());
-    let doubled = found.len() - b.len();
+    let doubled = found.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| &pair[0]);
     Err(format!(
-        "{what}: {} by the ledger, {} found; lost {:?}, too many {:?}, {doubled} doubled",
+        "{what}: {} by the ledger, {} found; lost {:?}, too many {:?}, {} doubled {:?}",
         wanted.len(),
         found.len(),
         a.difference(&b).take(5).collect::<Vec<_>>(),
         b.difference(&a).take(5).collect::<Vec<_>>(),
+        found.len() - b.len(),
+        doubled.take(5).collect::<Vec<_>>(),
     ))
 }
 

@@ -7,11 +7,11 @@ use tidemill::base::rng::Rng;
 use tidemill::store::rocks::{RocksBackend, RocksShared};
 use tidemill::store::{Backend as _, Batch, Error};
 
-use crate::support::disk::{self, Disk};
+use crate::support::disk::Disk;
 use crate::support::notes::{self, AT, PARTITIONS, TOPOLOGY, key_of};
 use crate::support::process::Run;
 use crate::support::shop::{self, Answers};
-use crate::support::{App, Launch, Place, rest, topics, until};
+use crate::support::{App, Launch, Place, preload, rest, topics, until};
 
 const ORDERS: usize = 900;
 
@@ -160,7 +160,7 @@ fn a_state_folder_that_is_read_only_is_said_and_waited_for() {
 fn a_slow_disk_slows_its_tasks_down_and_stops_none() {
     let app = notes::open(&Place::kafka_and_registry(), TOPOLOGY);
     let (last, wanted) = many_notes(&app);
-    let (slow, slowed) = disk::slow(&app.state("a"));
+    let (slow, slowed) = preload::slow_disk(&app.state("a"));
     let environment: Vec<(&str, &str)> = slow.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut run = app.start(&Launch {
         environment: &environment,

@@ -68,15 +68,3 @@ impl Drop for Disk {
         self.holder.wait().unwrap();
     }
 }
-
-/// What a process has in its environment to whom what it writes below a folder goes to a slow disk, and the file that says that it was slow.
-pub(crate) fn slow(folder: &Path) -> ([(&'static str, String); 2], PathBuf) {
-    let library = folder.with_extension("slow_disk.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/support/slow_disk.cc");
-    let mut compiler = Command::new("c++");
-    compiler.args(["-shared", "-fPIC", "-fno-threadsafe-statics", "-o"]).arg(&library).arg(source).arg("-ldl");
-    let status = compiler.status().unwrap();
-    assert!(status.success(), "{compiler:?}: {status}");
-    let text = |path: &Path| path.display().to_string();
-    ([("LD_PRELOAD", text(&library)), ("SLOW_DISK", text(folder))], PathBuf::from(format!("{}.slowed", text(folder))))
-}

@@ -6,6 +6,7 @@
 pub(crate) mod disk;
 pub(crate) mod kafka_server;
 pub(crate) mod notes;
+pub(crate) mod preload;
 pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod shop;
