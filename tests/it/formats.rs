@@ -98,3 +98,12 @@ fn changelogs_of_every_format_version_give_the_state_back() {
         goes_on(&app, &clock);
     }
 }
+
+#[test]
+fn state_that_was_away_for_longer_than_tombstones_stay_is_restored() {
+    let (app, _) = unpacked(&kept()[0]);
+    let mut run = app.start(&Launch::default());
+    shop::wait_for(&app, &mut run, &Answers::of(&shop::orders(BEFORE)));
+    let said = run.stop();
+    assert!(said.contains(r#""reason":"too_old""#), "{said}");
+}
